@@ -6,9 +6,10 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'SKY', 'show_captions', 'show_references', 'plot_lengths', 'plot_words',
            'Comparison', 'compare_captions', 'show_predictions', 'plot_history', 'contact_sheet']
 
-# %% ../nbs/02_viz.ipynb #306e5438
+# %% ../nbs/02_viz.ipynb #ce69c2d6
 import difflib
 import html
+import logging
 import math
 import re
 import string
@@ -69,7 +70,7 @@ def _cut(line, width, measure):
     if not text.strip() and line: return _cut(line, width, measure)
     return line + [(text.rstrip(" ,.;:") + "…", style)]
 
-# %% ../nbs/02_viz.ipynb #279b248f
+# %% ../nbs/02_viz.ipynb #54f435de
 _PREFERRED = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans", "PingFang", "Microsoft YaHei", "SimHei", "WenQuanYi", "Hiragino", "Noto Sans", "Arial Unicode")
 
 @lru_cache(maxsize=None)
@@ -100,7 +101,7 @@ def _fonts_for(text: str) -> tuple[list[str], frozenset[str]]:
     "Font families that together draw `text`, and the characters that none of them has"
     families = list(matplotlib.rcParams["font.family"])
     def lacking(text, path): return "".join(c for c in text if ord(c) not in _glyphs(path))
-    missing = lacking(sorted(c for c in set(text) if c.isprintable()), font_manager.findfont(FontProperties(family=families)))
+    missing = lacking(sorted((c for c in set(text) if c.isprintable()), key=lambda c: (not c.isalnum(), c)), font_manager.findfont(FontProperties(family=families)))
     for look_again in (False, True):
         if missing and look_again: _find_new_fonts()
         for font in _candidates() if missing else ():
@@ -111,10 +112,10 @@ def _fonts_for(text: str) -> tuple[list[str], frozenset[str]]:
     if missing and "glyphs" not in _said:
         _said.add("glyphs")
         warnings.warn(f"no installed font has {missing[:8]}{' …' if len(missing) > 8 else ''}; drawn as □. A font such as Noto Sans CJK would do: "
-                      "install it, or pass its file to matplotlib.font_manager.fontManager.addfont (said once)", stacklevel=5)
+                      "install it, or pass its file to matplotlib.font_manager.fontManager.addfont (said once)", stacklevel=4)
     return families, frozenset(missing)
 
-# %% ../nbs/02_viz.ipynb #fbf34ac6
+# %% ../nbs/02_viz.ipynb #c609f253
 BLUE, ORANGE, GREEN, VERMILLION, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"  # Okabe & Ito, jfly.uni-koeln.de/color
 def _styled(text: str, style: str = "plain") -> list[tuple[str, str]]: return [(piece, style) for piece in _pieces(text)]
 
@@ -128,6 +129,11 @@ class _Pen:
         self.font, self.line = FontProperties(family=families, size=size), size * 1.35 / 72
         rulers = [(dpi, FigureCanvasAgg(Figure(figsize=(1, 1), dpi=dpi)).get_renderer()) for dpi in (72, 100)]  # coarse dots round letters up
         self.measure = lru_cache(maxsize=None)(lambda text: max(r.get_text_width_height_descent(text, self.font, False)[0] / dpi for dpi, r in rulers))
+        log = logging.getLogger("matplotlib.font_manager")
+        level = log.level
+        log.setLevel(logging.ERROR)  # else it remarks, for each size, that a fallback font has another weight
+        try: self.measure("a")  # matplotlib remembers what it has found
+        finally: log.setLevel(level)
 
     def wrap(self, pieces, width: float, max_lines: int):
         drawable = [("".join("□" if c in self.missing else c for c in piece), style) for piece, style in pieces]
@@ -157,14 +163,19 @@ class _Figure(Figure):
         self.savefig(buffer, format="png")
         return buffer.getvalue()
 
-# %% ../nbs/02_viz.ipynb #9506ff8b
+# %% ../nbs/02_viz.ipynb #c9f67eae
+def _undecoded(rows):
+    "A `datasets.Dataset` that hands out bytes, so that a damaged picture does not end the loop; anything else as it is"
+    feature = (getattr(rows, "features", None) or {}).get("image")
+    return rows.cast_column("image", type(feature)(decode=False)) if getattr(feature, "decode", False) else rows
+
 def _rows(rows, n: int | None) -> list[Mapping]:
     "The first `n` rows of a list, generator, data set, slice of a data set, or a single row"
     if isinstance(rows, Mapping):
         if "image" not in rows: raise ValueError(f"rows: a dict with {', '.join(map(str, rows)) or 'nothing'} was given; if these are splits, pass one of them")
         rows = [dict(zip(rows, values)) for values in zip(*rows.values())] if isinstance(rows["image"], list) else [rows]
     if n is not None and n < 1: raise ValueError(f"n={n}: at least one row has to be shown")
-    if not (rows := list(islice(rows, n))): raise ValueError("rows: nothing to show, there is not one row")
+    if not (rows := list(islice(_undecoded(rows), n))): raise ValueError("rows: nothing to show, there is not one row")
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping) or "image" not in row:
             raise ValueError(f"row {i} has no 'image': {', '.join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__}")
@@ -183,7 +194,7 @@ def _picture(row: Mapping) -> Image.Image | str:
     try: return decode_image(row["image"])
     except (ValueError, OSError) as error: return f"{error}"
 
-# %% ../nbs/02_viz.ipynb #6127744c
+# %% ../nbs/02_viz.ipynb #556f40a6
 _DPI, _MARGIN, _GAP = 100, .12, .22  # the last two in inches
 
 def _scale(picture: Image.Image, width: float, height: float) -> float:
@@ -219,7 +230,7 @@ def _grid(pictures, texts, pen, columns: int | None, width: float, max_lines: in
     bands = [range(i, min(i + columns, len(pictures))) for i in range(0, len(pictures), columns)]
     heights = [box + max(height(texts[i]) for i in band) + _GAP for band in bands]
     footer = pen.wrap(list(footer), columns * (cell + _GAP) - _GAP, 9)
-    size = (2 * _MARGIN + columns * (cell + _GAP) - _GAP, 2 * _MARGIN + sum(heights) - _GAP + len(footer) * pen.line + (.1 if footer else 0))
+    size = (2 * _MARGIN + columns * (cell + _GAP) - _GAP, 2 * _MARGIN + sum(heights) - _GAP + len(footer) * pen.line + (.2 if footer else 0))
     if size[1] * _DPI >= 2**16: raise ValueError(f"{len(pictures)} rows make a figure of {size[1]:.0f} inches; show fewer (n=…), or use contact_sheet")
     fig, y = _Figure(figsize=size, dpi=_DPI), _MARGIN
     for band, band_height in zip(bands, heights):
@@ -228,10 +239,10 @@ def _grid(pictures, texts, pen, columns: int | None, width: float, max_lines: in
             _place(fig, pictures[i], pen, x, y, cell, box)
             for lines in texts[i]: below = pen.write(fig, lines, x, below + .06)
         y += band_height
-    pen.write(fig, footer, _MARGIN, y - _GAP + .1)
+    pen.write(fig, footer, _MARGIN, y - _GAP + .2)
     return fig
 
-# %% ../nbs/02_viz.ipynb #c5c5e7b9
+# %% ../nbs/02_viz.ipynb #df7a4c6b
 def _first(rows, n: int | None, most: int = 48) -> tuple[list[Mapping], str]:
     "The rows to show, and a remark where that is not all of them"
     total = len(rows) if hasattr(rows, "__len__") and not isinstance(rows, Mapping) else None
@@ -252,10 +263,10 @@ def show_captions(
     captions = [_captions(row, "captions", "caption")[:each] for row in rows]
     pictures = [_picture(row) for row in rows]
     pen = _Pen(remark + "".join(c for cell in captions for c in cell) + "".join(p for p in pictures if isinstance(p, str)))
-    texts = [[_styled(c) if c.strip() else _styled("(empty)", "quiet") for c in cell] for cell in captions]
+    texts = [[_styled(c) or _styled("(empty)", "quiet") for c in cell] for cell in captions]
     return _grid(pictures, texts, pen, columns, width, max_lines, _styled(remark, "quiet"))
 
-# %% ../nbs/02_viz.ipynb #c054db3b
+# %% ../nbs/02_viz.ipynb #658222ea
 def show_references(
     row: Mapping,         # `image`, `captions`, perhaps `image_id`
     *,
@@ -267,8 +278,11 @@ def show_references(
     captions, picture = _captions(row, "captions", "caption"), _picture(row)
     pen = _Pen("0123456789" + "".join(captions) + str(row.get("image_id", "")) + (picture if isinstance(picture, str) else ""), size=10)
     cell, number = .38 * width, .3
-    box = _scale(picture, cell, cell) * picture.height / _DPI if isinstance(picture, Image.Image) else 1
-    lines = [pen.wrap(_styled(caption or "(empty)"), width - cell - 2 * _MARGIN - _GAP - number, max_lines) for caption in captions]
+    box = 1
+    if isinstance(picture, Image.Image):  # here no neighbour asks for equal boxes
+        scale = _scale(picture, cell, cell) / _DPI
+        cell, box = scale * picture.width, scale * picture.height
+    lines = [pen.wrap(_styled(caption) or _styled("(empty)", "quiet"), width - cell - 2 * _MARGIN - _GAP - number, max_lines) for caption in captions]
     text = sum(len(caption) * pen.line + .1 for caption in lines) - .1
     title = pen.wrap(_styled(str(row.get("image_id", "")), "quiet"), width - 2 * _MARGIN, 1)
     above, height = len(title) * pen.line, max(box, text)
@@ -301,8 +315,8 @@ def _flat(captions) -> list[str]:
     if not flat: raise ValueError("captions: there is not one to count")
     return flat
 
-# %% ../nbs/02_viz.ipynb #20c5f193
-def _axes(width: float, height: float, families=None):
+# %% ../nbs/02_viz.ipynb #85888503
+def _axes(width: float, height: float):
     "A figure with one plain pair of axes"
     fig = _Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     ax = fig.subplots()
@@ -322,16 +336,18 @@ def plot_lengths(
     bars = Counter(min(length, most) // step for length in lengths)
     fig, ax = _axes(width, .45 * width)
     ax.bar([(k + .5) * step - .5 for k in bars], list(bars.values()), width=.9 * step, color=BLUE)
-    ax.axvline(median(lengths), color=VERMILLION, linewidth=2, label=f"median {median(lengths):g}")
-    longer = sum(length > most for length in lengths)
-    if longer: ax.bar([(most // step + .5) * step - .5], bars[most // step], width=.9 * step, color=ORANGE, label=f"{most} and more; {longer:,} longer, up to {lengths[-1]:,}")
-    ax.legend(frameon=False)
-    ax.set(xlabel="words", ylabel="captions", title=f"{len(lengths):,} captions, {lengths[0]:,} to {lengths[-1]:,} words")
+    title = f"{len(lengths):,} captions, {lengths[0]:,} to {lengths[-1]:,} words, median {median(lengths):g}"
+    if lengths[-1] > most:
+        ax.bar([(most // step + .5) * step - .5], bars[most // step], width=.9 * step, color=ORANGE)
+        title += f"\norange: {sum(length >= most for length in lengths):,} of {most} words or more"
+    ax.axvline(median(lengths), color=VERMILLION, linewidth=2)
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.set(xlabel="words", ylabel="captions")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
-# %% ../nbs/02_viz.ipynb #bd09ad8c
+# %% ../nbs/02_viz.ipynb #99dc11be
 def plot_words(
     captions: Iterable,           # list of str, list of lists of str, or rows
     n: int = 30,                  # how many words
@@ -349,7 +365,8 @@ def plot_words(
     bars = ax.barh(range(len(top)), [count for _, count in top], color=BLUE)
     ax.bar_label(bars, [f"{count:,}" for _, count in top], padding=3, fontsize=8)
     ax.set_yticks(range(len(top)), labels, font=pen.font, parse_math=False)
-    ax.set(ylim=(len(top) - .4, -.6), xlabel="occurrences", title=f"{sum(counts.values()):,} words, {len(counts):,} different")
+    ax.set_title(f"{sum(counts.values()):,} words, {len(counts):,} different", loc="left", fontsize=10)
+    ax.set(ylim=(len(top) - .4, -.6), xlabel="occurrences")
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.margins(x=.08)
@@ -411,13 +428,13 @@ def compare_captions(
     return Comparison([(piece, state(j)) for j, piece in enumerate(pieces)],
                       [(piece, "same" if i in there or not _key(piece) else "missing") for i, piece in enumerate(theirs)], match.ratio())
 
-# %% ../nbs/02_viz.ipynb #5f3c18fa
+# %% ../nbs/02_viz.ipynb #44d9e945
 def show_predictions(
     rows: Iterable[Mapping],     # each with `image`, `prediction` (or `caption`), `references` (or `captions`; may be missing), perhaps `score`
     *,
     n: int | None = None,        # how many rows; None: all, at most 48
     columns: int | None = None,  # None: up to four
-    max_lines: int = 4,          # lines for one caption, then it is cut with an ellipsis
+    max_lines: int = 6,          # lines for one caption, then it is cut with an ellipsis
     width: float = 8,            # of the figure, in inches
     score_name: str = "score",   # written before a row's `score`
 ) -> Figure:
@@ -439,7 +456,7 @@ def show_predictions(
     pen = _Pen("".join(piece for part in [*sum(cells, []), footer] for piece, _ in part) + "".join(p for p in pictures if isinstance(p, str)))
     return _grid(pictures, cells, pen, columns, width, max_lines, footer)
 
-# %% ../nbs/02_viz.ipynb #97127aaf
+# %% ../nbs/02_viz.ipynb #d85634d4
 _PANELS = [  # column, share of the height, label, {key: (name, colour)}
     (0, 3, "loss", {"loss": ("training", SKY), "eval_loss": ("validation", VERMILLION)}),
     (0, 1, "learning rate", {"learning_rate": ("learning rate", "gray")}),
@@ -467,13 +484,15 @@ def plot_history(
     for place, column in enumerate(columns):
         stack = [panel for panel in panels if panel[0] == column]
         inner = outer[place].subgridspec(len(stack), 1, height_ratios=[share for _, share, *_ in stack])
-        for row, (_, _, label, curves) in enumerate(stack):
-            ax = fig.add_subplot(inner[row])
+        for row, (_, share, label, curves) in enumerate(stack):
+            ax = fig.add_subplot(inner[row], sharex=fig.axes[0] if fig.axes else None)
             for points, name, color in curves: _draw_curve(ax, points, name, color)
             ax.spines[["top", "right"]].set_visible(False)
             ax.set_title(label, loc="left", fontsize=10)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            if len(ax.get_legend_handles_labels()[0]) > 1: ax.legend(frameon=False, fontsize=8)
+            ax.yaxis.set_major_locator(MaxNLocator(3 + share))
+            ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # 5e-05, not 5 with 1e-5 above it
+            if len(ax.lines) > 1: ax.legend(frameon=False, fontsize=8)
             if row == len(stack) - 1: ax.set_xlabel("step" if any("step" in entry for entry in log) else "epoch")
     return fig
 
@@ -485,12 +504,12 @@ def _draw_curve(ax, points, name, color):
     ax.plot(steps, [value if math.isfinite(value) else math.nan for value in values], color=color, alpha=.4 if noisy else 1,
             label=None if noisy else name, marker="o" if len(values) <= 20 else None, markersize=4)
     if noisy:
-        span = max(5, len(values) // 20)
-        windows = [[v for v in values[max(0, i - span):i + 1] if math.isfinite(v)] for i in range(len(values))]
-        ax.plot(steps, [sum(w) / len(w) if w else math.nan for w in windows], color=BLUE, label=f"{name} (mean of {span + 1})")
+        half = max(2, len(values) // 40)
+        windows = [[v for v in values[max(0, i - half):i + half + 1] if math.isfinite(v)] for i in range(len(values))]
+        ax.plot(steps, [sum(w) / len(w) if w else math.nan for w in windows], color=BLUE, label=f"{name} (mean of {2 * half + 1})")
     if len(finite) < len(values):
         first = next(step for step, value in points if not math.isfinite(value))
-        ax.axvline(first, color="black", linestyle=":", label=f"{name}: not a number from {first:g}")
+        ax.axvline(first, color=matplotlib.rcParams["text.color"], linestyle=":", label=f"{name}: not a number from {first:g}")
 
 # %% ../nbs/02_viz.ipynb #195f378a
 def contact_sheet(
