@@ -95,6 +95,8 @@ def keep_drawing(out, seed: int, first: int, stride: int, chunks: int) -> None:
             try: out.put(chunk, timeout=5); break
             except queue.Full:
                 if os.getppid() != parent: os._exit(1)   # the training process was killed
+    while os.getppid() == parent: time.sleep(1)          # until it has read all and ends this process
+    os._exit(1)
 
 
 def batches(seed: int, first_step: int, steps: int, batch_size: int, ahead: int, drawers: int):
