@@ -3,6 +3,8 @@
     python scripts/pretrain/pretrain.py --samples 1000000 --out RUN              # about an hour on two quiet cores
     python scripts/pretrain/pretrain.py --samples 1000000 --out RUN --resume     # goes on where it was stopped
 
+On a CPU that others use too, OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 before the command keeps two threads from waiting in circles.
+
 RUN/checkpoint.pt   model, optimizer, step: written every two minutes, replaced in one move
 RUN/log.jsonl       one line every --log-every steps, with the held-out check every --check-every steps
 RUN/model/          at the end: an ordinary checkpoint folder (safetensors) with its model card
