@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ImageError', 'decode_image', 'keep_encoded', 'load_captions', 'split_captions', 'CaptionReport', 'describe_captions']
 
-# %% ../nbs/01_data.ipynb #b3fdf59d
-import contextlib, csv, functools, hashlib, html, io, json, os, posixpath, re, socket, statistics, string, struct, warnings
+# %% ../nbs/01_data.ipynb #091dfa6c
+import contextlib, csv, functools, hashlib, html, io, json, os, posixpath, re, socket, statistics, string, struct, urllib.parse, urllib.request, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -278,7 +278,7 @@ def _build(folder, splits, left, source, check=True):
         if any(attributes): result[split] = result[split].add_column("attributes", attributes)
     return result
 
-# %% ../nbs/01_data.ipynb #5ff4c6d5
+# %% ../nbs/01_data.ipynb #163b2660
 def _read_text(path):
     "A text file as str: UTF-8, with or without a byte order mark"
     with open(path, "rb") as file: data = file.read()
@@ -292,16 +292,16 @@ def _lines(text):
 
 def _read_sidecars(folder, files, left):
     "`image_id → [file, captions, None]` from pictures with a `.txt` of the same name"
-    texts = {f[:-4] for f in files if f.lower().endswith(".txt")}
+    texts = {f[:-4]: f for f in files if f.lower().endswith(".txt")}
     rows, used = {}, set()
     for file in files:
         stem, suffix = os.path.splitext(file)
         if suffix.lower() not in _PICTURES: continue
         if stem in texts:
             used.add(stem)
-            rows[file] = [file, _lines(_read_text(os.path.join(folder.root, stem + ".txt"))), None]
+            rows[file] = [file, _lines(_read_text(os.path.join(folder.root, texts[stem]))), None]
         else: left["pictures without a caption"].append(file)
-    if texts - used: left["text files without a picture"] += sorted(stem + ".txt" for stem in texts - used)
+    if unused := [file for stem, file in texts.items() if stem not in used]: left["text files without a picture"] += unused
     return rows
 
 # %% ../nbs/01_data.ipynb #7503b642
@@ -368,7 +368,7 @@ def _collect(rows, image_column, caption_column, where, below=""):
         _add(splits.setdefault(split, {}), file, file, captions, attributes)
     return splits
 
-# %% ../nbs/01_data.ipynb #d6c4b053
+# %% ../nbs/01_data.ipynb #07465905
 def _read_json(path, image_column, caption_column, left):
     "`{split: {image_id: [file, captions, None]}}` from COCO annotations, Karpathy's file, a list of rows or a mapping"
     try: data = json.loads(_read_text(path))
@@ -385,13 +385,14 @@ def _read_json(path, image_column, caption_column, left):
 
 def _coco(data, path, left):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
-    rows = {image["id"]: [image["file_name"], [], None] for image in data["images"]}
+    rows = {str(image["id"]): [image["file_name"], [], None] for image in data["images"]}
     if data["annotations"] and not any("caption" in a for a in data["annotations"]):
         raise ValueError(f"{path}: its annotations hold no captions (keys: {', '.join(data['annotations'][0])}); COCO's captions are in captions_*.json")
     for a in data["annotations"]:
-        if a["image_id"] in rows: rows[a["image_id"]][1].append(a.get("caption") or "")
-        else: left["captions of unknown pictures"].append(a["image_id"])
-    return {str(image_id): row for image_id, row in rows.items()}
+        image_id = str(a["image_id"])
+        if image_id in rows: rows[image_id][1].append(a.get("caption") or "")
+        else: left["captions of unknown pictures"].append(image_id)
+    return rows
 
 def _karpathy(data):
     "Karpathy's `dataset_*.json`, with its own splits"
@@ -402,7 +403,7 @@ def _karpathy(data):
         _add(splits.setdefault(_split_name(image.get("split", "train")), {}), image_id, file, _flatten(image["sentences"]))
     return splits
 
-# %% ../nbs/01_data.ipynb #7903321a
+# %% ../nbs/01_data.ipynb #b3ab0e48
 def _read_caption_file(path, images, image_column, caption_column):
     "A `DatasetDict` from one file with captions and a folder with pictures"
     left, suffix = defaultdict(list), path.suffix.lower()
@@ -413,6 +414,8 @@ def _read_caption_file(path, images, image_column, caption_column):
     result = _build(folder, splits, left, path)
     _tell(left, path)
     return result
+
+_CAPTION_FILES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
 
 def _existing_folder(path):
     path = Path(path).expanduser()
@@ -426,12 +429,15 @@ def _drop_filepath(folder, splits):
     for rows in splits.values():
         for row in rows.values(): row[0] = os.path.basename(row[0])
 
-# %% ../nbs/01_data.ipynb #9a88530e
-def _read_folder(path, image_column, caption_column):
-    "A `DatasetDict` from a folder of pictures with metadata files or sidecars"
+# %% ../nbs/01_data.ipynb #d6d226a7
+def _read_folder(path, image_column, caption_column, streaming):
+    "A `DatasetDict` from a folder of pictures with metadata files or sidecars, or of Parquet files"
+    import datasets
     left, folder = defaultdict(list), _Folder(path)
     files = folder.walk()
     pictures = [f for f in files if os.path.splitext(f)[1].lower() in _PICTURES]
+    if not pictures and any(f.endswith(".parquet") for f in files):
+        return _from_tables(datasets.load_dataset(str(path), streaming=streaming), path, image_column, caption_column)
     if not pictures: raise FileNotFoundError(f"{path}: no pictures in this folder ({'it is empty' if not files else f'{len(files)} other files'})")
     tops = {f.split("/")[0] if "/" in f else "" for f in pictures}
     layout = any(_split_name(t) == "train" for t in tops) or all(_split_name(t) in ("validation", "test") for t in tops)
@@ -446,7 +452,10 @@ def _read_folder(path, image_column, caption_column):
     if metadata: left_over = [f for f in pictures if f not in rows]
     else: rows, left_over = _read_sidecars(folder, files, left), []
     if left_over: left["pictures without a caption"] += left_over
-    if not rows: raise ValueError(f"{path}: {len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or .parquet, nor .txt files beside the pictures")
+    if not rows:
+        table = next((f for f in files if f not in pictures and os.path.splitext(f)[1].lower() in _CAPTION_FILES), None)
+        hint = f"; for {table}, give that file as the source and the folder as images=" if table else ""
+        raise ValueError(f"{path}: {len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or .parquet, nor .txt files beside the pictures{hint}")
     splits = {}
     for image_id, row in rows.items():
         top = _split_name(row[0].split("/")[0]) if "/" in row[0] else ""
@@ -531,15 +540,14 @@ def _from_stream(ds, split, image_column, caption_column):
     ds = ds.cast_column(image, datasets.Image(decode=False))
     return ds.map(convert, with_indices=True, remove_columns=ds.column_names).filter(_has_captions).cast(features)
 
-# %% ../nbs/01_data.ipynb #e462b441
+# %% ../nbs/01_data.ipynb #347ecb44
 @contextlib.contextmanager
 def _offline_if_unreachable():
     "Do not let the Hub client retry for half a minute when its server has no address"
     from huggingface_hub import constants
-    host = re.sub(r"^https?://|[:/].*$", "", constants.ENDPOINT.split("://", 1)[-1])
-    before, proxy = constants.HF_HUB_OFFLINE, os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    before = constants.HF_HUB_OFFLINE
     try:
-        if not proxy: socket.getaddrinfo(host, None)
+        if not urllib.request.getproxies(): socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, None)
     except OSError: constants.HF_HUB_OFFLINE = True
     try: yield
     finally: constants.HF_HUB_OFFLINE = before
@@ -586,7 +594,7 @@ def _as_dict(splits):
     order = sorted(splits, key=lambda name: ("train", "validation", "test", name).index(name))
     return (datasets.IterableDatasetDict if streamed else datasets.DatasetDict)((name, splits[name]) for name in order)
 
-# %% ../nbs/01_data.ipynb #e49860d5
+# %% ../nbs/01_data.ipynb #7606ec62
 def load_captions(
     source,  # "creatures", a folder, a caption file, "owner/name[:config]" on the Hub, or "shards-{000..099}.tar"
     *,
@@ -599,7 +607,7 @@ def load_captions(
     "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
     import datasets
     path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
-    is_caption_file = path is not None and path.is_file() and path.suffix.lower() in (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
+    is_caption_file = path is not None and path.is_file() and path.suffix.lower() in _CAPTION_FILES
     if images is not None and not is_caption_file:
         if path is not None and path.suffix and not path.exists(): raise FileNotFoundError(f"no such file: {source}")
         raise ValueError(f"images= goes with a caption file (.json, .jsonl, .csv, .tsv, .txt), not with {source}")
@@ -612,7 +620,7 @@ def load_captions(
     if streaming: found = {name: ds.to_iterable_dataset() if isinstance(ds, datasets.Dataset) else ds for name, ds in found.items()}
     return _as_dict(found)
 
-# %% ../nbs/01_data.ipynb #17c59874
+# %% ../nbs/01_data.ipynb #63a6c44e
 def _open_source(source, path, is_caption_file, images, image_column, caption_column, streaming):
     "Find out what `source` is and read it"
     import datasets
@@ -620,23 +628,18 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
     if is_caption_file: return _read_caption_file(path, images, image_column, caption_column)
     if path.suffix == ".tar": return _from_tables(_load_shards(str(path)), source, image_column, caption_column)
     if path.is_dir():
-        if (path/"dataset_dict.json").exists() or (path/"state.json").exists(): tables = datasets.load_from_disk(str(path))
-        elif _has_parquet_only(path): tables = datasets.load_dataset(str(path), streaming=streaming)
-        else: return _read_folder(path, image_column, caption_column)
-        return _from_tables(tables, source, image_column, caption_column)
+        saved = (path/"dataset_dict.json").exists() or (path/"state.json").exists()
+        if not saved: return _read_folder(path, image_column, caption_column, streaming)
+        return _from_tables(datasets.load_from_disk(str(path)), source, image_column, caption_column)
     if path.is_file():
         if path.suffix != ".parquet": raise ValueError(f"{source}: cannot load a {path.suffix or 'file without suffix'}; known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar and folders")
         return _from_tables(datasets.load_dataset("parquet", data_files=str(path), streaming=streaming), source, image_column, caption_column)
     if built_in := re.fullmatch(r"creatures(?::(\d+))?", str(source)):
         from imgcap.creatures import make_creatures
         return make_creatures({"train": int(built_in[1]), "validation": 100, "test": 200, "novel": 200}) if built_in[1] else make_creatures()
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", str(source)) or path.suffix.lower() in (".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet"):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", str(source)) or path.suffix.lower() in (*_CAPTION_FILES, ".parquet"):
         raise FileNotFoundError(f"no such file or folder: {source} (built in: \"creatures\"; on the Hub: \"owner/name\")")
     return _from_tables(_load_hub(str(source), streaming), source, image_column, caption_column)
-
-def _has_parquet_only(path):
-    names = [f.suffix.lower() for f in path.rglob("*") if f.is_file()]
-    return ".parquet" in names and not _PICTURES & set(names)
 
 def _from_tables(tables, source, image_column, caption_column):
     "All splits of a `DatasetDict` or `IterableDatasetDict`"
@@ -751,8 +754,8 @@ def _inspect(image, decode):
     except Exception as error: return digest, size, mode, _reason(error.__cause__ or error)
     return digest, size, mode, None
 
-# %% ../nbs/01_data.ipynb #a8f89b39
-@dataclass
+# %% ../nbs/01_data.ipynb #16f3ae20
+@dataclass(repr=False)
 class CaptionReport:
     "What `describe_captions` found"
     splits: dict = field(default_factory=dict)  # name → counts and spreads (min, median, max)
@@ -776,6 +779,8 @@ class CaptionReport:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
         return "\n".join(lines + [f"problem: {p}" for p in self.problems] + [f"warning: {w}" for w in self.warnings])
 
+    __repr__ = __str__
+
     def _repr_html_(self):
         cells = lambda row, tag: "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
         notes = [f"<li><b>{kind}:</b> {html.escape(text)}</li>" for kind, texts in (("problem", self.problems), ("warning", self.warnings)) for text in texts]
@@ -787,7 +792,7 @@ def _shown(value):
     if isinstance(value, tuple): return " / ".join(f"{v:,g}" for v in value)
     return "" if value is None else f"{value:,}"
 
-# %% ../nbs/01_data.ipynb #a2e32210
+# %% ../nbs/01_data.ipynb #23cbcd8d
 def _named(name): return f"{name[1]} ({name[0]})"
 
 def _same_pictures(groups): return _some([" = ".join([_named(name) for name in group[:3]] + ["…"] * (len(group) > 3)) for group in groups])
@@ -806,12 +811,12 @@ def _judge(report, repeated_ids, blank):
     if report.leaks: warn(f"{len(report.leaks)} pictures are in more than one split: {_same_pictures(report.leaks)}")
     within = [group for group in report.duplicates if len({split for split, _ in group}) == 1]
     if within: warn(f"{len(within)} pictures are in a split more than once: {_same_pictures(within)}")
-    if report.duplicate_captions:
+    if sum(report.duplicate_captions.values()) > sum(facts["captions"] for facts in report.splits.values()) / 10:
         text, n = max(report.duplicate_captions.items(), key=lambda item: item[1])
-        warn(f"{len(report.duplicate_captions)} captions belong to more than one picture, {text!r} to {n}")
+        warn(f"more than a tenth of the captions belong to several pictures, {text!r} to {n}")
     for what, (count, *names) in report.left_out.items(): warn(f"left out when loading, {what}: {count} ({_some(names)}{', …' if count > len(names) and len(names) <= 5 else ''})")
 
-# %% ../nbs/01_data.ipynb #60062fd7
+# %% ../nbs/01_data.ipynb #1e6b9b04
 def describe_captions(
     ds,  # Dataset or DatasetDict (or a stream) of image, captions and image_id
     *,
@@ -824,7 +829,7 @@ def describe_captions(
         if absent := {"image", "captions", "image_id"} - set(part.column_names or ()):
             report.problems.append(f"split {split} has no column {', '.join(sorted(absent))}; load it with load_captions")
             continue
-        if (part.info.description or "").startswith(_LEFT_OUT): report.left_out |= json.loads(part.info.description[len(_LEFT_OUT):])
+        if (part.info.description or "").startswith(_LEFT_OUT): report.left_out |= json.loads(part.info.description[len(_LEFT_OUT):].split("\n")[0])
         n, captions, words, widths, heights, modes, vocabulary, seen = 0, [], [], [], [], Counter(), set(), set()
         for image_id, found, (digest, size, mode, reason) in _inspected(part, decode, progress and split):
             n, name = n + 1, (split, image_id)
