@@ -328,7 +328,7 @@ def _angry(pen, x, y, k):
 
 _MOODS = {"smiling": _smiling, "sleeping": _sleeping, "surprised": _surprised, "angry": _angry}
 
-# %% ../nbs/00_creatures.ipynb #4b518d5a
+# %% ../nbs/00_creatures.ipynb #8595693b
 def _skin(pen, rng, body, pattern, base, mark):
     xs, ys = zip(*body.outline)
     x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
@@ -340,7 +340,7 @@ def _skin(pen, rng, body, pattern, base, mark):
             if all(math.dist((x, y), spot[:2]) > r + spot[2] + .024 for spot in spots): spots.append((x, y, r))
         for x, y, r in spots: pen.oval(x, y, r, r, mark)
     if pattern == "striped":
-        step, top, middle = .13, y0 - rng.uniform(0, .13), (x0 + x1) / 2
+        step, top = .13, y0 - rng.uniform(0, .13)
         edge = [(x0 + (x1 - x0) * i / 12, .05 * (1 - (i / 6 - 1) ** 2)) for i in range(13)]
         for y in (top + step * j for j in range(9)):
             pen.shape([(x, y + dip) for x, dip in edge] + [(x, y + dip + step * .46) for x, dip in reversed(edge)], mark)
