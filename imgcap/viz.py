@@ -456,7 +456,7 @@ def show_predictions(
     pen = _Pen("".join(piece for part in [*sum(cells, []), footer] for piece, _ in part) + "".join(p for p in pictures if isinstance(p, str)))
     return _grid(pictures, cells, pen, columns, width, max_lines, footer)
 
-# %% ../nbs/02_viz.ipynb #d85634d4
+# %% ../nbs/02_viz.ipynb #1e1e41e9
 _PANELS = [  # column, share of the height, label, {key: (name, colour)}
     (0, 3, "loss", {"loss": ("training", SKY), "eval_loss": ("validation", VERMILLION)}),
     (0, 1, "learning rate", {"learning_rate": ("learning rate", "gray")}),
@@ -506,7 +506,7 @@ def _draw_curve(ax, points, name, color):
     if noisy:
         half = max(2, len(values) // 40)
         windows = [[v for v in values[max(0, i - half):i + half + 1] if math.isfinite(v)] for i in range(len(values))]
-        ax.plot(steps, [sum(w) / len(w) if w else math.nan for w in windows], color=BLUE, label=f"{name} (mean of {2 * half + 1})")
+        ax.plot(steps, [sum(w) / len(w) if math.isfinite(v) else math.nan for v, w in zip(values, windows)], color=BLUE, label=f"{name} (mean of {2 * half + 1})")
     if len(finite) < len(values):
         first = next(step for step, value in points if not math.isfinite(value))
         ax.axvline(first, color=matplotlib.rcParams["text.color"], linestyle=":", label=f"{name}: not a number from {first:g}")
