@@ -456,7 +456,7 @@ def show_predictions(
     pen = _Pen("".join(piece for part in [*sum(cells, []), footer] for piece, _ in part) + "".join(p for p in pictures if isinstance(p, str)))
     return _grid(pictures, cells, pen, columns, width, max_lines, footer)
 
-# %% ../nbs/02_viz.ipynb #1e1e41e9
+# %% ../nbs/02_viz.ipynb #07ba72ff
 _PANELS = [  # column, share of the height, label, {key: (name, colour)}
     (0, 3, "loss", {"loss": ("training", SKY), "eval_loss": ("validation", VERMILLION)}),
     (0, 1, "learning rate", {"learning_rate": ("learning rate", "gray")}),
@@ -490,7 +490,7 @@ def plot_history(
             ax.spines[["top", "right"]].set_visible(False)
             ax.set_title(label, loc="left", fontsize=10)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            ax.yaxis.set_major_locator(MaxNLocator(3 + share))
+            ax.yaxis.set_major_locator(MaxNLocator(max(2, 6 * share // sum(panel[1] for panel in stack))))
             ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # 5e-05, not 5 with 1e-5 above it
             if len(ax.lines) > 1: ax.legend(frameon=False, fontsize=8)
             if row == len(stack) - 1: ax.set_xlabel("step" if any("step" in entry for entry in log) else "epoch")
