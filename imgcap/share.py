@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['model_card', 'write_card', 'published_files', 'push_run']
 
-# %% ../nbs/09_share.ipynb #6b3265ce
+# %% ../nbs/09_share.ipynb #4356c8d4
 import json
 import mmap
 import os
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
@@ -46,14 +46,19 @@ def _hub_id(name:str|None) -> str|None:
     "The name when it is one on the Hub, and not a folder here."
     return name if name and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists() else None
 
-# %% ../nbs/09_share.ipynb #8fc413b5
+# %% ../nbs/09_share.ipynb #e34f78f3
 _METRICS = {"cider_d": "CIDEr-D ↑", "bleu_4": "BLEU-4 ↑", "rouge_l": "ROUGE-L ↑", "wer": "WER ↓", "attribute_f1": "Attribute F1 ↑"} # What a card shows; the rest stands in metrics.json
+
+
+def _source(about:dict, fields:dict) -> str:
+    "Where the pictures came from, as far as anybody said."
+    named = about.get("source") or fields.get("datasets") or ""
+    return named if isinstance(named, str) else ", ".join(named)
 
 
 def _front_matter(name:str, about:dict, metrics:dict, fields:dict) -> ModelCardData:
     "What the Hub reads: library, task, tags, base model, results of the system `model` on each split."
-    source = about.get("source") or fields.get("datasets") or "unknown"
-    source = source if isinstance(source, str) else source[0]
+    source = _source(about, fields) or "unknown"
     results = [
         EvalResult(task_type="image-to-text", task_name="Image captioning", dataset_type=source, dataset_name=source, dataset_split=split,
                    metric_type=metric, metric_name=label[:-2], metric_value=round(systems["model"][metric], 4),
@@ -63,9 +68,9 @@ def _front_matter(name:str, about:dict, metrics:dict, fields:dict) -> ModelCardD
              "base_model": _hub_id(about["model"].get("name")), "datasets": _hub_id(source), "model_name": name, "eval_results": results or None}
     return ModelCardData(**{**known, **fields})
 
-# %% ../nbs/09_share.ipynb #2634efe2
+# %% ../nbs/09_share.ipynb #afa99922
 _SYSTEMS = {"model": "this model", "shuffled_pictures": "this model, each caption written for another picture", "constant_caption": "one caption for every picture",
-            "nearest_picture": "the caption of the most similar training picture", "human": "one human caption against the others of its picture"}
+            "nearest_picture": "the caption of the most similar training picture", "human": "the first reference caption against the others of its picture"}
 
 
 def _cell(scores:dict, metric:str) -> str:
@@ -102,7 +107,7 @@ def _training(about:dict) -> str:
     batch = f"{config['batch_size']} pictures" + (f" × {config['accumulate']}" if config.get("accumulate", 1) > 1 else "")
     steps = f"{finished['steps']} steps in {finished['train_seconds']:.0f} s" if finished else "not finished"
     best = f"; kept is step {finished['best_step']}, the one with the best CIDEr-D on the validation split" if finished.get("best_step") else ""
-    skipped = f" {len(finished['skipped_pictures'])} pictures could not be read and were left out." if finished.get("skipped_pictures") else ""
+    skipped = f" Pictures that could not be read and were left out: {len(finished['skipped_pictures'])}." if finished.get("skipped_pictures") else ""
     return "\n".join([
         "| split | pictures | captions | fingerprint |", "| --- | --- | --- | --- |", *rows, "",
         "The fingerprint is a hash of picture ids and captions: the same data gives the same one." + skipped, "",
@@ -111,7 +116,7 @@ def _training(about:dict) -> str:
         f"- on {machine.get('device', '?')} ({machine.get('processor', '?')}, {machine.get('threads', '?')} threads)",
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items())])
 
-# %% ../nbs/09_share.ipynb #f1f012a0
+# %% ../nbs/09_share.ipynb #033e0356
 _MARK = "<!-- Written by imgcap from run.json and metrics.json. Delete this line and imgcap leaves the text alone. -->"
 
 
@@ -129,7 +134,7 @@ def model_card(
     auto_class = model_family(AutoConfig.for_model(about["model"]["type"])).auto_class.__name__
     gallery = "".join(f"\n![Pictures with the captions this model wrote for them]({path.name})\n" for path in sorted(run.glob("gallery*.png")))
     license = f"Licence: {front.license}." if front.license else "No licence has been chosen: ask before you use it."
-    source = f"Pictures and captions: {about.get('source') or front.get('datasets') or 'the source is not recorded'}."
+    source = f"Pictures and captions: {_source(about, fields) or 'the source is not recorded'}."
     return f"""---
 {front.to_yaml()}
 ---
@@ -150,8 +155,8 @@ With imgcap:
 ```python
 from imgcap.infer import Captioner
 
-for caption in Captioner("{repo_id}")("picture.png"):
-    print(caption.text)
+caption = Captioner("{repo_id}")("picture.png")
+print(caption.text)
 ```
 
 With transformers alone:
@@ -182,12 +187,18 @@ It describes pictures like those it was trained on. Any other picture gets a sen
 
 def write_card(
     run:str|os.PathLike, # Run folder
-    **options, # As for `model_card`
+    *,
+    repo_id:str="owner/name", # As for `model_card`
+    **fields, # As for `model_card`
 ) -> Path: # README.md in the run folder
-    "Write the model card into the run folder; a card that somebody has made their own stays as it is."
+    "Write the model card into the run folder; what a person chose or wrote there stays."
     path = Path(run).expanduser() / "README.md"
-    card = model_card(run, **options)
-    if not path.is_file() or _MARK in path.read_text(encoding="utf-8"): write_atomic(path, card)
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not old: write_atomic(path, model_card(run, repo_id=repo_id, **fields))
+    elif _MARK in old:
+        chosen = {key: value for key, value in ModelCard(old).data.to_dict().items() if key in ("license", "license_name", "license_link", "language", "datasets")}
+        write_atomic(path, model_card(run, repo_id=repo_id, **{**chosen, **fields}))
+    elif fields: raise ValueError(f"{path} was edited by hand and stays as it is: write {', '.join(fields)} into its front matter, or delete the file")
     return path
 
 # %% ../nbs/09_share.ipynb #dedd097d
@@ -218,18 +229,21 @@ def _check_weights(name:str, path:Path):
         with safe_open(path, framework="numpy") as file: file.keys()
     except SafetensorError as error: raise ValueError(f"model/{name} is not a complete safetensors file: {error}") from error
 
-# %% ../nbs/09_share.ipynb #d1caf50f
+# %% ../nbs/09_share.ipynb #bfbc17d9
 def _refuse_tokens(files:dict[str, Path|bytes], token:str):
     "Raise where a file holds the token, or something that looks like one of the Hub's."
-    secret = re.compile(re.escape(token.encode()) + rb"|\bhf_[A-Za-z0-9]{30,}")
     for name, content in files.items():
-        if isinstance(content, bytes): found = secret.search(content)
-        elif content.stat().st_size == 0: found = None
+        if isinstance(content, bytes): found = _has_token(content, token)
+        elif content.stat().st_size == 0: continue # an empty file cannot be mapped
         else:
-            with open(content, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory: found = bool(secret.search(memory))
+            with open(content, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory: found = _has_token(memory, token)
         if found: raise ValueError(f"{name} is refused: there is an access token in it; remove it, and make a new token if that file was ever published")
 
-# %% ../nbs/09_share.ipynb #8abe0060
+
+def _has_token(content:bytes|mmap.mmap, token:str) -> bool:
+    return content.find(token.encode()) >= 0 or re.search(rb"hf_[A-Za-z0-9]{30,}", content) is not None
+
+# %% ../nbs/09_share.ipynb #1dea220b
 def push_run(
     run:str|os.PathLike, # Run folder
     repo_id:str, # "owner/name"; made where it does not exist
@@ -268,15 +282,20 @@ def _check_repo_id(repo_id:str):
 
 @contextmanager
 def _one_line_errors(endpoint:str, repo_id:str, token:str) -> Iterator[None]:
-    "Say in one line, without the token, what the Hub or the network objects to."
-    def line(error) -> str: return " ".join(str(error).split()).replace(token, "***")
+    "Raise what the Hub or the network objects to as an error of one line."
     try: yield
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        said = line(error.server_message or error.response.reason_phrase)
-        if status == 401: raise PermissionError(f"{endpoint} does not accept the token (401): log in again with `hf auth login`") from error
-        if status == 403: raise PermissionError(f"the token may not write to {repo_id} (403, {said}): use one with the right to write, or another owner") from error
-        raise ConnectionError(f"{endpoint} refused {repo_id} ({status}, {said})") from error
-    except json.JSONDecodeError as error: raise ConnectionError(f"{endpoint} does not answer like the Hub; is HF_ENDPOINT right?") from error
-    except ValueError as error: raise ValueError(line(error)) from error
-    except (HTTPError, RuntimeError) as error: raise ConnectionError(f"cannot reach {endpoint} ({line(error.__cause__ or error)}): is there a network?") from error
+    except (HTTPError, RuntimeError, ValueError) as error: raise _plain_error(error, endpoint, repo_id, token) from None # the cause may repeat the token
+
+
+def _plain_error(error:Exception, endpoint:str, repo_id:str, token:str) -> Exception:
+    "The same complaint in one line, without the token."
+    if isinstance(error, RuntimeError) and error.__cause__: error = error.__cause__ # the upload of a large file wraps its errors
+    def line(text) -> str: return " ".join(str(text).split()).replace(token, "***")
+    if isinstance(error, HfHubHTTPError):
+        status, said = error.response.status_code, line(error.server_message or error.response.reason_phrase)
+        if status == 401: return PermissionError(f"{endpoint} does not accept the token (401): log in again with `hf auth login`")
+        if status == 403: return PermissionError(f"the token may not write to {repo_id} (403, {said}): use one with the right to write, or another owner")
+        return ConnectionError(f"{endpoint} refused {repo_id} ({status}, {said})")
+    if isinstance(error, json.JSONDecodeError): return ConnectionError(f"{endpoint} does not answer like the Hub; is HF_ENDPOINT right?")
+    if isinstance(error, ValueError): return ValueError(line(error))
+    return ConnectionError(f"cannot reach {endpoint} ({line(error)}): is there a network?")
