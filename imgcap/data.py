@@ -41,7 +41,7 @@ def _open(file):
                 return opener(file, None)
     raise ImageError("not a picture in a format that can be read" if head else "the file is empty")
 
-# %% ../nbs/01_data.ipynb #1e13310e
+# %% ../nbs/01_data.ipynb #2be2775a
 def _eight_bits(values):
     "Any numeric array as uint8"
     if values.dtype == np.uint8: return values
@@ -49,7 +49,7 @@ def _eight_bits(values):
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = values.min(), values.max()
     white = next((w for w in (1, 255, 65535) if 0 <= low and high <= w), None)
-    scaled = values * (255 / white) if white else (values - low) * (255 / (high - low))
+    scaled = values * (255 / white) if white else (values - low) * (255 / ((high - low) or 1))
     return scaled.round().astype(np.uint8)
 
 # %% ../nbs/01_data.ipynb #94d35659
@@ -78,7 +78,7 @@ def _from_array(values):
         raise ImageError(f"array: {values.dtype}, expected uint8, or floats in 0..1")
     return Image.fromarray(_eight_bits(values))
 
-# %% ../nbs/01_data.ipynb #a2cf2ee2
+# %% ../nbs/01_data.ipynb #178b7e07
 def decode_image(
     x,  # path, bytes, open binary file, PIL image, array (H, W[, C]) or the {"bytes", "path"} dict of `datasets`
     *,
@@ -88,7 +88,7 @@ def decode_image(
     name = "picture"
     if isinstance(x, dict):
         name, x = x.get("path") or "picture", x.get("path") if x.get("bytes") is None else x["bytes"]
-        if isinstance(x, str) and "://" in x: x = _fetch(x)
+        if isinstance(x, str) and "://" in x: x = _fetch(x)  # a stream from the Hub or an archive
         if x is None: raise ImageError(f"{name}: neither bytes nor a path")
     if isinstance(x, (str, os.PathLike)): name = os.fspath(x)
     elif isinstance(x, (bytes, bytearray, memoryview)): x = io.BytesIO(x)
@@ -106,7 +106,7 @@ def decode_image(
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, … for damaged files
         raise ImageError(f"{name}: {_reason(error)}") from error
 
-# %% ../nbs/01_data.ipynb #b51e3687
+# %% ../nbs/01_data.ipynb #3295b7f9
 def _reason(error):
     "Why a picture could not be read, in a few words"
     if isinstance(error, ImageError): return str(error)
@@ -117,7 +117,9 @@ def _reason(error):
 def _fetch(address):
     "Bytes of a file that `datasets` left on the Hub or in an archive (streaming)"
     import fsspec
-    with fsspec.open(address, "rb") as file: return file.read()
+    try:
+        with fsspec.open(address, "rb") as file: return file.read()
+    except Exception as error: raise ImageError(f"{address}: {_reason(error)}") from error
 
 # %% ../nbs/01_data.ipynb #681f679a
 def keep_encoded(
@@ -206,6 +208,13 @@ def _note(left):
     "What was left out, as a line for the description of the dataset"
     return _LEFT_OUT + json.dumps({what: [len(names), *map(str, names[:20])] for what, names in left.items()}, ensure_ascii=False) if left else ""
 
+# %% ../nbs/01_data.ipynb #15d613e7
+@contextlib.contextmanager
+def _about(name):
+    "Put the name of a file before the message of a ValueError"
+    try: yield
+    except ValueError as error: raise ValueError(f"{name}: {error}") from None
+
 # %% ../nbs/01_data.ipynb #1dff3662
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
@@ -243,7 +252,7 @@ class _Folder:
                     elif entry.is_file(): found.append(below + entry.name)
         return sorted(found)
 
-# %% ../nbs/01_data.ipynb #ada792a6
+# %% ../nbs/01_data.ipynb #08bf033d
 def _build(folder, splits, left, source, check=True):
     "A `DatasetDict` from `{split: {image_id: [file, captions, attributes]}}`"
     import datasets, pyarrow as pa
@@ -266,7 +275,7 @@ def _build(folder, splits, left, source, check=True):
     if missing:
         if len(missing) == named: raise FileNotFoundError(f"{source}: none of its {named} pictures is there, looked for {os.path.join(folder.root, missing[0])}; name the folder of the pictures with images=")
         left["pictures that are not there"] = missing
-    if not columns: raise ValueError(f"{source}: no picture with a caption in it")
+    if not columns: raise ValueError("no picture with a caption in it")
     result = datasets.DatasetDict()
     for split, (ids, paths, offsets, texts, attributes) in columns.items():
         features = {"image": datasets.Image(), "captions": datasets.List(datasets.Value("string")), "image_id": datasets.Value("string")}
@@ -278,13 +287,13 @@ def _build(folder, splits, left, source, check=True):
         if any(attributes): result[split] = result[split].add_column("attributes", attributes)
     return result
 
-# %% ../nbs/01_data.ipynb #163b2660
+# %% ../nbs/01_data.ipynb #b245a6b5
 def _read_text(path):
     "A text file as str: UTF-8, with or without a byte order mark"
     with open(path, "rb") as file: data = file.read()
     try: return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {data[error.start]:#04x} at position {error.start}); save it as UTF-8") from None
+        raise ValueError(f"not UTF-8 (byte {data[error.start]:#04x} at position {error.start}); save it as UTF-8") from None
 
 def _lines(text):
     "Lines that are not blank; unlike `splitlines`, only CR and LF end a line"
@@ -299,34 +308,34 @@ def _read_sidecars(folder, files, left):
         if suffix.lower() not in _PICTURES: continue
         if stem in texts:
             used.add(stem)
-            rows[file] = [file, _lines(_read_text(os.path.join(folder.root, texts[stem]))), None]
+            with _about(texts[stem]): rows[file] = [file, _lines(_read_text(os.path.join(folder.root, texts[stem]))), None]
         else: left["pictures without a caption"].append(file)
     if unused := [file for stem, file in texts.items() if stem not in used]: left["text files without a picture"] += unused
     return rows
 
-# %% ../nbs/01_data.ipynb #7503b642
+# %% ../nbs/01_data.ipynb #c843e4f6
 _NAMES_PICTURE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?|avif|jp2|p[pg]m)(#\d+)?$", re.I)
 
 def _read_table(path, left):
     "The rows of a CSV, TSV or Flickr8k token file as dicts"
     text = _read_text(path)
     first = re.match(r'\s*(?:"[^"\n]*"|[^,;|\t"\n]*)\s*([,;|\t])', text)
-    if not text.strip(): raise ValueError(f"{path}: the file is empty")
-    if not first: raise ValueError(f"{path}: no comma, tab, semicolon or | after the first cell of the first line")
+    if not text.strip(): raise ValueError("the file is empty")
+    if not first: raise ValueError("no comma, tab, semicolon or | after the first cell of the first line")
     separator = "\t" if str(path).lower().endswith(".tsv") else first[1]
     try: lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error:
         try: lines = list(csv.reader(_lines(text), delimiter=separator, quoting=csv.QUOTE_NONE))
-        except csv.Error as error: raise ValueError(f"{path}: {error}") from None
+        except csv.Error as error: raise ValueError(str(error)) from None
     header = [cell.strip() for cell in lines[0]]
     if any(_NAMES_PICTURE.search(cell) for cell in header):  # no header
-        width = min(len(line) for line in lines if line)
+        width = min((len(line) for line in lines if len(line) > 1), default=1)
         header = ["image", "caption"] if width == 2 else ["image", *(f"column_{i}" for i in range(2, width + 1))]
     else: lines = lines[1:]
     rows = []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(lines, 1):
         if not any(line): continue
-        if len(line) < len(header): left["lines with too few cells"].append(f"line {number}")
+        if len(line) < len(header): left["rows with too few cells"].append(f"row {number}")
         else: rows.append(dict(zip(header, line[: len(header) - 1] + [separator.join(line[len(header) - 1:])])))
     return rows
 
@@ -335,28 +344,25 @@ def _read_json_lines(path):
     rows = []
     for number, line in enumerate(re.split(r"\r\n?|\n", _read_text(path)), 1):
         if not line.strip(): continue
-        try: rows.append(json.loads(line))
-        except json.JSONDecodeError as error: raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from None
-        if not isinstance(rows[-1], dict): raise ValueError(f"{path}, line {number}: expected an object such as {{\"file_name\": …, \"caption\": …}}")
+        with _about(f"line {number}"): rows.append(json.loads(line))
+        if not isinstance(rows[-1], dict): raise ValueError(f"line {number}: expected an object such as {{\"file_name\": …, \"caption\": …}}")
     return rows
 
-# %% ../nbs/01_data.ipynb #80e62172
+# %% ../nbs/01_data.ipynb #a386a073
 def _holds_text(value):
     "Whether a Python value could be a caption or a list of captions"
     with contextlib.suppress(ValueError): return bool(_flatten(value))
     return False
 
-def _collect(rows, image_column, caption_column, where, below=""):
+def _collect(rows, image_column, caption_column, below=""):
     "Sort rows (dicts) into splits: `{split: {image_id: [file, captions, attributes]}}`"
     sample = {}
     for row in rows:
         for column, value in row.items():
             if sample.get(column) in (None, "", []): sample[column] = value
-    if not sample: raise ValueError(f"{where}: no rows")
-    try:
-        image = _image_column(sample, lambda c: isinstance(sample[c], str) and bool(_NAMES_PICTURE.search(sample[c].strip())), image_column)
-        texts = _caption_columns({c: c != image and _holds_text(v) for c, v in sample.items()}, caption_column)
-    except ValueError as error: raise ValueError(f"{where}: {error}") from None
+    if not sample: raise ValueError("no rows")
+    image = _image_column(sample, lambda c: isinstance(sample[c], str) and bool(_NAMES_PICTURE.search(sample[c].strip())), image_column)
+    texts = _caption_columns({c: c != image and _holds_text(v) for c, v in sample.items()}, caption_column)
     splits = {}
     for row in rows:
         name = re.sub(r"(?<=\w)#\d+$", "", str(row.get(image) or "").strip()).replace("\\", "/")
@@ -368,26 +374,25 @@ def _collect(rows, image_column, caption_column, where, below=""):
         _add(splits.setdefault(split, {}), file, file, captions, attributes)
     return splits
 
-# %% ../nbs/01_data.ipynb #07465905
+# %% ../nbs/01_data.ipynb #2468e7f6
 def _read_json(path, image_column, caption_column, left):
     "`{split: {image_id: [file, captions, None]}}` from COCO annotations, Karpathy's file, a list of rows or a mapping"
-    try: data = json.loads(_read_text(path))
-    except json.JSONDecodeError as error: raise ValueError(f"{path}: not JSON ({error.msg} in line {error.lineno})") from None
-    if isinstance(data, list) and all(isinstance(row, dict) for row in data): return _collect(data, image_column, caption_column, path)
+    data = json.loads(_read_text(path))
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data): return _collect(data, image_column, caption_column)
     try:
         if isinstance(data, dict) and "images" in data:
-            if "annotations" in data: return {"train": _coco(data, path, left)}
+            if "annotations" in data: return {"train": _coco(data, left)}
             if all("sentences" in image for image in data["images"]): return _karpathy(data)
         elif isinstance(data, dict) and data and all(isinstance(v, (str, list)) for v in data.values()):
             return {"train": {name: [name, _flatten(texts), None] for name, texts in data.items()}}
-    except (KeyError, TypeError) as error: raise ValueError(f"{path}: an entry without what COCO's and Karpathy's have ({type(error).__name__}: {error})") from None
-    raise ValueError(f"{path}: neither COCO captions (images and annotations), nor Karpathy's file (images with sentences), nor a list of rows")
+    except (KeyError, TypeError) as error: raise ValueError(f"an entry without what COCO's and Karpathy's have ({type(error).__name__}: {error})") from None
+    raise ValueError("neither COCO captions (images and annotations), nor Karpathy's file (images with sentences), nor a list of rows")
 
-def _coco(data, path, left):
+def _coco(data, left):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
-    rows = {str(image["id"]): [image["file_name"], [], None] for image in data["images"]}
+    rows = {str(image["id"]): [str(image["file_name"]), [], None] for image in data["images"]}
     if data["annotations"] and not any("caption" in a for a in data["annotations"]):
-        raise ValueError(f"{path}: its annotations hold no captions (keys: {', '.join(data['annotations'][0])}); COCO's captions are in captions_*.json")
+        raise ValueError(f"its annotations hold no captions (keys: {', '.join(data['annotations'][0])}); COCO's captions are in captions_*.json")
     for a in data["annotations"]:
         image_id = str(a["image_id"])
         if image_id in rows: rows[image_id][1].append(a.get("caption") or "")
@@ -403,15 +408,16 @@ def _karpathy(data):
         _add(splits.setdefault(_split_name(image.get("split", "train")), {}), image_id, file, _flatten(image["sentences"]))
     return splits
 
-# %% ../nbs/01_data.ipynb #b3ab0e48
+# %% ../nbs/01_data.ipynb #9fb3c0c2
 def _read_caption_file(path, images, image_column, caption_column):
     "A `DatasetDict` from one file with captions and a folder with pictures"
     left, suffix = defaultdict(list), path.suffix.lower()
     folder = _Folder(_existing_folder(images) if images is not None else path.parent)
-    if suffix == ".json": splits = _read_json(path, image_column, caption_column, left)
-    else: splits = _collect(_read_json_lines(path) if suffix in (".jsonl", ".ndjson") else _read_table(path, left), image_column, caption_column, path)
-    _drop_filepath(folder, splits)
-    result = _build(folder, splits, left, path)
+    with _about(path):
+        if suffix == ".json": splits = _read_json(path, image_column, caption_column, left)
+        else: splits = _collect(_read_json_lines(path) if suffix in (".jsonl", ".ndjson") else _read_table(path, left), image_column, caption_column)
+        _drop_filepath(folder, splits)
+        result = _build(folder, splits, left, path)
     _tell(left, path)
     return result
 
@@ -429,49 +435,56 @@ def _drop_filepath(folder, splits):
     for rows in splits.values():
         for row in rows.values(): row[0] = os.path.basename(row[0])
 
-# %% ../nbs/01_data.ipynb #d6d226a7
+# %% ../nbs/01_data.ipynb #fbc0ade7
 def _read_folder(path, image_column, caption_column, streaming):
     "A `DatasetDict` from a folder of pictures with metadata files or sidecars, or of Parquet files"
-    import datasets
     left, folder = defaultdict(list), _Folder(path)
-    files = folder.walk()
+    with _about(path): files = folder.walk()
     pictures = [f for f in files if os.path.splitext(f)[1].lower() in _PICTURES]
-    if not pictures and any(f.endswith(".parquet") for f in files):
-        return _from_tables(datasets.load_dataset(str(path), streaming=streaming), path, image_column, caption_column)
-    if not pictures: raise FileNotFoundError(f"{path}: no pictures in this folder ({'it is empty' if not files else f'{len(files)} other files'})")
-    tops = {f.split("/")[0] if "/" in f else "" for f in pictures}
-    layout = any(_split_name(t) == "train" for t in tops) or all(_split_name(t) in ("validation", "test") for t in tops)
-    metadata = [f for f in files if f.rsplit("/")[-1] in ("metadata.jsonl", "metadata.csv", "metadata.parquet")]
-    rows, given = {}, {}
-    for file in metadata:
-        below = file[: -len(file.rsplit("/")[-1])]
-        for split, found in _collect(_read_metadata(os.path.join(folder.root, file), left), image_column, caption_column, file, below).items():
-            for image_id, (name, captions, attributes) in found.items():
-                _add(rows, image_id, name, captions, attributes)
-                given.setdefault(image_id, split)
-    if metadata: left_over = [f for f in pictures if f not in rows]
-    else: rows, left_over = _read_sidecars(folder, files, left), []
-    if left_over: left["pictures without a caption"] += left_over
-    if not rows:
-        table = next((f for f in files if f not in pictures and os.path.splitext(f)[1].lower() in _CAPTION_FILES), None)
-        hint = f"; for {table}, give that file as the source and the folder as images=" if table else ""
-        raise ValueError(f"{path}: {len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or .parquet, nor .txt files beside the pictures{hint}")
-    splits = {}
-    for image_id, row in rows.items():
-        top = _split_name(row[0].split("/")[0]) if "/" in row[0] else ""
-        if not layout: splits.setdefault(given.get(image_id, "train"), {})[image_id] = row
-        elif top in ("train", "validation", "test"): splits.setdefault(top, {})[image_id] = row
-        else: left["pictures outside the folders train, validation and test"].append(image_id)
-    result = _build(folder, splits, left, path, check=bool(metadata))
+    if not pictures:
+        if any(f.endswith(".parquet") for f in files): return _from_tables(_load_tables(path, str(path), streaming=streaming), path, image_column, caption_column)
+        raise FileNotFoundError(f"{path}: no pictures in this folder ({f'{len(files)} other files' if files else 'it is empty'})")
+    metadata = [f for f in files if posixpath.basename(f) in ("metadata.jsonl", "metadata.csv", "metadata.parquet")]
+    with _about(path):
+        rows, given = _read_metadata(folder, metadata, image_column, caption_column, left) if metadata else (_read_sidecars(folder, files, left), {})
+        if not rows: raise ValueError(_no_captions(files, pictures))
+        if metadata and (rest := [f for f in pictures if f not in rows]): left["pictures without a caption"] += rest
+        result = _build(folder, _by_folder(rows, given, pictures, left), left, path, check=bool(metadata))
     _tell(left, path)
     return result
 
-def _read_metadata(path, left):
-    "The rows of an imagefolder's metadata file"
-    if path.endswith(".jsonl"): return _read_json_lines(path)
-    if path.endswith(".csv"): return _read_table(path, left)
+def _read_metadata(folder, metadata, image_column, caption_column, left):
+    "`image_id → [file, captions, attributes]` from metadata files, and `image_id → split` where they have a column for it"
     import pyarrow.parquet as pq
-    return pq.read_table(path).to_pylist()
+    rows, given = {}, {}
+    for file in metadata:
+        path = os.path.join(folder.root, file)
+        with _about(file):
+            table = _read_json_lines(path) if file.endswith("l") else _read_table(path, left) if file.endswith("v") else pq.read_table(path).to_pylist()
+            found = _collect(table, image_column, caption_column, below=file[: -len(posixpath.basename(file))])
+        for split, pictures in found.items():
+            for image_id, row in pictures.items():
+                _add(rows, image_id, *row)
+                given.setdefault(image_id, split)
+    return rows, given
+
+# %% ../nbs/01_data.ipynb #4cdd840b
+def _by_folder(rows, given, pictures, left):
+    "Rows sorted into splits, by top-level folders where these are called train, validation and test"
+    top = lambda file: _split_name(file.split("/")[0]) if "/" in file else ""
+    tops, sides, splits = {top(f) for f in pictures}, ("train", "validation", "test"), {}
+    layout = "train" in tops or tops <= {"validation", "test"}
+    for image_id, row in rows.items():
+        side = top(row[0]) if layout else given.get(image_id, "train")
+        if layout and side not in sides: left["pictures outside the folders train, validation and test"].append(image_id)
+        else: splits.setdefault(side, {})[image_id] = row
+    return splits
+
+def _no_captions(files, pictures):
+    "What to say about a folder with pictures alone"
+    table = next((f for f in files if f not in pictures and os.path.splitext(f)[1].lower() in _CAPTION_FILES), None)
+    hint = f"; for {table}, give that file as the source and the folder as images=" if table else ""
+    return f"{len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or .parquet, nor .txt files beside the pictures{hint}"
 
 # %% ../nbs/01_data.ipynb #e2fd7e76
 _ID_NAMES = ("image_id", "img_id", "imgid", "cocoid", "__key__")
@@ -493,7 +506,7 @@ def _table_columns(features, image_column, caption_column):
     texts = _caption_columns({c: c != image and _text_feature(f) for c, f in features.items()}, caption_column)
     return image, texts, next((c for c in _ID_NAMES if c in features), None)
 
-# %% ../nbs/01_data.ipynb #c2ca6448
+# %% ../nbs/01_data.ipynb #cbcef043
 def _from_table(ds, split, image_column, caption_column, left):
     "A `Dataset` with any columns as one with image, captions and image_id"
     import datasets
@@ -504,19 +517,19 @@ def _from_table(ds, split, image_column, caption_column, left):
         captions = [text for column in texts for text in _flatten(row[column]) or [""]]
         image_id = str(row[id_column]) if id_column and row[id_column] is not None else f"{split}-{number}"
         _add(rows, image_id, number, captions)
-    ids, captions, kept = [], [], []
+    captions, ids = [[]] * len(ds), [""] * len(ds)
     for image_id, (number, found, _) in rows.items():
-        clean = _clean(found)
-        if len(clean) < len(found): left["empty captions"] += [image_id] * (len(found) - len(clean))
-        if clean: ids.append(image_id); captions.append(clean); kept.append(number)
-        else: left["pictures without a caption"].append(image_id)
+        captions[number], ids[number] = _clean(found), image_id
+        if len(captions[number]) < len(found): left["empty captions"] += [image_id] * (len(found) - len(captions[number]))
+        if not captions[number]: left["pictures without a caption"].append(image_id)
+    kept = [number for number, found in enumerate(captions) if found]
     if not kept: raise ValueError(f"split {split!r}: no picture with a caption in it")
-    if len(kept) < len(ds): ds = ds.select(kept)
     ds = ds.remove_columns([c for c in {*texts, "captions", "image_id", "image"} if c in ds.column_names and c != image])
     if image != "image": ds = ds.rename_column(image, "image")
     if not isinstance(ds.features["image"], datasets.Image): ds = ds.cast_column("image", datasets.Image())
     ds = ds.add_column("captions", captions, feature=datasets.List(datasets.Value("string")))
-    return ds.add_column("image_id", ids, feature=datasets.Value("string"))
+    ds = ds.add_column("image_id", ids, feature=datasets.Value("string"))
+    return ds.select(kept) if len(kept) < len(ds) else ds
 
 # %% ../nbs/01_data.ipynb #59e9dd62
 def _convert(row, number, split, image, texts, id_column):
@@ -566,7 +579,7 @@ def _load_hub(source, streaming):
     except OSError:
         raise ConnectionError(f"{source}: no such file or folder here, and the Hub cannot be reached; without a network use \"creatures\" or a folder") from None
 
-# %% ../nbs/01_data.ipynb #0162a08d
+# %% ../nbs/01_data.ipynb #ccf88fb5
 def _expand(pattern):
     "`shards-{000..002}.tar` → the three names; `*` matches what is there"
     braces = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
@@ -580,11 +593,17 @@ def _expand(pattern):
 
 def _load_shards(source):
     "WebDataset shards, streamed"
-    import datasets
     names = _expand(source)
     missing = [name for name in names if not os.path.isfile(name)]
     if missing or not names: raise FileNotFoundError(f"{source}: {len(missing)} of {len(names)} shards are not there" + (f", the first is {missing[0]}" if missing else ""))
-    return datasets.load_dataset("webdataset", data_files={"train": names}, streaming=True)
+    return _load_tables(source, "webdataset", data_files={"train": names}, streaming=True)
+
+def _load_tables(source, *args, **options):
+    "`load_dataset` for local files; a damaged one is named"
+    import datasets
+    try: return datasets.load_dataset(*args, **options)
+    except OSError: raise
+    except Exception as error: raise ValueError(f"{source}: {_first_line(error.__cause__ or error)}") from None
 
 # %% ../nbs/01_data.ipynb #da2537ee
 def _as_dict(splits):
@@ -620,7 +639,7 @@ def load_captions(
     if streaming: found = {name: ds.to_iterable_dataset() if isinstance(ds, datasets.Dataset) else ds for name, ds in found.items()}
     return _as_dict(found)
 
-# %% ../nbs/01_data.ipynb #63a6c44e
+# %% ../nbs/01_data.ipynb #746a73f6
 def _open_source(source, path, is_caption_file, images, image_column, caption_column, streaming):
     "Find out what `source` is and read it"
     import datasets
@@ -633,7 +652,7 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
         return _from_tables(datasets.load_from_disk(str(path)), source, image_column, caption_column)
     if path.is_file():
         if path.suffix != ".parquet": raise ValueError(f"{source}: cannot load a {path.suffix or 'file without suffix'}; known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar and folders")
-        return _from_tables(datasets.load_dataset("parquet", data_files=str(path), streaming=streaming), source, image_column, caption_column)
+        return _from_tables(_load_tables(source, "parquet", data_files=str(path), streaming=streaming), source, image_column, caption_column)
     if built_in := re.fullmatch(r"creatures(?::(\d+))?", str(source)):
         from imgcap.creatures import make_creatures
         return make_creatures({"train": int(built_in[1]), "validation": 100, "test": 200, "novel": 200}) if built_in[1] else make_creatures()
@@ -648,17 +667,16 @@ def _from_tables(tables, source, image_column, caption_column):
     if isinstance(tables, datasets.IterableDataset): tables = datasets.IterableDatasetDict(train=tables)
     if not isinstance(tables, dict): raise TypeError(f"cannot load captions from a {type(tables).__name__}; give a path, a name or a Dataset")
     left, result = defaultdict(list), type(tables)()
-    try:
+    with _about(source):
         for name, ds in tables.items():
             if isinstance(ds, datasets.Dataset): result[name] = _from_table(ds, name, image_column, caption_column, left)
             else: result[name] = _from_stream(ds, name, image_column, caption_column)
-    except ValueError as error: raise ValueError(f"{source}: {error}") from None
     for ds in result.values():
         if left: ds.info.description = _note(left)
     _tell(left, source)
     return result
 
-# %% ../nbs/01_data.ipynb #dc9a3fe8
+# %% ../nbs/01_data.ipynb #f76bb881
 def _digest(image):
     "SHA-256 of the encoded picture, or of its pixels where there is no file"
     if isinstance(image, Image.Image): return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).digest()
@@ -666,7 +684,7 @@ def _digest(image):
     try:
         if "://" in image["path"]: return hashlib.sha256(_fetch(image["path"])).digest()
         with open(image["path"], "rb") as file: return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error: raise ImageError(f"{image['path']}: {_reason(error)}") from None
+    except OSError as error: raise ImageError(f"{image['path']}: {_reason(error)}") from error
 
 def _fraction(digest, seed):
     "A number in [0, 1) that depends on the picture and the seed alone"
@@ -678,7 +696,7 @@ def _over_pictures(work, ds):
     with ThreadPoolExecutor() as pool:
         for batch in keep_encoded(ds.select_columns("image")).iter(64): yield from pool.map(work, batch["image"])
 
-# %% ../nbs/01_data.ipynb #0ee123c2
+# %% ../nbs/01_data.ipynb #a238631f
 def split_captions(
     ds,  # Dataset, or DatasetDict: published splits are kept, only what is missing is taken from train
     validation: float = 0.1,  # expected share of the pictures for choosing checkpoints
@@ -692,8 +710,8 @@ def split_captions(
     shares = {name: share for name, share in (("test", test), ("validation", validation)) if name not in given and share}
     if min(shares.values(), default=0) < 0 or sum(shares.values()) >= 1:
         raise ValueError(f"validation={validation} and test={test} must not be negative and must leave something to train on")
-    parts = _parts(given.pop("train"), shares, seed)
-    return _as_dict({**parts, **given})
+    if shares: given |= _parts(given.pop("train"), shares, seed)
+    return _as_dict(given)
 
 # %% ../nbs/01_data.ipynb #d86e458f
 def _parts(train, shares, seed):
