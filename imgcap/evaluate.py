@@ -239,7 +239,7 @@ def _with_titles(figure, columns:int, titles:list[str], height:int=30) -> Image.
         y += height + bottom - top
     return out
 
-# %% ../nbs/07_evaluate.ipynb #8414a453
+# %% ../nbs/07_evaluate.ipynb #e82935ed
 _TITLES = {"best": "Best by CIDEr-D", "worst": "Worst by CIDEr-D", "random": "Drawn at random from the others"}
 
 
@@ -270,7 +270,7 @@ class Report:
         if "shuffled_pictures" not in self.scores: return "One picture cannot be shuffled, so nothing says whether the model looks."
         gain, (low, high) = (self.scores["shuffled_pictures"][f"cider_d_difference{end}"] for end in ("", "_ci"))
         if low > 0: return f"The right pictures are worth {gain:.2f} CIDEr-D to the model ({low:.2f} to {high:.2f})."
-        return f"No sign that the model looks at its pictures: the right ones are worth {gain:.2f} CIDEr-D to it, which may be chance ({low:.2f} to {high:.2f})."
+        return f"No sign that the model looks: the right pictures are worth {gain:.2f} CIDEr-D to it ({low:.2f} to {high:.2f}), which may be chance."
 
     def remarks(self) -> list[str]:
         "What one has to know to read the table."
