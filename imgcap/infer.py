@@ -141,7 +141,7 @@ class CaptionError:
     name: str # Path or address, or "#3" for the fourth of pictures that have no name
     error: str # Why it could not be read
 
-# %% ../nbs/08_infer.ipynb #96c0fddc
+# %% ../nbs/08_infer.ipynb #5ab6a7eb
 class Captioner:
     "Pictures in, captions out."
     def __init__(self,
@@ -188,28 +188,30 @@ class Captioner:
 
     def _pixels(self, x) -> torch.Tensor:
         "A picture as the model sees it (C, H, W)."
-        if isinstance(x, Mapping) and "image" in x: x = x["image"]
+        x = _picture(x)
         if _is_address(x): x = {"bytes": fetch_picture(x), "path": x}
         image = decode_image(x)
         if max(image.size) > 100 * min(image.size): raise ImageError(f"{_name(x) or 'picture'}: {image.width} × {image.height} pixels, a strip")
         return self.processor.image_processor(images=image, return_tensors="pt").pixel_values[0]
 
     def _try(self, x, number:int) -> torch.Tensor|CaptionError:
-        name = _name(x)
         try: return self._pixels(x)
-        except (ImageError, TypeError) as error: return CaptionError(name or f"#{number}", str(error).removeprefix(f"{name or 'picture'}: "))
+        except (ImageError, TypeError) as error:
+            name = _name(x)
+            return CaptionError(name or f"#{number}", str(error).removeprefix(f"{name or 'picture'}: "))
 
     def _read_ahead(self, pictures:Iterable) -> Iterator[torch.Tensor|CaptionError]:
         "Read files in threads while the model works; no more than two batches wait."
         pool, waiting = ThreadPoolExecutor(self.workers), deque()
         try:
             for number, x in enumerate(pictures):
+                x = _picture(x)
                 # What is open or in memory is read now: its owner may close or change it before a thread gets there.
-                if isinstance(x, (str, bytes, os.PathLike)): waiting.append(pool.submit(self._try, x, number).result)
+                if isinstance(x, (str, bytes, os.PathLike, Mapping)): waiting.append(pool.submit(self._try, x, number).result)
                 else: waiting.append(partial(_same, self._try(x, number)))
                 if len(waiting) > 2 * self.batch_size: yield waiting.popleft()()
             while waiting: yield waiting.popleft()()
-        finally: pool.shutdown(cancel_futures=True)
+        finally: pool.shutdown(wait=False, cancel_futures=True)
 
     def _stream(self, pictures:Iterable, write:Callable) -> Iterator:
         reader = self._read_ahead(pictures)
@@ -255,6 +257,9 @@ def _is_many(x) -> bool:
 
 
 def _same(x): return x
+
+
+def _picture(x): return x["image"] if isinstance(x, Mapping) and "image" in x else x
 
 
 def _name(x) -> str|None:
@@ -312,7 +317,7 @@ class CaptionCounts:
 
     def __str__(self): return f"{self.captioned:,} captioned, {self.unreadable:,} unreadable" + (f", {self.skipped:,} skipped" if self.skipped else "")
 
-# %% ../nbs/08_infer.ipynb #06e2dad0
+# %% ../nbs/08_infer.ipynb #23bee5ce
 def caption_files(
     paths:str|os.PathLike|Iterable, # Files, folders, globs, http addresses
     model, # A `Captioner`, or the name of a model, which is loaded after paths and files were checked
@@ -322,6 +327,7 @@ def caption_files(
     overwrite:bool=False, # Replace `out`, and text files that exist
     resume:bool=False, # Go on with `out`: what has a line in it, caption or error, is skipped
     batch_size:int=16, # Pictures that the model sees together, where a name is given
+    device:str="auto", # Where the model runs, where a name is given
     echo:Callable=print, # Takes the lines where there is neither `out` nor `sidecar`
     **options, # See `Captioner.many`
 ) -> CaptionCounts: # Also said on standard error
@@ -337,7 +343,7 @@ def caption_files(
     done, size = _finished(out) if resume and os.path.exists(out) else (set(), None)
     if sidecar and out is None and not overwrite: done = {picture for picture, text in texts.items() if os.path.exists(text)}
     todo = [picture for picture in pictures if picture not in done]
-    captioner = model if isinstance(model, Captioner) or not todo else Captioner(model, batch_size=batch_size)
+    captioner = model if isinstance(model, Captioner) or not todo else Captioner(model, batch_size=batch_size, device=device)
     captioned, started = 0, time.monotonic()
     with ExitStack() as stack:
         file = None if out is None else stack.enter_context(_open_out(out, size, overwrite))
