@@ -6,7 +6,7 @@
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
            'generate_captions', 'load_model', 'pick_device', 'quiet_transformers']
 
-# %% ../nbs/04_model.ipynb #e1d1f9f1
+# %% ../nbs/04_model.ipynb #5fa61c96
 import os
 import random
 import re
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
@@ -129,7 +130,7 @@ def _unwrap(model:nn.Module) -> nn.Module:
     "The model inside a wrapper such as DistributedDataParallel."
     return getattr(model, "module", model)
 
-# %% ../nbs/04_model.ipynb #56454595
+# %% ../nbs/04_model.ipynb #ac1ba1b8
 @dataclass(frozen=True)
 class Caption:
     "What the model wrote for one picture, and how sure it was."
@@ -147,30 +148,34 @@ def generate_captions(
     *,
     max_new_tokens:int=40, # Upper limit on a caption's tokens
     num_beams:int=1, # 1 is greedy decoding
+    prefix:str="", # Start of every caption, which the model goes on from
     **options, # Further arguments of transformers' `generate`
-) -> list[Caption]: # One for each picture
+) -> list[Caption]: # One for each picture; its `tokens` are those after the prefix
     "Write a caption for each picture of a batch."
     tokenizer = processor.tokenizer
+    start = [i for i in tokenizer(prefix).input_ids if i != tokenizer.sep_token_id] if prefix else []
+    if start: options["input_ids"] = torch.tensor([start], device=model.device).expand(len(pixel_values), -1)
     room = getattr(model.config, "max_position_embeddings", None)
-    if room is not None: max_new_tokens = min(max_new_tokens, room - 1)
+    if room is not None: max_new_tokens = min(max_new_tokens, room - max(len(start), 1))
+    if max_new_tokens < 1: raise ValueError(f"prefix has {len(start)} tokens, and the model has room for {room} in all")
     pixel_values = pixel_values.to(model.device, model.dtype)
     written = model.generate(pixel_values=pixel_values, max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=options.pop("do_sample", False),
                              return_dict_in_generate=True, output_logits=True, **options)
     beams = getattr(written, "beam_indices", None)
     logp = model.compute_transition_scores(written.sequences, written.logits, beams, normalize_logits=True)
     new = written.sequences[:, written.sequences.shape[1] - logp.shape[1]:]
-    return [_caption(tokenizer, ids, scores) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
+    return [_caption(tokenizer, ids, scores, start) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
 
 
-def _caption(tokenizer, ids:list[int], probabilities:list[float]) -> Caption:
+def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int]) -> Caption:
     "One generated row up to and including its end token."
     end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     length = ids.index(end) + 1 if end in ids else len(ids)
     ids, scores = ids[:length], probabilities[:length]
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
-    return Caption(tokenizer.decode(ids, skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
+    return Caption(tokenizer.decode([*start, *ids], skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
 
-# %% ../nbs/04_model.ipynb #97275921
+# %% ../nbs/04_model.ipynb #4b6b9090
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
@@ -206,13 +211,15 @@ def pick_device(
 def quiet_transformers():
     "Keep transformers from drawing a bar for each file it reads or writes, and from remarks that are not errors."
     logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level, bars, hub_bars = logging.get_verbosity(), logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if hub_bars: enable_progress_bars()  # transformers switches those of downloads off too
     try: yield
     finally:
         logging.set_verbosity(level)
         if bars: logging.enable_progress_bar()
+        if not hub_bars: disable_progress_bars()
 
 
 def _find_checkpoint(name:str|os.PathLike) -> str:

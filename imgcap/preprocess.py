@@ -48,7 +48,7 @@ def augment_picture(
     if mirror and not any(_SIDES.search(caption) for caption in captions): image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return image
 
-# %% ../nbs/03_preprocess.ipynb #13f3d1ce
+# %% ../nbs/03_preprocess.ipynb #34d2ce9b
 @dataclass
 class CaptionCollator:
     "Rows with `image`, `captions` and `image_id` to one batch of tensors."
@@ -79,12 +79,18 @@ class CaptionCollator:
         rows:list[dict], # Each with `image` and `image_id`
     ) -> tuple[list[dict], torch.Tensor|None]: # The rows that can be read, and their pictures (B, C, H, W)
         "Decode and process the pictures."
-        readable, pixels = [], []
+        readable, pictures = [], []
         for row in rows:
-            try: pixels.append(self._pixels(row))
+            try: pictures.append(self._picture(row))
             except ImageError as error: self._skip(row["image_id"], error)
             else: readable.append(row)
-        return readable, torch.stack(pixels) if pixels else None
+        if not readable: return [], None
+        new = [picture for picture in pictures if isinstance(picture, Image.Image)]
+        processed = iter(self.processor.image_processor(images=new, return_tensors="pt").pixel_values if new else [])
+        pixels = [next(processed) if isinstance(picture, Image.Image) else picture for picture in pictures]
+        if self.augment is None:
+            for row, tensor in zip(readable, pixels): self._remember(row["image_id"], tensor, tensor.nbytes)
+        return readable, torch.stack(pixels)
 
     def text(
         self,
@@ -101,15 +107,15 @@ class CaptionCollator:
         if self.choose == "first": return row["captions"][0]
         return choose_caption(row["captions"], row["image_id"], seed=self.seed, epoch=row.get("epoch", 0))
 
-    def _pixels(self, row:dict) -> torch.Tensor:
-        "The picture's tensor (C, H, W): remembered, or made now."
-        if self.augment is None: return self._remember(row["image_id"], lambda: self._process(decode_image(row["image"])))
-        image = self._remember(row["image_id"], lambda: self._shrink(decode_image(row["image"])))
+    def _picture(self, row:dict) -> torch.Tensor|Image.Image:
+        "The picture's tensor (C, H, W) if it is remembered, else the picture that has yet to be processed."
+        known = self._cache.get(row["image_id"])
+        if self.augment is None: return decode_image(row["image"]) if known is None else known
+        if known is None:
+            known = self._shrink(decode_image(row["image"]))
+            self._remember(row["image_id"], known, 3 * known.width * known.height)
         rng = random.Random(f"augment/{self.seed}/{row.get('epoch', 0)}/{row['image_id']}")
-        return self._process(self.augment(image, row["captions"], rng))
-
-    def _process(self, image:Image.Image) -> torch.Tensor:
-        return self.processor.image_processor(images=image, return_tensors="pt").pixel_values[0]
+        return self.augment(known, row["captions"], rng)
 
     def _shrink(self, image:Image.Image) -> Image.Image:
         "A copy at twice the model's resolution: what augmentation needs, and little enough to remember."
@@ -118,14 +124,10 @@ class CaptionCollator:
         scale = side / min(image.size)
         return image if scale >= 1 else image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
-    def _remember(self, key:str, make:Callable):
-        if key in self._cache: return self._cache[key]
-        value = make()
-        n_bytes = value.nbytes if isinstance(value, torch.Tensor) else 3 * value.width * value.height
-        if self._cached_bytes + n_bytes <= self.cache_bytes:
-            self._cache[key] = value
-            self._cached_bytes += n_bytes
-        return value
+    def _remember(self, image_id:str, value:torch.Tensor|Image.Image, n_bytes:int):
+        if image_id in self._cache or self._cached_bytes + n_bytes > self.cache_bytes: return
+        self._cache[image_id] = value
+        self._cached_bytes += n_bytes
 
     def _skip(self, image_id:str, error:Exception):
         if image_id not in self.skipped: warnings.warn(f"picture {image_id} is skipped: {error}", stacklevel=3)

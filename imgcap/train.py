@@ -242,32 +242,35 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #b61ef200
+# %% ../nbs/06_train.ipynb #f3107308
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
     data:datasets.DatasetDict, # Splits `train` and `validation`, with rows as in `imgcap.data`
     config:TrainConfig|None=None, # All choices
     *,
+    source:str|None=None, # Where the data came from, for `run.json` and the model card
     echo:Callable=print, # Shows a line of progress
     **changes, # Fields of `TrainConfig` that differ from `config`
 ) -> Path: # The run folder
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
     config = fill_defaults(TrainConfig(**{**asdict(config or TrainConfig()), **changes}), model)
     for split in ("train", "validation"):
-        if split not in data: raise ValueError(f"the data has no split {split!r}, only: {', '.join(data)}; use split_captions to make one")
-        if not len(data[split]): raise ValueError(f"the split {split!r} is empty")
+        if split not in data or not len(data[split]):
+            raise ValueError(f"there are no pictures in the split {split!r}, only in: {', '.join(name for name in data if len(data[name]))}; "
+                             "split_captions makes the splits that training needs, from a few dozen pictures or more")
     run, checkpoint = _open_run(config)
     if config.threads: torch.set_num_threads(config.threads)
     set_seed(config.seed)
     trainer = _make_trainer(model, processor, data, config, run, echo)
+    about = {"source": source, **_describe_run(model, data, config)}
     start = time.perf_counter()
-    write_atomic(run / "run.json", json.dumps(_describe_run(model, data, config), indent=2, ensure_ascii=False))
+    write_atomic(run / "run.json", json.dumps(about, indent=2, ensure_ascii=False))
     with quiet_transformers(): trainer.train(resume_from_checkpoint=checkpoint)
     save_checkpoint(trainer.model, processor, run / "model")
     finished = {"train_seconds": round(time.perf_counter() - start, 1), "steps": trainer.state.global_step, "best_step": trainer.state.best_global_step,
                 "best_validation_cider_d": trainer.state.best_metric, "skipped_pictures": {**trainer.data_collator.skipped, **trainer.validation_collator.skipped}}
-    write_atomic(run / "run.json", json.dumps({**_describe_run(model, data, config), "finished": finished}, indent=2, ensure_ascii=False))
+    write_atomic(run / "run.json", json.dumps({**about, "finished": finished}, indent=2, ensure_ascii=False))
     return run
 
 
