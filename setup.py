@@ -21,7 +21,7 @@ setup(
     url=cfg["git_url"],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["imgcap", "imgcap.*"]),
-    include_package_data=True,
+    package_data={"imgcap": ["checkpoints/*/*"]},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},
     entry_points={"console_scripts": cfg["console_scripts"].split()},

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-# %% ../nbs/10_cli.ipynb #14c72e5e
+# %% ../nbs/10_cli.ipynb #f838c3b9
 def main(
     arguments:list[str]|None=None, # Words after `imgcap`; None takes them from the command line
 ) -> int: # Exit status: 0 done, 1 stopped by a failure of the machine, 2 used wrongly, 130 interrupted
@@ -40,6 +40,7 @@ def main(
         if os.environ.get("IMGCAP_DEBUG") or not isinstance(error, (ValueError, OSError, ArithmeticError, ImportError)): raise
         system = isinstance(error, OSError) and error.filename and error.strerror
         message = f"{error.filename}: {error.strerror.lower()}" if system else " ".join(str(error).split())
+        message = re.sub(r"\b(images|image_column|caption_column)=", lambda found: "--" + found[1].replace("_", "-"), message)
         print(f"imgcap: {message}", file=sys.stderr)
         return 2 if isinstance(error, (ValueError, OSError)) else 1
 
@@ -57,10 +58,10 @@ def _load(data, images=None, image_column=None, caption_column=None):
     from imgcap.data import load_captions, split_captions
     return split_captions(load_captions(data, images=images, image_column=image_column, caption_column=caption_column))
 
-# %% ../nbs/10_cli.ipynb #670defe4
+# %% ../nbs/10_cli.ipynb #7782a4fe
 def demo(
     out:Annotated[str, typer.Option(help="Run folder; an older run there is replaced")]="runs/demo",
-    epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=60,
+    epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=40,
     quick:Annotated[bool, typer.Option(help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
     seed:Annotated[int, typer.Option(help="Seed of everything random")]=42,
     threads:Annotated[int|None, typer.Option(help="CPU threads; PyTorch's choice by default")]=None,
@@ -88,11 +89,13 @@ def demo(
         report.save(run)
         print("\n".join("              " + line for line in str(report).splitlines()), flush=True)
     write_card(run, license="apache-2.0", language="en")
-    print("5  infer      three pictures of the novel split")
-    captioner = Captioner(run)
-    for row in data["novel"].select(range(3)): print(f"              {row['image_id']}: {captioner(row['image']).text}")
+    print("5  infer      the first pictures of test and novel", flush=True)
+    pictures = [row for split in ("test", "novel") for row in data[split].select(range(4))]
+    written = list(Captioner(run).many([row["image"] for row in pictures]))
+    for row, caption in zip(pictures, written): print(f"              {row['image_id']}: {caption.text}")
+    show_captions([{"image": row["image"], "captions": [caption.text]} for row, caption in zip(pictures, written)], columns=4).savefig(run / "captions.png")
     print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts the model on the Hub\n")
-    print(f"Look at {run / 'creatures.png'} and {run / 'gallery.png'}; caption a picture of your own: imgcap caption PICTURE --model {run}")
+    print(f"Look at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture of your own: imgcap caption PICTURE --model {run}")
 
 # %% ../nbs/10_cli.ipynb #6fb8fa2d
 def train(
@@ -150,7 +153,7 @@ def evaluate(
     folder = out or (model if Path(model, "run.json").is_file() else None)
     if folder: print(f"metrics, predictions and gallery are in {report.save(folder)}")
 
-# %% ../nbs/10_cli.ipynb #96c858c3
+# %% ../nbs/10_cli.ipynb #7a11e1c2
 def caption(
     paths:Annotated[list[str], typer.Argument(metavar="PATH…", help="Pictures, folders or patterns such as 'photos/*.jpg'")],
     model:Model="git-tiny",
@@ -171,7 +174,7 @@ def caption(
 def check(data:Data, images:Images=None, image_column:ImageColumn=None, caption_column:CaptionColumn=None):
     "Say what is in a set, and if it can be trained on."
     from imgcap.data import describe_captions, load_captions
-    report = describe_captions(load_captions(data, images=images, image_column=image_column, caption_column=caption_column))
+    report = describe_captions(load_captions(data, images=images, image_column=image_column, caption_column=caption_column), progress=sys.stderr.isatty())
     print(report)
     if report.problems: raise typer.Exit(2)
 

@@ -436,12 +436,13 @@ def caption_creature(
     "Describe a creature as `n` people would."
     _check(attributes)
     rng = random.Random(f"{seed}/captions")
-    left_out = rng.sample([a for a in ATTRIBUTES if a != "colour"], 5)
+    others = rng.sample([a for a in ATTRIBUTES if a != "colour"], 5)
+    left_out = rng.sample([(), (), (), others[:1], others[1:3]], 5) # three say it all, one leaves out one thing, one two
     styles = rng.sample(range(7), 7) # of people
     def caption(i):
         def say(attribute, role):
             phrases = PHRASES[attribute][attributes[attribute]].get(role)
-            if not phrases or attribute == left_out[i % 5]: return ""
+            if not phrases or attribute in left_out[i % 5]: return ""
             return phrases[0] if rng.random() < .5 else rng.choice(phrases)
         return _styles(say, rng.choice(("creature", "creature", "monster", "animal")))[styles[i % 7]]
     return [caption(i) for i in range(n)]

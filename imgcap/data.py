@@ -221,7 +221,7 @@ _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 class _Folder:
     "A picture folder: says whether a file is there, and refuses names that leave it"
     def __init__(self, root):
-        self.root, self.parents = os.path.realpath(root), {}
+        self.given, self.root, self.parents = str(root), os.path.realpath(root), {}
 
     def _refuse(self, name):
         raise ValueError(f"{name!r} leads out of the picture folder; copy the picture into it and name it relative to it")
@@ -273,7 +273,7 @@ def _build(folder, splits, left, source, check=True):
             texts.extend(kept); offsets.append(len(texts))
         if ids: columns[split] = ids, paths, offsets, texts, attributes
     if missing:
-        if len(missing) == named: raise FileNotFoundError(f"{source}: none of its {named} pictures is there, looked for {os.path.join(folder.root, missing[0])}; name the folder of the pictures with images=")
+        if len(missing) == named: raise FileNotFoundError(f"{source}: none of its {named} pictures is there, looked for {os.path.join(folder.given, missing[0])}; name the folder of the pictures with images=")
         left["pictures that are not there"] = missing
     if not columns: raise ValueError("no picture with a caption in it")
     result = datasets.DatasetDict()

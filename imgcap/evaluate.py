@@ -336,9 +336,9 @@ class Report:
         run.mkdir(parents=True, exist_ok=True)
         name = "" if self.split == "test" else "-" + re.sub(r"[^\w.-]", "_", self.split)
         write_atomic(run / f"predictions{name}.jsonl", "".join(_json(row) + "\n" for row in self.predictions))
-        partial = run / f".gallery{name}.{os.getpid()}.partial"
-        self.gallery().save(partial, "PNG", optimize=True)
-        os.replace(partial, run / f"gallery{name}.png")
+        gallery = io.BytesIO()
+        self.gallery().save(gallery, "PNG", optimize=True)
+        write_atomic(run / f"gallery{name}.png", gallery.getvalue())
         write_atomic(run / "metrics.json", _json(metrics, indent=2) + "\n")
         return run
 

@@ -6,13 +6,14 @@
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
            'generate_captions', 'load_model', 'pick_device', 'quiet_transformers']
 
-# %% ../nbs/04_model.ipynb #5fa61c96
+# %% ../nbs/04_model.ipynb #931029dd
 import os
 import random
 import re
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -175,7 +176,7 @@ def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
     return Caption(tokenizer.decode([*start, *ids], skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
 
-# %% ../nbs/04_model.ipynb #4b6b9090
+# %% ../nbs/04_model.ipynb #de8c926b
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
@@ -184,9 +185,6 @@ def load_model(
 ) -> tuple[nn.Module, object]: # The model, in evaluation mode, and its processor
     "Load a captioning model and its processor."
     dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    if str(name) == "git-tiny":
-        model, processor = new_git_tiny()
-        return model.to(pick_device(device), dtype), processor
     checkpoint = _find_checkpoint(name)
     try:
         with quiet_transformers():
@@ -196,6 +194,7 @@ def load_model(
             processor = AutoProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         raise type(error)(f"cannot load {name}: {str(error).strip().splitlines()[0]}") from error
+    model.config._name_or_path = str(name)
     return model.to(pick_device(device)).eval(), processor
 
 
@@ -224,6 +223,7 @@ def quiet_transformers():
 
 def _find_checkpoint(name:str|os.PathLike) -> str:
     "The folder that holds `config.json`, or the name on the Hub."
+    if str(name) == "git-tiny": return str(files("imgcap") / "checkpoints" / "git-tiny")
     path = Path(name).expanduser()
     for folder in (path / "model", path):
         if (folder / "config.json").is_file(): return str(folder)

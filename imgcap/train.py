@@ -6,7 +6,7 @@
 __all__ = ['write_atomic', 'save_checkpoint', 'TrainConfig', 'fill_defaults', 'has_bfloat16', 'caption_rows', 'CaptionTrainer',
            'EpochRows', 'RunLog', 'finetune', 'fingerprint']
 
-# %% ../nbs/06_train.ipynb #6f94ba00
+# %% ../nbs/06_train.ipynb #6fa5b200
 import hashlib
 import json
 import math
@@ -26,21 +26,22 @@ from torch import nn
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+from .data import keep_encoded
 from .metrics import caption_scores
 from .model import Caption, caption_loss, generate_captions, quiet_transformers
 from .preprocess import CaptionCollator, augment_picture
 
-# %% ../nbs/06_train.ipynb #a84ea6ef
+# %% ../nbs/06_train.ipynb #858660a9
 def write_atomic(
     path:str|os.PathLike, # File to write
-    text:str, # Its whole content
+    content:str|bytes, # All of it; text is written as UTF-8
 ):
-    "Write a text file so that a reader sees the old content or the new, never half."
+    "Write a file so that a reader sees the old content or the new, never half."
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -192,11 +193,11 @@ class CaptionTrainer(Trainer):
         scores = caption_scores(predictions, references)
         return {"loss": total / tokens, "cider_d": scores["cider_d"], "wer": scores["wer"]}
 
-# %% ../nbs/06_train.ipynb #c7a5dbfd
+# %% ../nbs/06_train.ipynb #e4fcf16f
 class EpochRows(torch.utils.data.Dataset):
     "Rows of a split, pictures still encoded, with the epoch they are asked for in."
     def __init__(self, split:datasets.Dataset):
-        self.split, self.epoch = split.cast_column("image", datasets.Image(decode=False)), 0
+        self.split, self.epoch = keep_encoded(split), 0
 
     def __len__(self): return len(self.split)
     def __getitem__(self, i): return {**self.split[i], "epoch": self.epoch}
@@ -242,7 +243,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #f3107308
+# %% ../nbs/06_train.ipynb #c0e2c591
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -313,7 +314,7 @@ def _make_trainer(model, processor, data, config:TrainConfig, run:Path, echo:Cal
     rows, validation = EpochRows(data["train"]), EpochRows(data["validation"])
     steps_per_epoch = math.ceil(len(rows) / (config.batch_size * config.accumulate))
     steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
-    every = max(1, steps // config.validations)
+    every = math.ceil(steps / config.validations)
     args = TrainingArguments(
         output_dir=str(run / "checkpoints"), max_steps=steps, per_device_train_batch_size=config.batch_size, per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate, learning_rate=config.learning_rate, lr_scheduler_type="cosine", warmup_steps=max(1, round(config.warmup * steps)),

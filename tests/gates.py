@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 WHEEL_ENV = ROOT / ".venv-wheel"
 # Notebooks run side by side, so each keeps to one thread: two spinning on one core are slower than one.
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Failed(Exception): "A gate did not pass; the message says why and what to do."
