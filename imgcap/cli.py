@@ -58,7 +58,7 @@ def _load(data, images=None, image_column=None, caption_column=None):
     from imgcap.data import load_captions, split_captions
     return split_captions(load_captions(data, images=images, image_column=image_column, caption_column=caption_column))
 
-# %% ../nbs/10_cli.ipynb #7782a4fe
+# %% ../nbs/10_cli.ipynb #eedf0da6
 def demo(
     out:Annotated[str, typer.Option(help="Run folder; an older run there is replaced")]="runs/demo",
     epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=40,
@@ -76,23 +76,23 @@ def demo(
     from imgcap.viz import show_captions
     print("1  load       drawing creatures …", flush=True)
     data = make_creatures({"train": 128, "validation": 32, "test": 48, "novel": 48} if quick else None)
-    print("              " + ", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
-    print("2  preprocess git-tiny sees 64 × 64 pixels and byte-level tokens", flush=True)
+    print("   " + ", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
+    print("2  preprocess git-tiny sees 64 × 64 pixels, and captions as byte-level tokens", flush=True)
     model, processor = load_model("git-tiny")
     print("3  train", flush=True)
     run = finetune(model, processor, data, TrainConfig(out=out, epochs=4 if quick else epochs, seed=seed, threads=threads, overwrite=True),
-                   source="creatures", echo=lambda line: print("              " + line, flush=True))
+                   source="creatures", echo=lambda line: print("   " + line, flush=True))
     show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
     print("4  evaluate   the test split, read for the first time, and pictures whose colour and body never met in training", flush=True)
     for split in ("test", "novel"):
         report = evaluate_model(run, data, split)
         report.save(run)
-        print("\n".join("              " + line for line in str(report).splitlines()), flush=True)
+        print("\n".join(f"   {line}" for line in (split, *str(report).splitlines(), "")), flush=True)
     write_card(run, license="apache-2.0", language="en")
     print("5  infer      the first pictures of test and novel", flush=True)
     pictures = [row for split in ("test", "novel") for row in data[split].select(range(4))]
     written = list(Captioner(run).many([row["image"] for row in pictures]))
-    for row, caption in zip(pictures, written): print(f"              {row['image_id']}: {caption.text}")
+    for row, caption in zip(pictures, written): print(f"   {row['image_id']}: {caption.text}")
     show_captions([{"image": row["image"], "captions": [caption.text]} for row, caption in zip(pictures, written)], columns=4).savefig(run / "captions.png")
     print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts the model on the Hub\n")
     print(f"Look at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture of your own: imgcap caption PICTURE --model {run}")
