@@ -58,7 +58,7 @@ def _load(data, images=None, image_column=None, caption_column=None):
     from imgcap.data import load_captions, split_captions
     return split_captions(load_captions(data, images=images, image_column=image_column, caption_column=caption_column))
 
-# %% ../nbs/10_cli.ipynb #eedf0da6
+# %% ../nbs/10_cli.ipynb #5f4e4a70
 def demo(
     out:Annotated[str, typer.Option(help="Run folder; an older run there is replaced")]="runs/demo",
     epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=40,
@@ -80,7 +80,7 @@ def demo(
     print("2  preprocess git-tiny sees 64 × 64 pixels, and captions as byte-level tokens", flush=True)
     model, processor = load_model("git-tiny")
     print("3  train", flush=True)
-    run = finetune(model, processor, data, TrainConfig(out=out, epochs=4 if quick else epochs, seed=seed, threads=threads, overwrite=True),
+    run = finetune(model, processor, data, TrainConfig(out=out, epochs=30 if quick else epochs, seed=seed, threads=threads, overwrite=True),
                    source="creatures", echo=lambda line: print("   " + line, flush=True))
     show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
     print("4  evaluate   the test split, read for the first time, and pictures whose colour and body never met in training", flush=True)

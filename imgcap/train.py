@@ -64,7 +64,7 @@ def save_checkpoint(
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
-# %% ../nbs/06_train.ipynb #408c4c73
+# %% ../nbs/06_train.ipynb #c5771a02
 @dataclass
 class TrainConfig:
     "Every choice of a fine-tuning run."
@@ -74,7 +74,7 @@ class TrainConfig:
     batch_size: int|None = None # Pictures a step and process; None is 64 for a small model, 8 for a large one
     accumulate: int = 1 # Batches whose gradients are added up before a step
     learning_rate: float|None = None # Peak; None is 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face guide)
-    warmup: float = 0.05 # Share of the steps in which the learning rate rises to its peak; then it falls along a cosine
+    warmup: float = 0.05 # Share of the steps in which the learning rate rises to its peak (30 steps at least, half of them at most); then it falls along a cosine
     weight_decay: float = 0.05 # AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases
     max_grad_norm: float = 1.0 # Gradients are scaled down to this norm
     label_smoothing: float = 0.0 # Share of each target spread over the vocabulary
@@ -243,7 +243,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #c0e2c591
+# %% ../nbs/06_train.ipynb #95307328
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -269,8 +269,9 @@ def finetune(
     write_atomic(run / "run.json", json.dumps(about, indent=2, ensure_ascii=False))
     with quiet_transformers(): trainer.train(resume_from_checkpoint=checkpoint)
     save_checkpoint(trainer.model, processor, run / "model")
+    best = next(entry for entry in trainer.state.log_history if entry["step"] == trainer.state.best_global_step and "eval_loss" in entry)
     finished = {"train_seconds": round(time.perf_counter() - start, 1), "steps": trainer.state.global_step, "best_step": trainer.state.best_global_step,
-                "best_validation_cider_d": trainer.state.best_metric, "skipped_pictures": {**trainer.data_collator.skipped, **trainer.validation_collator.skipped}}
+                "best_validation": {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}, "skipped_pictures": {**trainer.data_collator.skipped, **trainer.validation_collator.skipped}}
     write_atomic(run / "run.json", json.dumps({**about, "finished": finished}, indent=2, ensure_ascii=False))
     return run
 
@@ -315,13 +316,15 @@ def _make_trainer(model, processor, data, config:TrainConfig, run:Path, echo:Cal
     steps_per_epoch = math.ceil(len(rows) / (config.batch_size * config.accumulate))
     steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
     every = math.ceil(steps / config.validations)
+    few = len(validation) < 10 # pictures, whose CIDEr-D is mostly chance, and 0 for a single one
+    if few: echo(f"too few validation pictures for CIDEr-D ({len(validation)}): the best checkpoint is the one with the lowest validation loss")
     args = TrainingArguments(
         output_dir=str(run / "checkpoints"), max_steps=steps, per_device_train_batch_size=config.batch_size, per_device_eval_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulate, learning_rate=config.learning_rate, lr_scheduler_type="cosine", warmup_steps=max(1, round(config.warmup * steps)),
+        gradient_accumulation_steps=config.accumulate, learning_rate=config.learning_rate, lr_scheduler_type="cosine", warmup_steps=min(max(30, round(config.warmup * steps)), math.ceil(steps / 2)),
         weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, optim="adamw_torch_fused", seed=config.seed,
         bf16=config.precision == "bfloat16", fp16=config.precision == "float16", use_cpu=model.device.type == "cpu",
         eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=2, logging_steps=max(1, every // 5),
-        metric_for_best_model="eval_cider_d", greater_is_better=True, load_best_model_at_end=True,
+        metric_for_best_model="eval_loss" if few else "eval_cider_d", greater_is_better=not few, load_best_model_at_end=True,
         remove_unused_columns=False, dataloader_num_workers=config.workers, dataloader_pin_memory=model.device.type == "cuda",
         report_to=config.report_to, disable_tqdm=True)
     collator = CaptionCollator(processor, max_length=config.max_length, seed=config.seed, augment=augment_picture if config.augment else None)

@@ -31,7 +31,7 @@ print(imgcap_("evaluate", "--model", "runs/mine", "--data", photos, "--split", "
 imgcap_("caption", photos, "--model", "runs/mine", "--out", "captions.jsonl")
 rows = [json.loads(line) for line in open("captions.jsonl", encoding="utf-8")]
 assert len(rows) == 20 and all(row["caption"] for row in rows), rows
-assert {"run.json", "log.jsonl", "metrics.json", "predictions.jsonl", "gallery.png", "model"} <= {p.name for p in Path("runs/mine").iterdir()}
+assert {"run.json", "log.jsonl", "metrics.json", "predictions-all.jsonl", "gallery-all.png", "model"} <= {p.name for p in Path("runs/mine").iterdir()}
 out, error = imgcap_("caption", "no-such-picture.png", "--model", "runs/mine", status=2)
 assert "no-such-picture.png" in error and "Traceback" not in error, error
 print(f"the wheel trained on {len(rows)} pictures and captioned them; the first: {rows[0]['caption']!r}")
