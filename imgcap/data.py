@@ -78,11 +78,12 @@ def _from_array(values):
         raise ImageError(f"array: {values.dtype}, expected uint8, or floats in 0..1")
     return Image.fromarray(_eight_bits(values))
 
-# %% ../nbs/01_data.ipynb #178b7e07
+# %% ../nbs/01_data.ipynb #fd828826
 def decode_image(
     x,  # path, bytes, open binary file, PIL image, array (H, W[, C]) or the {"bytes", "path"} dict of `datasets`
     *,
     max_pixels: int = 100_000_000,  # width × height above which a picture is refused unread
+    at_least: int | None = None,  # pixels; a JPEG may come out halved, once or more, its shorter side no smaller than this
 ) -> Image.Image:  # a new RGB picture, upright
     "Decode any picture to RGB, or raise an `ImageError` that names it"
     name = "picture"
@@ -102,6 +103,7 @@ def decode_image(
             width, height = image.size
             if width * height > max_pixels: raise ImageError(f"{width} × {height} pixels, more than max_pixels={max_pixels}")
             if width * height == 0: raise ImageError(f"{width} × {height} pixels")
+            if at_least and image is not source: image.draft(None, (at_least, at_least))  # nothing but JPEG follows it
             return _to_rgb(image)
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, … for damaged files
         raise ImageError(f"{name}: {_reason(error)}") from error
