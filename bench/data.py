@@ -1,0 +1,297 @@
+"""Speed and memory of reading pictures and captions. All data is drawn by this script in a temporary folder.
+
+Each part runs in a process of its own, so that the peak memory is its own. Two ways of doing the same thing take
+turns on the same pictures, and CPU time counts, so that a busy machine disturbs the ratio little."""
+import argparse, contextlib, inspect, io, json, os, resource, statistics, subprocess, sys, tarfile, tempfile, time
+from pathlib import Path
+
+WORDS = "a the two small large red brown dog cat man woman child horse bus train street grass table holds rides near beside under with".split()
+
+def caption(n):
+    "Caption number n, eight to twelve words"
+    return " ".join(WORDS[(n * 7 + k * k + n // (k + 1)) % len(WORDS)] for k in range(8 + n % 5)) + f" {n}"
+
+def memory():
+    "Resident memory of this process in MB"
+    try: return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except OSError: return float("nan")
+
+def peak():
+    "Highest resident memory of this process in MB"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+@contextlib.contextmanager
+def clock(into, name):
+    "Wall and CPU seconds of a block"
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    into[f"{name}_s"], into[f"{name}_cpu_s"] = time.perf_counter() - wall, time.process_time() - cpu
+
+# Pictures -----------------------------------------------------------------------------------------------------------
+def draw_jpegs(n, width=640, height=480):
+    "n JPEG files that compress about as photographs do: blurred colours, an edge or two and grain"
+    import numpy as np
+    from PIL import Image
+    rng, files = np.random.default_rng(0), []
+    for _ in range(n):
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+        fine = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+        pixels = 0.7 * np.asarray(coarse, dtype=np.float32) + 0.3 * np.asarray(fine, dtype=np.float32)
+        x, y = rng.integers(0, width // 2), rng.integers(0, height // 2)
+        pixels[y : y + height // 3, x : x + width // 3] *= 0.6
+        pixels += rng.normal(0, 6, (height, width, 1))
+        file = io.BytesIO()
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+        files.append(file.getvalue())
+    return files
+
+def take_turns(ways, items, rounds, chunk=20):
+    "CPU milliseconds an item of each way, and its speed against the first way: medians over chunks of items"
+    for way in ways.values(): way(items[:4])  # what is done once must not count
+    spent = {name: [] for name in ways}
+    names = list(ways)
+    for _ in range(rounds):
+        for i in range(0, len(items), chunk):
+            part = items[i : i + chunk]
+            for name in names:
+                start = time.process_time()
+                ways[name](part)
+                spent[name].append((time.process_time() - start) / len(part))
+            names = names[1:] + names[:1]
+    first = next(iter(ways))
+    return {name: {"cpu_ms": 1000 * statistics.median(s), "ratio": statistics.median(a / b for a, b in zip(spent[first], s))} for name, s in spent.items()}
+
+class Pictures:
+    "The files as a torch dataset of rows, or of pixels where `work` is given"
+    def __init__(self, files, work=None): self.files, self.work = files, work
+    def __len__(self): return len(self.files)
+    def __getitem__(self, i):
+        row = {"image": {"bytes": self.files[i], "path": None}, "captions": [caption(i)], "image_id": str(i)}
+        return self.work(row) if self.work else row
+
+class Collate:
+    "Only the pixels of a collator's batch"
+    def __init__(self, collator): self.collator = collator
+    def __call__(self, rows): return self.collator.pixel_values(rows)[1]
+
+def plain_pixels(row):
+    "The picture as uint8 pixels, with Pillow alone"
+    import numpy as np, torch
+    from PIL import Image
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)))
+
+def part_decode(args, folder):
+    "640 × 480 JPEG to 224 × 224"
+    from types import SimpleNamespace
+    import numpy as np, torch
+    from PIL import Image
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from imgcap.data import decode_image
+    from imgcap.preprocess import CaptionCollator, augment_picture
+    torch.set_num_threads(1)
+    files, square, cubic = draw_jpegs(args.pictures), (224, 224), Image.Resampling.BICUBIC
+    clip = CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224})
+    processor = SimpleNamespace(image_processor=clip, tokenizer=SimpleNamespace(model_max_length=77))
+    collator = CaptionCollator(processor, cache_bytes=0)
+    moved = CaptionCollator(processor, cache_bytes=0, augment=augment_picture)
+    rows = Pictures(files)
+    number = {id(file): i for i, file in enumerate(files)}
+    batch = lambda part: [rows[number[id(file)]] for file in part]
+    pil = lambda file: Image.open(io.BytesIO(file)).convert("RGB")
+    def each(work): return lambda part: [work(file) for file in part]
+    has_draft = "at_least" in inspect.signature(decode_image).parameters
+    def drafted(file):  # what the JPEG decoder can leave out, Pillow alone
+        image = Image.open(io.BytesIO(file))
+        image.draft("RGB", square)
+        return image.convert("RGB").resize(square, cubic)
+
+    decode = {"Image.open, convert": each(pil), "decode_image": each(decode_image)}
+    resize = {"Image.open, convert, resize": each(lambda file: pil(file).resize(square, cubic)),
+              "decode_image, resize": each(lambda file: decode_image(file).resize(square, cubic))}
+    if has_draft: resize["decode_image(at_least=224), resize"] = each(lambda file: decode_image(file, at_least=224).resize(square, cubic))
+    resize["Image.open, draft, convert, resize"] = each(drafted)
+    whole = {"Image.open, convert, resize": resize["Image.open, convert, resize"],
+             "Image.open, convert, CLIP processor": lambda part: clip(images=[pil(file) for file in part], return_tensors="pt"),
+             "CaptionCollator": lambda part: collator.pixel_values(batch(part)),
+             "CaptionCollator, augment_picture": lambda part: moved.pixel_values(batch(part))}
+    pictures = [pil(file) for file in files]
+    parts = {"CLIP processor alone": lambda part: clip(images=part, return_tensors="pt"),
+             "resize to 299 x 224 alone": each(lambda image: image.resize((299, 224), cubic))}
+    found = {"kB_per_file": statistics.mean(map(len, files)) / 1000,
+             "decode": take_turns(decode, files, args.rounds), "decode_resize": take_turns(resize, files, args.rounds),
+             "to_tensor": take_turns(whole, files, args.rounds), "processor": take_turns(parts, pictures, args.rounds), "at_least": has_draft}
+    small = files[:50]
+    reference = [np.asarray(pil(file).resize(square, cubic), dtype=float) for file in small]
+    difference = lambda work: float(np.mean([np.abs(np.asarray(work(file), dtype=float) - r).mean() for file, r in zip(small, reference)]))
+    found["mean_difference"] = {"decode_image": difference(lambda f: decode_image(f).resize(square, cubic)), "draft": difference(drafted)}
+    if has_draft: found["mean_difference"]["at_least=224"] = difference(lambda f: decode_image(f, at_least=224).resize(square, cubic))
+    found["workers"] = {str(n): workers(files, collator, n) for n in args.workers}
+    return found
+
+def workers(files, collator, n, repeats=2):
+    "Pictures a second of wall time through `n` worker processes, ours and Pillow alone by turns; CPU time of the workers"
+    import torch
+    files = files * 2
+    ways = {"Image.open, convert, resize": dict(dataset=Pictures(files, plain_pixels)),
+            "CaptionCollator": dict(dataset=Pictures(files), collate_fn=Collate(collator))}
+    seconds, cpu = {k: [] for k in ways}, {k: [] for k in ways}
+    for _ in range(repeats):
+        for name, options in ways.items():
+            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            for _ in torch.utils.data.DataLoader(**options, batch_size=16, num_workers=n, multiprocessing_context="fork"): pass
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds[name].append((time.perf_counter() - start) / len(files))
+            cpu[name].append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / len(files))
+    first = next(iter(ways))
+    return {name: {"pictures_per_s": 1 / min(seconds[name]), "cpu_ms": 1000 * min(cpu[name]), "ratio": min(cpu[first]) / min(cpu[name])} for name in ways}
+
+# Captions -----------------------------------------------------------------------------------------------------------
+def count_opens(suffix):
+    "How often files with this suffix are opened from Python from now on; the list grows"
+    opened = []
+    def hook(event, details):
+        if event == "open" and isinstance(details[0], str) and details[0].endswith(suffix): opened.append(1)
+    sys.addaudithook(hook)
+    return opened
+
+def part_coco(args, folder):
+    "A COCO file of captions"
+    n, images = args.images, folder/"images"
+    images.mkdir()
+    (images/"0.jpg").write_bytes(b"not a picture: whoever decodes it fails")
+    for i in range(1, n): os.link(images/"0.jpg", images/f"{i}.jpg")
+    data = {"images": [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(n)],
+            "annotations": [{"id": k, "image_id": k % n, "caption": caption(k)} for k in range(5 * n)]}
+    (folder/"captions.json").write_text(json.dumps(data))
+    from imgcap.data import load_captions
+    import datasets  # the import is paid once a process and not counted
+    opened, found = count_opens(".jpg"), {}
+    with clock(found, "load"): ds = load_captions(folder/"captions.json", images=images)
+    assert ds.num_rows == {"train": n} and sum(map(len, ds["train"]["captions"])) == 5 * n
+    return found | {"captions": 5 * n, "pictures": n, "pictures_opened": len(opened), "peak_mb": peak()}
+
+def part_index(args, folder):
+    "A folder of pictures with a text file each"
+    for i in range(args.pairs):
+        if i % 10_000 == 0:  # a file system may limit how many names one file has
+            picture = folder/f"{i:07}.jpg"
+            picture.write_bytes(b"not a picture")
+        else: os.link(picture, folder/f"{i:07}.jpg")
+        (folder/f"{i:07}.txt").write_text(caption(i) + "\n")
+    from imgcap.data import load_captions
+    import datasets
+    opened, found, before = count_opens(".jpg"), {}, memory()
+    with clock(found, "index"): ds = load_captions(folder)
+    assert ds.num_rows == {"train": args.pairs}
+    return found | {"pairs": args.pairs, "pictures_opened": len(opened), "before_mb": before, "peak_mb": peak()}
+
+def tiny_png():
+    "Bytes of a picture of 4 × 4 pixels"
+    from PIL import Image
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(file, "PNG")
+    return file.getvalue()
+
+def stream(source, rows):
+    "Memory and speed while a stream is read once"
+    from imgcap.data import keep_encoded, load_captions
+    import datasets
+    datasets.disable_progress_bars()
+    ds, found, seen = keep_encoded(load_captions(source, streaming=True)), {}, 0
+    with clock(found, "read"):
+        for row in ds["train"]:
+            seen += 1
+            if seen == rows // 10: found["mb_at_10_percent"] = memory()
+    assert seen == rows and row["captions"], seen
+    return found | {"rows": rows, "rows_per_s": rows / found["read_s"], "rows_per_cpu_s": rows / found["read_cpu_s"], "mb_at_100_percent": memory(), "peak_mb": peak()}
+
+def part_parquet(args, folder, shard=50_000):
+    "Rows streamed from Parquet shards"
+    import pyarrow as pa, pyarrow.parquet as pq
+    png = tiny_png()
+    for number, start in enumerate(range(0, args.rows, shard)):
+        part = range(start, min(args.rows, start + shard))
+        pq.write_table(pa.table({"image": pa.array([png] * len(part), pa.binary()), "caption": [caption(i) for i in part], "image_id": [str(i) for i in part]}),
+                       folder/f"train-{number:05}.parquet", row_group_size=1000)
+    pa.default_memory_pool().release_unused()
+    return stream(folder, args.rows)
+
+def part_tar(args, folder, shard=10_000):
+    "Rows streamed from WebDataset shards"
+    png = tiny_png()
+    for number, start in enumerate(range(0, args.tar_rows, shard)):
+        with tarfile.open(folder/f"{number:03}.tar", "w") as tar:
+            for i in range(start, min(args.tar_rows, start + shard)):
+                for suffix, data in ("png", png), ("txt", caption(i).encode()):
+                    info = tarfile.TarInfo(f"{i:08}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    return stream(f"{folder}/{{000..{(args.tar_rows - 1) // shard:03}}}.tar", args.tar_rows)
+
+# Report -------------------------------------------------------------------------------------------------------------
+def line(what, value, goal=""): print(f"{what:<58}{value:>26}  {goal}")
+
+def verdict(met): return "met" if met else "MISSED"
+
+def show(name, r):
+    "The figures of one part"
+    if name == "decode":
+        line("size of a file", f"{r['kB_per_file']:.0f} kB")
+        for key, title in ("decode", "decoding"), ("decode_resize", "decoding and resizing"), ("to_tensor", "to a tensor"), ("processor", "pictures decoded before"):
+            print(f"  {title}: CPU time a picture; speed against the first line")
+            for way, v in r[key].items():
+                goal = f"goal 0.80: {verdict(v['ratio'] >= 0.8)}" if way == "decode_image, resize" else ""
+                line(f"    {way}", f"{v['cpu_ms']:.2f} ms  {v['ratio']:.2f}", goal)
+        for way, v in r["mean_difference"].items(): line(f"    mean difference of resized pixels (0-255), {way}", f"{v:.2f}")
+        for n, ways in r["workers"].items():
+            for way, v in ways.items(): line(f"    {n} worker{'s' * (n != '1')}: {way}", f"{v['pictures_per_s']:.0f}/s  {v['cpu_ms']:.2f} ms  {v['ratio']:.2f}")
+    elif name == "coco":
+        line(f"COCO file, {r['captions']:,} captions, {r['pictures']:,} pictures", f"{r['load_s']:.2f} s (CPU {r['load_cpu_s']:.2f} s)", f"goal 2 s: {verdict(r['load_s'] < 2)}")
+        line("    pictures opened", f"{r['pictures_opened']}", f"goal 0: {verdict(r['pictures_opened'] == 0)}")
+    elif name == "index":
+        line(f"folder of {r['pairs']:,} pairs", f"{r['index_s']:.2f} s (CPU {r['index_cpu_s']:.2f} s)", f"goal 20 s for 100,000: {verdict(r['index_s'] <= 20 * r['pairs'] / 100_000)}")
+        line("    peak memory (before loading)", f"{r['peak_mb']:.0f} MB ({r['before_mb']:.0f} MB)", f"goal 1 GB: {verdict(r['peak_mb'] <= 1000)}")
+        line("    pictures opened", f"{r['pictures_opened']}")
+    else:
+        line(f"{name} shards, {r['rows']:,} rows streamed", f"{r['rows_per_s']:,.0f} rows/s (CPU {r['rows_per_cpu_s']:,.0f})")
+        growth = r["mb_at_100_percent"] - r["mb_at_10_percent"]
+        line("    memory at 10 %, at 100 % of the rows", f"{r['mb_at_10_percent']:.0f} MB, {r['mb_at_100_percent']:.0f} MB", f"goal constant (+50 MB): {verdict(growth <= 50)}")
+
+PARTS = {"decode": part_decode, "coco": part_coco, "index": part_index, "parquet": part_parquet, "tar": part_tar}
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--pictures", type=int, default=200, help="JPEG files to decode (200)")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each way takes its turn over all of them (3)")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="numbers of worker processes (1 2)")
+    parser.add_argument("--images", type=int, default=5000, help="pictures of the COCO file, five captions each (5000)")
+    parser.add_argument("--pairs", type=int, default=100_000, help="pictures with a text file beside them (100000)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows in Parquet shards (1000000)")
+    parser.add_argument("--tar-rows", type=int, default=100_000, help="rows in WebDataset shards (100000)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # the process of one part
+    args = parser.parse_args()
+    if unknown := [name for name in args.parts if name not in PARTS]: parser.error(f"no part {unknown[0]!r}; they are: {', '.join(PARTS)}")
+    if args.part:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["HF_HOME"] = f"{folder}/cache"
+            data = Path(folder, "data")
+            data.mkdir()
+            print(json.dumps(PARTS[args.part](args, data)))
+        return
+    found = {}
+    repeat = "python bench/data.py " + " ".join(sys.argv[1:])
+    if not args.json: print(f"repeat with: {repeat.strip()}")
+    options = [a for a in sys.argv[1:] if a != "--json"]
+    for name in args.parts or PARTS:
+        done = subprocess.run([sys.executable, __file__, *options, "--part", name], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode: sys.exit(f"the part {name} failed")
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        if not args.json:
+            print(f"\n{PARTS[name].__doc__}")
+            show(name, found[name])
+            sys.stdout.flush()
+    if args.json: print(json.dumps({"repeat": repeat, **found}))
+
+if __name__ == "__main__": main()

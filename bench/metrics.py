@@ -1,0 +1,97 @@
+"""Speed of the metrics on made-up captions, against the COCO caption code on the same captions in the same run.
+
+CPU time counts, that of Java's process too. The COCO code is measured where pycocoevalcap and Java are installed."""
+import argparse, contextlib, importlib.util, json, random, resource, shutil, sys, time
+
+def make_captions(n, references=5, seed=0):
+    "Predictions and references: what an image shows is drawn once, each caption words it anew"
+    rng = random.Random(seed)
+    sound = lambda: rng.choice("b c d f g k l m n p r s st tr pl".split()) + rng.choice("a e i o u ea oo".split()) + rng.choice("b d g l n nd r s t ck".split())
+    word = lambda: "".join(sound() for _ in range(rng.choice((1, 1, 1, 2))))
+    nouns, verbs, adjectives = [word() for _ in range(3000)], [word() + "ing" for _ in range(500)], [word() for _ in range(800)]
+    frequent = lambda words: words[min(int(rng.paretovariate(0.6)) - 1, len(words) - 1)]  # few are frequent, as in a language
+    patterns = ("A {0} {1} is {2} a {3} {4}.", "a {1} {2} near the {4}", "The {0} {1}, {2} on a {3} {4}", "Two {1}s are {2} next to a {4} in the {5}.",
+                "there is a {0} {1} that is {2} by the {3} {4}", "A {3}-{0} {1} {2} in front of the {5}'s {4}.")
+    def caption(shown):
+        said = [s if rng.random() < 0.7 else new for s, new in zip(shown, draw())]
+        return rng.choice(patterns).format(*said)
+    def draw(): return [frequent(w) for w in (adjectives, nouns, verbs, adjectives, nouns, nouns)]
+    shown = {str(i): draw() for i in range(n)}
+    return {i: caption(s) for i, s in shown.items()}, {i: [caption(s) for _ in range(references)] for i, s in shown.items()}
+
+@contextlib.contextmanager
+def clock(into, name):
+    "Wall and CPU seconds of a block, those of processes that end in it too"
+    def cpu(): return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    wall, used = time.perf_counter(), cpu()
+    yield
+    into[name] = {"s": time.perf_counter() - wall, "cpu_s": cpu() - used}
+
+def original(predictions, references, into):
+    "Tokenizer, BLEU, ROUGE-L and CIDEr-D of the COCO caption code"
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+    with clock(into, "coco_tokens"):
+        theirs = PTBTokenizer().tokenize({k: [{"caption": c} for c in v] for k, v in references.items()})
+        ours = PTBTokenizer().tokenize({k: [{"caption": v}] for k, v in predictions.items()})
+    with clock(into, "coco_bleu"): bleu = Bleu(4).compute_score(theirs, ours, verbose=0)[0]
+    with clock(into, "coco_rouge_l"): rouge = Rouge().compute_score(theirs, ours)[0]
+    with clock(into, "coco_cider_d"): cider = Cider().compute_score(theirs, ours)[0]
+    return {**{f"bleu_{k + 1}": float(b) for k, b in enumerate(bleu)}, "rouge_l": float(rouge), "cider_d": float(cider)}
+
+def total(seconds, *names): return {k: sum(seconds[n][k] for n in names) for k in ("s", "cpu_s")}
+
+def one_round(predictions, references, resamples, with_original):
+    "Seconds of everything, and the scores"
+    from imgcap import metrics
+    import numpy as np
+    seconds = {}
+    with clock(seconds, "caption_scores"): scores = metrics.caption_scores(predictions, references)
+    with clock(seconds, "tokens"): ours, theirs, image = metrics._tokenised(predictions, references, "en")
+    with clock(seconds, "bleu_cider_d"): metrics._ngram_statistics(ours, theirs, image, None)
+    with clock(seconds, "rouge_l"):
+        groups = np.split(np.arange(len(theirs)), np.flatnonzero(np.diff(image)) + 1)
+        for c, g in zip(ours, groups): metrics._rouge_l(c, [theirs[i] for i in g])
+    seconds["bleu_rouge_l_cider_d"] = total(seconds, "tokens", "bleu_cider_d", "rouge_l")
+    with clock(seconds, "caption_statistics"): table = metrics.caption_statistics(predictions, references)
+    with clock(seconds, "bootstrap"): metrics.bootstrap_intervals(table, resamples)
+    different = None
+    if with_original:
+        with contextlib.redirect_stdout(sys.stderr): expected = original(predictions, references, seconds)
+        seconds["coco_all"] = total(seconds, "coco_tokens", "coco_bleu", "coco_rouge_l", "coco_cider_d")
+        different = max(abs(scores[k] - v) for k, v in expected.items())
+    return seconds, different
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=5000, help="images (5000)")
+    parser.add_argument("--references", type=int, default=5, help="references of an image (5)")
+    parser.add_argument("--resamples", type=int, default=1000, help="resamples of the bootstrap (1000)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the fastest counts (3)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+    repeat = " ".join(["python bench/metrics.py", *sys.argv[1:]])
+    predictions, references = make_captions(args.images, args.references)
+    one_round(*make_captions(50), 10, False)  # imports and other things that are done once
+    with_original = bool(importlib.util.find_spec("pycocoevalcap") and shutil.which("java"))
+    rounds = [one_round(predictions, references, args.resamples, with_original) for _ in range(args.rounds)]
+    seconds = {k: min((r[k] for r, _ in rounds), key=lambda v: v["cpu_s"]) for k in rounds[0][0]}
+    found = {"repeat": repeat, "images": args.images, "references": args.references, "resamples": args.resamples, "seconds": seconds}
+    if with_original:
+        found["ratio_cpu"] = seconds["coco_all"]["cpu_s"] / seconds["bleu_rouge_l_cider_d"]["cpu_s"]
+        found["ratio_wall"] = seconds["coco_all"]["s"] / seconds["bleu_rouge_l_cider_d"]["s"]
+        found["largest_difference"] = rounds[0][1]
+    if args.json: return print(json.dumps(found))
+    words = sum(len(c.split()) for r in references.values() for c in r) / (args.images * args.references)
+    print(f"repeat with: {repeat}\n\n{args.images:,} images, {args.references} references each of {words:.1f} words; fastest of {args.rounds} rounds")
+    print(f"{'':<52}{'CPU':>9}{'wall':>10}")
+    for key, name in {"caption_scores": "caption_scores, everything", "bleu_rouge_l_cider_d": "BLEU, ROUGE-L, CIDEr-D alone, with tokens", "tokens": "    tokens",
+                      "bleu_cider_d": "    BLEU and CIDEr-D", "rouge_l": "    ROUGE-L", "caption_statistics": "caption_statistics", "bootstrap": f"bootstrap_intervals, {args.resamples:,} resamples",
+                      "coco_all": "COCO caption code: the same three, with tokens", "coco_tokens": "    tokens (Java)", "coco_bleu": "    BLEU", "coco_rouge_l": "    ROUGE-L", "coco_cider_d": "    CIDEr-D"}.items():
+        if key in seconds: print(f"{name:<52}{seconds[key]['cpu_s']:>7.2f} s{seconds[key]['s']:>8.2f} s")
+    if with_original: print(f"\nthe three metrics are {found['ratio_cpu']:.1f} times as fast as the COCO code by CPU time, {found['ratio_wall']:.1f} times by wall time;\nlargest difference of a score: {found['largest_difference']:.1e}")
+    else: print("\nthe COCO caption code was not measured: pycocoevalcap or Java is missing")
+
+if __name__ == "__main__": main()
