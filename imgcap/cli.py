@@ -97,7 +97,7 @@ def demo(
     print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts the model on the Hub\n")
     print(f"Look at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture of your own: imgcap caption PICTURE --model {run}")
 
-# %% ../nbs/10_cli.ipynb #6fb8fa2d
+# %% ../nbs/10_cli.ipynb #2cd6133e
 def train(
     data:Data,
     images:Images=None,
@@ -110,7 +110,11 @@ def train(
     "Fine-tune a model on captioned pictures."
     from imgcap.model import load_model
     from imgcap.train import TrainConfig, finetune
-    run = finetune(*load_model(model, device=device), _load(data, images, image_column, caption_column), TrainConfig(**choices), source=data)
+    rows, config = _load(data, images, image_column, caption_column), TrainConfig(**choices)
+    try: run = finetune(*load_model(model, device=device), rows, config, source=data)
+    except KeyboardInterrupt:
+        print(f"imgcap: stopped; the same command with --resume goes on from the last checkpoint in {config.out}", file=sys.stderr)
+        raise typer.Exit(130)
     print(f"{run / 'model'} is the model with the best validation score; next: imgcap evaluate --model {run} --data {data}" + (f" --images {images}" if images else ""))
 
 

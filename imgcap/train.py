@@ -243,7 +243,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #95307328
+# %% ../nbs/06_train.ipynb #23577f24
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -263,10 +263,10 @@ def finetune(
     run, checkpoint = _open_run(config)
     if config.threads: torch.set_num_threads(config.threads)
     set_seed(config.seed)
-    trainer = _make_trainer(model, processor, data, config, run, echo)
     about = {"source": source, **_describe_run(model, data, config)}
-    start = time.perf_counter()
     write_atomic(run / "run.json", json.dumps(about, indent=2, ensure_ascii=False))
+    trainer = _make_trainer(model, processor, data, config, run, echo)
+    start = time.perf_counter()
     with quiet_transformers(): trainer.train(resume_from_checkpoint=checkpoint)
     save_checkpoint(trainer.model, processor, run / "model")
     best = next(entry for entry in trainer.state.log_history if entry["step"] == trainer.state.best_global_step and "eval_loss" in entry)
