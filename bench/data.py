@@ -69,6 +69,13 @@ class Pictures:
         row = {"image": {"bytes": self.files[i], "path": None}, "captions": [caption(i)], "image_id": str(i)}
         return self.work(row) if self.work else row
 
+class Processed:
+    "A batch decoded by Pillow alone and put through an image processor"
+    def __init__(self, processor): self.processor = processor
+    def __call__(self, rows):
+        from PIL import Image
+        return self.processor(images=[Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows], return_tensors="pt").pixel_values
+
 class Collate:
     "Only the pixels of a collator's batch"
     def __init__(self, collator): self.collator = collator
@@ -133,6 +140,7 @@ def workers(files, collator, n, repeats=2):
     import torch
     files = files * 2
     ways = {"Image.open, convert, resize": dict(dataset=Pictures(files, plain_pixels)),
+            "Image.open, convert, CLIP processor": dict(dataset=Pictures(files), collate_fn=Processed(collator.processor.image_processor)),
             "CaptionCollator": dict(dataset=Pictures(files), collate_fn=Collate(collator))}
     seconds, cpu = {k: [] for k in ways}, {k: [] for k in ways}
     for _ in range(repeats):
@@ -243,6 +251,7 @@ def show(name, r):
                 goal = f"goal 0.80: {verdict(v['ratio'] >= 0.8)}" if way == "decode_image, resize" else ""
                 line(f"    {way}", f"{v['cpu_ms']:.2f} ms  {v['ratio']:.2f}", goal)
         for way, v in r["mean_difference"].items(): line(f"    mean difference of resized pixels (0-255), {way}", f"{v:.2f}")
+        print("  worker processes: pictures a second, CPU time a picture; speed by CPU time against the first line")
         for n, ways in r["workers"].items():
             for way, v in ways.items(): line(f"    {n} worker{'s' * (n != '1')}: {way}", f"{v['pictures_per_s']:.0f}/s  {v['cpu_ms']:.2f} ms  {v['ratio']:.2f}")
     elif name == "coco":
