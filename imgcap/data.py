@@ -557,7 +557,7 @@ def _from_stream(ds, split, image_column, caption_column):
 
 # %% ../nbs/01_data.ipynb #4047486d
 @contextlib.contextmanager
-def _offline_if_unreachable():
+def offline_if_unreachable():
     "Do not let the Hub client retry for half a minute when its server has no address"
     from huggingface_hub import constants
     before = constants.HF_HUB_OFFLINE
@@ -574,7 +574,7 @@ def _load_hub(source, streaming):
     import datasets
     name, _, config = source.partition(":")
     try:
-        with _offline_if_unreachable(): return datasets.load_dataset(name, config or None, streaming=streaming)
+        with offline_if_unreachable(): return datasets.load_dataset(name, config or None, streaming=streaming)
     except (datasets.exceptions.FileNotFoundDatasetsError, datasets.data_files.EmptyDatasetError) as error:
         raise FileNotFoundError(f"{source}: no such file or folder here, and on the Hub: {_first_line(error)}") from None
     except ValueError as error: raise ValueError(f"{source}: {_first_line(error)} (a config is named as owner/name:config)") from None

@@ -34,6 +34,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogits
 from . import __version__
 from .data import _PICTURES, ImageError, decode_image
 from .model import Caption, generate_captions, load_model
+from .preprocess import decoding_side
 
 # %% ../nbs/08_infer.ipynb #8fe07165
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -190,7 +191,7 @@ class Captioner:
         "A picture as the model sees it (C, H, W)."
         x = _picture(x)
         if _is_address(x): x = {"bytes": fetch_picture(x), "path": x}
-        image = decode_image(x)
+        image = decode_image(x, at_least=decoding_side(self.processor))
         if max(image.size) > 100 * min(image.size): raise ImageError(f"{_name(x) or 'picture'}: {image.width} × {image.height} pixels, a strip")
         return self.processor.image_processor(images=image, return_tensors="pt").pixel_values[0]
 

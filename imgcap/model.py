@@ -6,7 +6,7 @@
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
            'generate_captions', 'load_model', 'pick_device', 'quiet_transformers']
 
-# %% ../nbs/04_model.ipynb #931029dd
+# %% ../nbs/04_model.ipynb #a106a4c6
 import os
 import random
 import re
@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, GitCon
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from .creatures import ATTRIBUTES, caption_creature
+from .data import offline_if_unreachable
 
 # %% ../nbs/04_model.ipynb #bb424afb
 def train_tokenizer(
@@ -176,7 +177,7 @@ def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
     return Caption(tokenizer.decode([*start, *ids], skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
 
-# %% ../nbs/04_model.ipynb #de8c926b
+# %% ../nbs/04_model.ipynb #1d15f38a
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
@@ -187,13 +188,15 @@ def load_model(
     dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype) if isinstance(dtype, str) else dtype
     checkpoint = _find_checkpoint(name)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), offline_if_unreachable():
             config = AutoConfig.from_pretrained(checkpoint)
             family = model_family(config)
             model = family.auto_class.from_pretrained(checkpoint, config=config, dtype=dtype, use_safetensors=True)
             processor = AutoProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
-        raise type(error)(f"cannot load {name}: {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip().splitlines()[0]
+        if not Path(checkpoint).is_dir() and "connect" in reason: reason = "it is no folder here, and the Hub cannot be reached; without a network use git-tiny or a checkpoint folder"
+        raise type(error)(f"cannot load {name}: {reason}") from error
     model.config._name_or_path = str(name)
     return model.to(pick_device(device)).eval(), processor
 
