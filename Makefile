@@ -1,5 +1,5 @@
 # make demo   caption drawings: install, train, evaluate, look      make test   every gate that CI runs
-# make notebooks   run all notebooks anew, outputs included          make clean  remove what make made
+# make notebooks   run all notebooks anew, outputs included          make bench  measure speed and memory          make clean  remove what make made
 PYTHON ?= python3
 # Where CPU builds of torch are; on Linux the default index brings gigabytes of CUDA libraries. "" turns it off.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -7,7 +7,7 @@ TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks gates wheel clean
+.PHONY: help demo test notebooks bench clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -30,6 +30,10 @@ test: .venv/installed
 notebooks: .venv/installed
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace nbs/*.ipynb
 	$(BIN)/nbdev_clean
+
+bench: .venv/installed
+	$(BIN)/python bench/data.py
+	$(BIN)/python bench/metrics.py
 
 clean:
 	rm -rf .venv .venv-wheel build dist runs *.egg-info
