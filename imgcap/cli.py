@@ -58,7 +58,7 @@ def _load(data, images=None, image_column=None, caption_column=None):
     from imgcap.data import load_captions, split_captions
     return split_captions(load_captions(data, images=images, image_column=image_column, caption_column=caption_column))
 
-# %% ../nbs/10_cli.ipynb #5f4e4a70
+# %% ../nbs/10_cli.ipynb #eea7871c
 def demo(
     out:Annotated[str, typer.Option(help="Run folder; an older run there is replaced")]="runs/demo",
     epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=40,
@@ -84,14 +84,15 @@ def demo(
                    source="creatures", echo=lambda line: print("   " + line, flush=True))
     show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
     print("4  evaluate   the test split, read for the first time, and pictures whose colour and body never met in training", flush=True)
+    model, processor = load_model(run)
     for split in ("test", "novel"):
-        report = evaluate_model(run, data, split)
+        report = evaluate_model(model, data, split, processor=processor)
         report.save(run)
         print("\n".join(f"   {line}" for line in (split, *str(report).splitlines(), "")), flush=True)
     write_card(run, license="apache-2.0", language="en")
     print("5  infer      the first pictures of test and novel", flush=True)
     pictures = [row for split in ("test", "novel") for row in data[split].select(range(4))]
-    written = list(Captioner(run).many([row["image"] for row in pictures]))
+    written = list(Captioner(model, processor=processor).many([row["image"] for row in pictures]))
     for row, caption in zip(pictures, written): print(f"   {row['image_id']}: {caption.text}")
     show_captions([{"image": row["image"], "captions": [caption.text]} for row, caption in zip(pictures, written)], columns=4).savefig(run / "captions.png")
     print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts the model on the Hub\n")

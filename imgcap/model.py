@@ -6,12 +6,12 @@
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
            'generate_captions', 'load_model', 'pick_device', 'quiet_transformers']
 
-# %% ../nbs/04_model.ipynb #a106a4c6
+# %% ../nbs/04_model.ipynb #c0a4be32
 import os
 import random
 import re
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -177,7 +177,7 @@ def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
     return Caption(tokenizer.decode([*start, *ids], skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
 
-# %% ../nbs/04_model.ipynb #1d15f38a
+# %% ../nbs/04_model.ipynb #2c98c93f
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
@@ -187,15 +187,16 @@ def load_model(
     "Load a captioning model and its processor."
     dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype) if isinstance(dtype, str) else dtype
     checkpoint = _find_checkpoint(name)
+    is_here = Path(checkpoint).is_dir()
     try:
-        with quiet_transformers(), offline_if_unreachable():
+        with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
             config = AutoConfig.from_pretrained(checkpoint)
             family = model_family(config)
             model = family.auto_class.from_pretrained(checkpoint, config=config, dtype=dtype, use_safetensors=True)
             processor = AutoProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        if not Path(checkpoint).is_dir() and "connect" in reason: reason = "it is no folder here, and the Hub cannot be reached; without a network use git-tiny or a checkpoint folder"
+        if not is_here and "connect" in reason: reason = "it is no folder here, and the Hub cannot be reached; without a network use git-tiny or a checkpoint folder"
         raise type(error)(f"cannot load {name}: {reason}") from error
     model.config._name_or_path = str(name)
     return model.to(pick_device(device)).eval(), processor
