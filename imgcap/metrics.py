@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['tokenize_caption', 'DocumentFrequencies', 'cider_document_frequencies', 'CaptionStatistics', 'caption_statistics',
-           'caption_scores', 'bootstrap_intervals', 'Comparison', 'compare_scores', 'read_predictions',
+           'caption_scores', 'CiderReward', 'bootstrap_intervals', 'Comparison', 'compare_scores', 'read_predictions',
            'read_references']
 
 # %% ../nbs/05_metrics.ipynb #09bb5efb
@@ -233,6 +233,13 @@ def cider_document_frequencies(
         counts.update(zip(t.names, np.bincount(seen%t.size, minlength=t.size).tolist()))
     return DocumentFrequencies(len(references), counts, language)
 
+# %% ../nbs/05_metrics.ipynb #6d1f39af
+def _frequencies_for(language, frequencies):
+    "The frequencies; ValueError where they were counted in other words than those that will be scored."
+    if frequencies is not None and frequencies.language != language:
+        raise ValueError(f"the document frequencies were counted with language {frequencies.language!r}, the captions are read with {language!r}; use the same")
+    return frequencies
+
 # %% ../nbs/05_metrics.ipynb #0621b85e
 def _match(wanted, keys, values):
     "The value of each wanted key, 0 where the sorted keys do not hold it."
@@ -383,7 +390,7 @@ def _statistics(ids, ours, theirs, image, frequencies):
         columns += [*_closest(edits, size, image, N), np.bincount(image, edits), np.bincount(image, size)]
     return CaptionStatistics(ids, np.stack(columns, axis=1).astype(float))
 
-# %% ../nbs/05_metrics.ipynb #5a989c1a
+# %% ../nbs/05_metrics.ipynb #143bd9d3
 def caption_statistics(
     predictions: dict[str, str], # image id → caption of the model
     references: dict[str, list[str]], # image id → reference captions
@@ -393,9 +400,7 @@ def caption_statistics(
 ) -> CaptionStatistics: # one row an image
     "What each image adds to the scores, for intervals and comparisons."
     predictions, references = _checked(predictions, references)
-    if document_frequencies is not None and document_frequencies.language != language:
-        raise ValueError(f"the document frequencies were counted with language {document_frequencies.language!r}, the captions are read with {language!r}; use the same")
-    return _statistics(list(predictions), *_tokenised(predictions, references, language), document_frequencies)
+    return _statistics(list(predictions), *_tokenised(predictions, references, language), _frequencies_for(language, document_frequencies))
 
 # %% ../nbs/05_metrics.ipynb #9f46dc08
 def _diversity(captions):
@@ -423,6 +428,33 @@ def caption_scores(
         known = {tuple(tokenize_caption(c, language)) for c in training_captions}
         scores["copied"] = sum(tuple(c) in known for c in ours)/len(ours)
     return scores | {"n": float(len(ours))}
+
+# %% ../nbs/05_metrics.ipynb #bd037e77
+class CiderReward:
+    "CIDEr-D of single captions, as `caption_statistics` has it, with references and document frequencies that stay fixed."
+    def __init__(
+        self,
+        references: dict[str, list[str]], # image id → its reference captions
+        *,
+        language: str | None = "en", # as in `tokenize_caption`
+        document_frequencies: DocumentFrequencies | None = None, # weights; None: from these references
+    ):
+        self.language, self.frequencies = language, _frequencies_for(language, document_frequencies) or cider_document_frequencies(references, language=language)
+        self.words = {k: [" ".join(tokenize_caption(c, language)) for c in r] for k, r in _checked_references(references).items()}
+
+    def __call__(
+        self,
+        image_ids: list[str], # (M,) which image each caption is of; an image may come several times
+        captions: list[str], # (M,) what the model wrote
+    ) -> list[float]: # (M,) CIDEr-D, 0 … 10
+        "Score each caption against the references of its image."
+        image_ids = [str(k) for k in image_ids]
+        if len(image_ids) != len(captions): raise ValueError(f"{len(image_ids)} image ids and {len(captions)} captions; give one id a caption")
+        if unknown := [k for k in image_ids if k not in self.words]: raise ValueError(f"no references were given for image {_some(dict.fromkeys(unknown))}; make the reward with them")
+        if not captions: return []
+        ours, theirs = [tokenize_caption(c, self.language) for c in captions], [c.split() for k in image_ids for c in self.words[k]]
+        image = np.repeat(np.arange(len(ours)), [len(self.words[k]) for k in image_ids])
+        return _ngram_statistics(ours, theirs, image, self.frequencies)[1].tolist()
 
 # %% ../nbs/05_metrics.ipynb #a8651879
 _LOWER_IS_BETTER = {"wer", "wer_mean", "cer", "cer_mean"}
