@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['typical_caption', 'Report', 'evaluate_model']
 
-# %% ../nbs/07_evaluate.ipynb #92b0bd06
+# %% ../nbs/07_evaluate.ipynb #78cd98c9
 import html
 import io
 import json
@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 from tqdm import tqdm
 
-from .creatures import ATTRIBUTES, _rates, _said, attribute_scores
+from .creatures import ATTRIBUTES, attribute_counts, attribute_rates
 from .data import ImageError, decode_image, keep_encoded
 from .metrics import CaptionStatistics, bootstrap_intervals, caption_scores, caption_statistics, cider_document_frequencies, compare_scores, tokenize_caption
 from .model import load_model
@@ -131,30 +131,35 @@ def _in_threads(work:Callable, rows:Iterable[dict], block:int=64) -> Iterator[tu
     with ThreadPoolExecutor() as pool:
         while some := list(islice(rows, block)): yield from zip(some, pool.map(work, some))
 
-# %% ../nbs/07_evaluate.ipynb #f9345a69
+# %% ../nbs/07_evaluate.ipynb #deb04a74
 @dataclass
 class _Measured:
     "What each picture adds to the scores of one system, and the scores."
     statistics:CaptionStatistics # (N, 20)
-    facts:np.ndarray|None # (N, 4) true, said, recalled, asked for; None without attributes
+    facts:np.ndarray|None # (N, 6, 4) true, said, recalled, gold of each attribute, as `attribute_counts`; None without attributes
     scores:dict # metric -> float, or (low, high) where it ends in _ci
 
 
 def _facts(predictions:dict, references:dict, attributes:dict) -> np.ndarray|None:
-    "As `attribute_scores` counts them, picture by picture: (N, 4)."
+    "What `attribute_counts` finds, picture by picture: (N, 6, 4)."
     if not attributes: return None
-    facts = []
-    for k, prediction in predictions.items():
-        said, votes = set(_said(prediction)), Counter(pair for c in references[k] for pair in set(_said(c)))
-        gold = {pair for pair, n in votes.items() if 2 * n >= len(references[k])}
-        facts.append([len(s) for s in (said & set(attributes[k].items()), said, said & gold, gold)])
-    return np.array(facts)
+    return np.array([list(attribute_counts(prediction, references[k], attributes[k]).values()) for k, prediction in predictions.items()])
 
 
 def _resampled_f1(facts:np.ndarray, resamples:int, seed:int) -> np.ndarray:
     "F1 of each resample (K,); the same seed draws the same pictures."
-    rng, n = np.random.default_rng(seed), len(facts)
-    return np.array([_rates(*facts[rng.integers(0, n, n)].sum(0))[2] for _ in range(resamples)])
+    rng, n, facts = np.random.default_rng(seed), len(facts), facts.sum(1)
+    return np.array([attribute_rates(*facts[rng.integers(0, n, n)].sum(0))[2] for _ in range(resamples)])
+
+
+def _fact_scores(facts:np.ndarray, resamples:int, seed:int) -> dict:
+    "Precision, recall and F1 over all attributes, with an interval for F1, and of each attribute."
+    kinds = ("precision", "recall", "f1")
+    scores = {f"attribute_{kind}": rate for kind, rate in zip(kinds, attribute_rates(*facts.sum((0, 1)).tolist()))}
+    scores["attribute_f1_ci"] = _interval(_resampled_f1(facts, resamples, seed))
+    for j, name in enumerate(ATTRIBUTES):
+        scores |= {f"attribute_{kind}_{name}": rate for kind, rate in zip(kinds, attribute_rates(*facts[:, j].sum(0).tolist()))}
+    return scores
 
 
 def _interval(values:np.ndarray, level:float=.95) -> tuple[float, float]:
@@ -170,14 +175,10 @@ def _measure(predictions:dict, references:dict, attributes:dict, *, resamples:in
         scores[name] = value
         if name in intervals: scores[f"{name}_ci"] = intervals[name]
     facts = _facts(predictions, references, attributes)
-    if facts is not None:
-        found = attribute_scores(list(predictions.values()), [references[k] for k in predictions], [attributes[k] for k in predictions])
-        scores |= {name: found[name] for name in ("attribute_precision", "attribute_recall", "attribute_f1")}
-        scores["attribute_f1_ci"] = _interval(_resampled_f1(facts, resamples, seed))
-        scores |= {f"attribute_f1_{name}": each["f1"] for name, each in found["by_attribute"].items()}
+    if facts is not None: scores |= _fact_scores(facts, resamples, seed)
     return _Measured(statistics, facts, scores)
 
-# %% ../nbs/07_evaluate.ipynb #09736f6d
+# %% ../nbs/07_evaluate.ipynb #990f87fb
 _MAIN = {"cider_d": "CIDEr-D", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "wer": "WER", "attribute_f1": "attribute F1"}
 
 
@@ -188,7 +189,7 @@ def _differences(model:_Measured, other:_Measured, resamples:int, seed:int) -> d
         if name in _MAIN: found |= {f"{name}_difference": c.difference, f"{name}_difference_ci": (c.low, c.high)}
     if model.facts is not None:
         a, b = (_resampled_f1(m.facts, resamples, seed) for m in (model, other))
-        found["attribute_f1_difference"] = _rates(*model.facts.sum(0))[2] - _rates(*other.facts.sum(0))[2]
+        found["attribute_f1_difference"] = model.scores["attribute_f1"] - other.scores["attribute_f1"]
         found["attribute_f1_difference_ci"] = _interval(a - b)
     return found
 
