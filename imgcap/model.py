@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
-           'generate_captions', 'load_model', 'pick_device', 'quiet_transformers']
+           'generate_captions', 'load_model', 'add_ends', 'pick_device', 'quiet_transformers']
 
-# %% ../nbs/04_model.ipynb #c0a4be32
+# %% ../nbs/04_model.ipynb #35318508
 import os
 import random
 import re
@@ -22,11 +22,14 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor, GitConfig, GitForCausalLM, GitProcessor, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, BlipForConditionalGeneration, GitConfig, GitProcessor, PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast, VisionEncoderDecoderModel, VisionTextDualEncoderProcessor)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from .creatures import ATTRIBUTES, caption_creature
 from .data import offline_if_unreachable
+from .git import GitForCausalLM, set_image_size
 
 # %% ../nbs/04_model.ipynb #bb424afb
 def train_tokenizer(
@@ -87,12 +90,16 @@ def _creature_captions(n:int=2000) -> list[str]:
         captions += caption_creature(attributes, seed=f"tokenizer/{i}")
     return captions
 
-# %% ../nbs/04_model.ipynb #475aba90
+# %% ../nbs/04_model.ipynb #a78526c7
 @dataclass(frozen=True)
 class Family:
     "What one architecture does differently from the others."
-    auto_class: type # The transformers class that loads it
-    text_logits: Callable # (model, batch) -> logits (B, T, V); those at position t score the token at t + 1
+    model_class: type # The class that loads it
+    vision: str # Name of the module that sees the picture and no text
+    text_logits: Callable # (model, batch) -> logits (N, T, V); those at position t score the token at t + 1
+    begin: Callable # (tokens (B, S)) -> the argument of `generate` with which each caption begins
+    decoder: Callable = lambda model: model # model -> the part of it that `generate` runs
+    auto_class = property(lambda self: self.model_class)
 
 
 def _git_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
@@ -101,7 +108,32 @@ def _git_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
                  use_cache=False, logits_to_keep=batch["input_ids"].shape[1]).logits
 
 
-FAMILIES = {"git": Family(AutoModelForCausalLM, _git_text_logits)} # By `config.model_type`
+def _blip_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
+    "Logits of a BLIP, whose captions begin with its own first token."
+    first = torch.full_like(batch["input_ids"][:, :1], _unwrap(model).config.text_config.bos_token_id)
+    return model(pixel_values=_one_for_each_caption(batch), input_ids=torch.cat([first, batch["input_ids"][:, 1:]], dim=1),
+                 attention_mask=batch["attention_mask"]).logits
+
+
+def _encoder_decoder_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
+    "Logits of a language model that attends to an image encoder."
+    return model(pixel_values=_one_for_each_caption(batch), decoder_input_ids=batch["input_ids"], decoder_attention_mask=batch["attention_mask"], use_cache=False).logits
+
+
+def _one_for_each_caption(batch:dict) -> torch.Tensor:
+    "Each picture as often as it has captions: (N, C, H, W)."
+    pixels = batch["pixel_values"]
+    return pixels.repeat_interleave(len(batch["input_ids"]) // len(pixels), dim=0)
+
+
+FAMILIES = { # By `config.model_type`
+    "git": Family(GitForCausalLM, "git.image_encoder", _git_text_logits, lambda tokens: {"input_ids": tokens}),
+    "blip": Family(BlipForConditionalGeneration, "vision_model", _blip_text_logits,
+                   lambda tokens: {"input_ids": F.pad(tokens, (0, 1))}, # the library drops the last token, which it takes for the end
+                   decoder=lambda model: model.text_decoder),
+    "vision-encoder-decoder": Family(VisionEncoderDecoderModel, "encoder", _encoder_decoder_text_logits,
+                                     lambda tokens: {"decoder_input_ids": tokens, "decoder_attention_mask": torch.ones_like(tokens)}),
+}
 
 
 def model_family(
@@ -112,10 +144,10 @@ def model_family(
         raise ValueError(f"model type {config.model_type!r} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
     return FAMILIES[config.model_type]
 
-# %% ../nbs/04_model.ipynb #7f710b53
+# %% ../nbs/04_model.ipynb #a8d1152b
 def caption_loss(
     model:nn.Module, # A model of one of the `FAMILIES`
-    batch:dict, # `pixel_values` (B, C, H, W), `input_ids`, `attention_mask` and `labels` (B, T), with -100 at padding
+    batch:dict, # `pixel_values` (B, C, H, W); `input_ids`, `attention_mask` and `labels` (N, T), with -100 at padding; N/B captions of each picture in turn
     *,
     num_items_in_batch:int|torch.Tensor|None=None, # Divide by this number of tokens instead of this batch's own
     label_smoothing:float=0.0, # Share of the target spread over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567)
@@ -132,7 +164,7 @@ def _unwrap(model:nn.Module) -> nn.Module:
     "The model inside a wrapper such as DistributedDataParallel."
     return getattr(model, "module", model)
 
-# %% ../nbs/04_model.ipynb #ac1ba1b8
+# %% ../nbs/04_model.ipynb #831f47dd
 @dataclass(frozen=True)
 class Caption:
     "What the model wrote for one picture, and how sure it was."
@@ -152,37 +184,43 @@ def generate_captions(
     num_beams:int=1, # 1 is greedy decoding
     prefix:str="", # Start of every caption, which the model goes on from
     **options, # Further arguments of transformers' `generate`
-) -> list[Caption]: # One for each picture; its `tokens` are those after the prefix
+) -> list[Caption]: # One for each picture, or `num_return_sequences` of each in turn; their `tokens` are those after the prefix
     "Write a caption for each picture of a batch."
-    tokenizer = processor.tokenizer
-    start = [i for i in tokenizer(prefix).input_ids if i != tokenizer.sep_token_id] if prefix else []
-    if start: options["input_ids"] = torch.tensor([start], device=model.device).expand(len(pixel_values), -1)
-    room = getattr(model.config, "max_position_embeddings", None)
-    if room is not None: max_new_tokens = min(max_new_tokens, room - max(len(start), 1))
+    tokenizer, family, config = processor.tokenizer, model_family(model.config), model.config.get_text_config(decoder=True)
+    start = tokenizer(prefix).input_ids[:-1]
+    options |= family.begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
+    room = getattr(config, "max_position_embeddings", None)
+    if room is not None: max_new_tokens = min(max_new_tokens, room - len(start))
     if max_new_tokens < 1: raise ValueError(f"prefix has {len(start)} tokens, and the model has room for {room} in all")
     pixel_values = pixel_values.to(model.device, model.dtype)
     written = model.generate(pixel_values=pixel_values, max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=options.pop("do_sample", False),
                              return_dict_in_generate=True, output_logits=True, **options)
     beams = getattr(written, "beam_indices", None)
-    logp = model.compute_transition_scores(written.sequences, written.logits, beams, normalize_logits=True)
+    logp = family.decoder(model).compute_transition_scores(written.sequences, written.logits, beams, normalize_logits=True)
     new = written.sequences[:, written.sequences.shape[1] - logp.shape[1]:]
     return [_caption(tokenizer, ids, scores, start) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
 
 
 def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int]) -> Caption:
     "One generated row up to and including its end token."
-    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    end = _last_token(tokenizer)
     length = ids.index(end) + 1 if end in ids else len(ids)
     ids, scores = ids[:length], probabilities[:length]
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
     return Caption(tokenizer.decode([*start, *ids], skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
 
-# %% ../nbs/04_model.ipynb #2c98c93f
+
+def _last_token(tokenizer:PreTrainedTokenizerBase) -> int:
+    "The token that ends a caption."
+    return tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+
+# %% ../nbs/04_model.ipynb #ebd32627
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
     device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
     dtype:str|torch.dtype="auto", # "auto" is float32; training in bfloat16 is autocast's business
+    image_size:int|None=None, # Side of the square picture a GIT sees, in pixels; None is the checkpoint's own
 ) -> tuple[nn.Module, object]: # The model, in evaluation mode, and its processor
     "Load a captioning model and its processor."
     dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype) if isinstance(dtype, str) else dtype
@@ -192,14 +230,39 @@ def load_model(
         with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
             config = AutoConfig.from_pretrained(checkpoint)
             family = model_family(config)
-            model = family.auto_class.from_pretrained(checkpoint, config=config, dtype=dtype, use_safetensors=True)
-            processor = AutoProcessor.from_pretrained(checkpoint)
+            model = family.model_class.from_pretrained(checkpoint, config=config, dtype=dtype, use_safetensors=True)
+            processor = _load_processor(checkpoint)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         if not is_here and "connect" in reason: reason = "it is no folder here, and the Hub cannot be reached; without a network use git-tiny or a checkpoint folder"
         raise type(error)(f"cannot load {name}: {reason}") from error
     model.config._name_or_path = str(name)
+    if image_size is not None:
+        if config.model_type != "git": raise ValueError(f"image_size can be changed for GIT only, and {name} is of type {config.model_type}")
+        set_image_size(model, processor, image_size)
     return model.to(pick_device(device)).eval(), processor
+
+
+def _load_processor(checkpoint:str):
+    "The processor; put together from its two halves where a checkpoint stores only those."
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    if not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
+        processor = VisionTextDualEncoderProcessor(AutoImageProcessor.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint))
+    add_ends(processor.tokenizer)
+    return processor
+
+
+def add_ends(
+    tokenizer:PreTrainedTokenizerFast, # Changed in place where it leaves out a first or last token
+):
+    "Make a tokenizer put a first and a last token around each caption, and give it a token for padding."
+    if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token
+    ids = tokenizer("a").input_ids
+    first = tokenizer.bos_token if tokenizer.cls_token is None else tokenizer.cls_token
+    last = tokenizer.convert_ids_to_tokens(_last_token(tokenizer))
+    if ids[0] == tokenizer.convert_tokens_to_ids(first) and ids[-1] == _last_token(tokenizer): return
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=[first, "$A", last], special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in {first, last}])
 
 
 def pick_device(
