@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
-           'generate_captions', 'load_model', 'add_ends', 'pick_device', 'quiet_transformers']
+           'generate_captions', 'generate_tokens', 'last_token', 'load_model', 'add_ends', 'pick_device',
+           'quiet_transformers']
 
 # %% ../nbs/04_model.ipynb #35318508
 import os
@@ -164,7 +165,7 @@ def _unwrap(model:nn.Module) -> nn.Module:
     "The model inside a wrapper such as DistributedDataParallel."
     return getattr(model, "module", model)
 
-# %% ../nbs/04_model.ipynb #831f47dd
+# %% ../nbs/04_model.ipynb #c0c8099a
 @dataclass(frozen=True)
 class Caption:
     "What the model wrote for one picture, and how sure it was."
@@ -186,7 +187,23 @@ def generate_captions(
     **options, # Further arguments of transformers' `generate`
 ) -> list[Caption]: # One for each picture, or `num_return_sequences` of each in turn; their `tokens` are those after the prefix
     "Write a caption for each picture of a batch."
-    tokenizer, family, config = processor.tokenizer, model_family(model.config), model.config.get_text_config(decoder=True)
+    tokenizer = processor.tokenizer
+    start, new, logp = generate_tokens(model, tokenizer, pixel_values, max_new_tokens=max_new_tokens, num_beams=num_beams, prefix=prefix, **options)
+    return [_caption(tokenizer, ids, scores, start) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
+
+
+def generate_tokens(
+    model:nn.Module, # A model of one of the `FAMILIES`
+    tokenizer:PreTrainedTokenizerBase, # Its tokenizer
+    pixel_values:torch.Tensor, # Pictures (B, C, H, W)
+    *,
+    max_new_tokens:int=40, # Upper limit on a caption's tokens
+    num_beams:int=1, # 1 is greedy decoding
+    prefix:str="", # Start of every caption
+    **options, # Further arguments of transformers' `generate`
+) -> tuple[list[int], torch.Tensor, torch.Tensor]: # The tokens each caption begins with; the new tokens (N, T), whatever follows an end token included; their log-probabilities (N, T)
+    "What `generate_captions` does, in tokens."
+    family, config = model_family(model.config), model.config.get_text_config(decoder=True)
     start = tokenizer(prefix).input_ids[:-1]
     options |= family.begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
     room = getattr(config, "max_position_embeddings", None)
@@ -197,24 +214,25 @@ def generate_captions(
                              return_dict_in_generate=True, output_logits=True, **options)
     beams = getattr(written, "beam_indices", None)
     logp = family.decoder(model).compute_transition_scores(written.sequences, written.logits, beams, normalize_logits=True)
-    new = written.sequences[:, written.sequences.shape[1] - logp.shape[1]:]
-    return [_caption(tokenizer, ids, scores, start) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
+    return start, written.sequences[:, written.sequences.shape[1] - logp.shape[1]:], logp
 
 
 def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int]) -> Caption:
     "One generated row up to and including its end token."
-    end = _last_token(tokenizer)
+    end = last_token(tokenizer)
     length = ids.index(end) + 1 if end in ids else len(ids)
     ids, scores = ids[:length], probabilities[:length]
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
     return Caption(tokenizer.decode([*start, *ids], skip_special_tokens=True).strip(), score, [tokenizer.decode([i]) for i in ids], scores)
 
 
-def _last_token(tokenizer:PreTrainedTokenizerBase) -> int:
+def last_token(
+    tokenizer:PreTrainedTokenizerBase, # Of a captioning checkpoint
+) -> int: # Its number
     "The token that ends a caption."
     return tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
 
-# %% ../nbs/04_model.ipynb #ebd32627
+# %% ../nbs/04_model.ipynb #41d64e1b
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
@@ -259,8 +277,8 @@ def add_ends(
     if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token
     ids = tokenizer("a").input_ids
     first = tokenizer.bos_token if tokenizer.cls_token is None else tokenizer.cls_token
-    last = tokenizer.convert_ids_to_tokens(_last_token(tokenizer))
-    if ids[0] == tokenizer.convert_tokens_to_ids(first) and ids[-1] == _last_token(tokenizer): return
+    last = tokenizer.convert_ids_to_tokens(last_token(tokenizer))
+    if ids[0] == tokenizer.convert_tokens_to_ids(first) and ids[-1] == last_token(tokenizer): return
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=[first, "$A", last], special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in {first, last}])
 
@@ -270,7 +288,8 @@ def pick_device(
 ) -> torch.device: # "auto" resolved
     "The device that a model runs on."
     if device != "auto": return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    if torch.cuda.is_available(): return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun gives each process a device
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 @contextmanager
