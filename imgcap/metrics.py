@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/05_metrics.ipynb #2a294d93
-import jiwer
+# %% ../nbs/05_metrics.ipynb #eff7543a
 import numpy as np
+from rapidfuzz.distance import LCSseq, Levenshtein
+from rapidfuzz.process import cpdist
 
 # %% ../nbs/05_metrics.ipynb #18b64025
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split()) # dropped by the COCO caption code
@@ -77,8 +78,11 @@ _PATTERNS = [re.compile(p % _PARTS) for p in (
     r"--+|\.{3,5}|[?!]+|\*+|\#+|@+|_+|<<|>>|''|``",
 )]
 
-# %% ../nbs/05_metrics.ipynb #d4edc9b9
-_PLAIN = re.compile(r"([A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*)(?:, +| +|(\.?)\s*$)") # most words; the patterns see only the rest
+# %% ../nbs/05_metrics.ipynb #02ae6885
+_WORD = r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*"
+_WORDS = rf"{_WORD}(?:(?<=[A-Za-z0-9]{{2}})'s)?" # the dog's too
+_PLAIN_CAPTION = re.compile(rf"\s*({_WORDS}(?:,? +{_WORDS})*)(\.?)\s*") # most captions; the rest goes word by word
+_PLAIN = re.compile(rf"({_WORD})(?:, +| +|(\.?)\s*$)") # most words; the patterns see only the rest
 _DOTTED = {w.lower() for w in _TITLES + _ENDINGS}
 _TIS = re.compile(r"'[tT](?=[iI][sS]|[wW][aA][sS])")
 _NOT = re.compile(r"(?i:n%(q)st)" % _PARTS)
@@ -119,7 +123,7 @@ def _english_tokens(text):
         tokens += _written(token).split()
     return tokens
 
-# %% ../nbs/05_metrics.ipynb #de898fb3
+# %% ../nbs/05_metrics.ipynb #53d7ad01
 def tokenize_caption(
     text: str, # One caption
     language: str | None = "en", # "en": as the COCO caption code; "zh", "ja": characters; None: already tokenised, split at white space
@@ -128,6 +132,9 @@ def tokenize_caption(
     if language is None: return text.split()
     if language in ("zh", "ja"): return [c for c in text.lower() if c.isalnum()]
     if language != "en": raise ValueError(f"language is {language!r}; use 'en', 'zh', 'ja', or None for text that is already tokenised")
+    if plain := _PLAIN_CAPTION.fullmatch(text):
+        words = plain[1].lower().replace(",", "").replace("'s", " 's").split()
+        if _SPLIT.isdisjoint(words) and not (plain[2] and (words[-1] in _DOTTED or len(words[-1]) == 1)): return words
     return [w for w in _english_tokens(text) if w and w not in _PUNCTUATION]
 
 # %% ../nbs/05_metrics.ipynb #d1484a9a
@@ -275,36 +282,23 @@ def _ngram_statistics(predictions, references, image, frequencies, sigma=6.0):
     share = np.bincount(image, minlength=N)
     return correct, 10 * np.bincount(image, similarity/4 * penalty, minlength=N) / share
 
-# %% ../nbs/05_metrics.ipynb #5112a190
-def _common(a, b):
-    "Length of the longest common subsequence: bit-parallel, one step a word (Crochemore et al. 2001)."
-    where = {}
-    for i, w in enumerate(a): where[w] = where.get(w, 0) | 1 << i
-    full = (1 << len(a)) - 1
-    row = full
-    for w in b:
-        hit = row & where.get(w, 0)
-        row = (row + hit | row - hit) & full
-    return len(a) - row.bit_count()
+# %% ../nbs/05_metrics.ipynb #ceadd822
+def _best(values, image):
+    "The highest value among those of each image: values (R,), image (R,) in order → (N,)."
+    return np.maximum.reduceat(values, np.flatnonzero(np.diff(image, prepend=-1)))
 
-def _rouge_l(prediction, references, beta=1.2):
-    "ROUGE-L of tokenised text as the COCO caption code has it: best precision and best recall may come from different references."
-    prediction = prediction or [""] # there, empty text is one empty word
-    pairs = [(_common(r or [""], prediction), len(r) or 1) for r in references]
-    precision = max(common for common, _ in pairs) / len(prediction)
-    recall = max(common/length for common, length in pairs)
-    if precision == 0 or recall == 0: return 0.0
-    return (1 + beta**2)*precision*recall / (recall + beta**2*precision)
+def _rouge_l(predictions, references, image, beta=1.2):
+    "ROUGE-L (N,) of tokenised text as the COCO caption code has it: best precision and best recall may come from different references."
+    ours, theirs = ([c or [" "] for c in captions] for captions in (predictions, references)) # there, empty text is one empty word
+    common = cpdist(theirs, [ours[i] for i in image], scorer=LCSseq.similarity)
+    precision = _best(common, image) / [len(c) for c in ours]
+    recall = _best(common / [len(c) for c in theirs], image)
+    return (1 + beta**2)*precision*recall / np.where(recall > 0, recall + beta**2*precision, 1)
 
-# %% ../nbs/05_metrics.ipynb #1b9810bf
-def _edits(references, predictions, measure, block=4096):
-    "Edit distance of each pair of strings, from jiwer's alignments."
-    edits = []
-    for i in range(0, len(references), block): # in blocks, for the alignments take memory
-        for chunks in measure(references[i:i+block], predictions[i:i+block]).alignments:
-            edits.append(sum(max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
-                             for c in chunks if c.type != "equal"))
-    return np.array(edits, dtype=float)
+# %% ../nbs/05_metrics.ipynb #0fae07f8
+def _edits(references, predictions):
+    "Edit distance of each pair of sequences, (R,)."
+    return cpdist(references, predictions, scorer=Levenshtein.distance).astype(float)
 
 def _closest(edits, lengths, image, N):
     "Edits and length of the reference with the lowest error rate of each image, ties to the fewest edits: two arrays (N,)."
@@ -366,7 +360,7 @@ def _scores_of(
         scores[f"{name}_mean"] = t[f"{unit}_edits_all"] / np.maximum(1, t[f"{unit}s_all"])
     return scores | {"mean_length": t["length"]/n}
 
-# %% ../nbs/05_metrics.ipynb #05b94285
+# %% ../nbs/05_metrics.ipynb #0bc1b4ef
 def _tokenised(predictions, references, language):
     "Tokens of the predictions, tokens of all references in one list, whose each reference is."
     image = np.repeat(np.arange(len(references)), [len(r) for r in references.values()])
@@ -379,14 +373,10 @@ def _statistics(ids, ours, theirs, image, frequencies):
     length, reference_length = (np.array([len(c) for c in x]) for x in (ours, theirs))
     correct, cider_d = _ngram_statistics(ours, theirs, image, frequencies)
     nearest = np.lexsort((reference_length, abs(reference_length - length[image]), image)) # ties to the shorter reference
-    groups = np.split(np.arange(len(theirs)), np.flatnonzero(np.diff(image))+1)
     columns = [*correct.T, *(np.maximum(0, length-k) for k in range(4)), length,
-               reference_length[nearest[np.searchsorted(image, np.arange(N))]],
-               np.array([_rouge_l(c, [theirs[i] for i in g]) for c, g in zip(ours, groups)]), cider_d]
-    ours, theirs = [" ".join(c) for c in ours], [" ".join(c) for c in theirs]
-    ours = [ours[i] for i in image]
-    for measure, size in (jiwer.process_words, reference_length), (jiwer.process_characters, np.array([len(c) for c in theirs])):
-        edits = _edits(theirs, ours, measure)
+               reference_length[nearest[np.searchsorted(image, np.arange(N))]], _rouge_l(ours, theirs, image), cider_d]
+    for ours, theirs in (ours, theirs), ([" ".join(c) for c in ours], [" ".join(c) for c in theirs]): # words, then characters
+        edits, size = _edits(theirs, [ours[i] for i in image]), np.array([len(c) for c in theirs])
         columns += [*_closest(edits, size, image, N), np.bincount(image, edits), np.bincount(image, size)]
     return CaptionStatistics(ids, np.stack(columns, axis=1).astype(float))
 
@@ -411,7 +401,7 @@ def _diversity(captions):
     return {"distinct_1": len(words)/max(1, words.total()), "distinct_2": len(pairs)/max(1, pairs.total()),
             "vocabulary": float(len(words)), "repeated": sum(n for n in same.values() if n > 1)/len(captions)}
 
-# %% ../nbs/05_metrics.ipynb #3ffe9bbe
+# %% ../nbs/05_metrics.ipynb #e63ce0ba
 def caption_scores(
     predictions: dict[str, str], # image id → caption of the model
     references: dict[str, list[str]], # image id → reference captions, any number each
@@ -419,9 +409,11 @@ def caption_scores(
     language: str | None = "en", # as in `tokenize_caption`
     document_frequencies: DocumentFrequencies | None = None, # weights of CIDEr-D; None: from these references
     training_captions: Iterable[str] | None = None, # adds `copied`: the share of predictions that stand among these
+    statistics: CaptionStatistics | None = None, # `caption_statistics` of the same captions, where they are at hand; None: counted now
 ) -> dict[str, float]: # metric → value
     "Score captions against their references."
-    statistics = caption_statistics(predictions, references, language=language, document_frequencies=document_frequencies)
+    if statistics is None: statistics = caption_statistics(predictions, references, language=language, document_frequencies=document_frequencies)
+    elif statistics.ids != list(map(str, predictions)): raise ValueError("the statistics are of other images, or in another order, than the predictions; leave them out to have them counted")
     ours = [tokenize_caption(c, language) for c in predictions.values()]
     scores = statistics.scores() | _diversity(ours)
     if training_captions is not None:
