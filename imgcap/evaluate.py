@@ -133,7 +133,7 @@ def _in_threads(work:Callable, rows:Iterable[dict], block:int=64) -> Iterator[tu
     with ThreadPoolExecutor() as pool:
         while some := list(islice(rows, block)): yield from zip(some, pool.map(work, some))
 
-# %% ../nbs/07_evaluate.ipynb #deb04a74
+# %% ../nbs/07_evaluate.ipynb #25635e1b
 @dataclass
 class _Measured:
     "What each picture adds to the scores of one system, and the scores."
@@ -168,12 +168,21 @@ def _interval(values:np.ndarray, level:float=.95) -> tuple[float, float]:
     return tuple(float(q) for q in np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
 
 
-def _measure(predictions:dict, references:dict, attributes:dict, *, resamples:int, seed:int, **options) -> _Measured:
-    "Score one system."
-    statistics = caption_statistics(predictions, references, language=options.get("language", "en"))
+def _statistics(predictions:dict, references:dict, frequencies, block:int=2000) -> CaptionStatistics:
+    "As `caption_statistics`, some pictures at a time: words take far more memory than what is counted in them."
+    ids, tables = iter(predictions), []
+    while some := list(islice(ids, block)):
+        tables.append(caption_statistics({k: predictions[k] for k in some}, {k: references[k] for k in some}, language=frequencies.language, document_frequencies=frequencies).table)
+    return CaptionStatistics(list(predictions), np.concatenate(tables))
+
+
+def _measure(predictions:dict, references:dict, attributes:dict, *, resamples:int, seed:int, language:str|None="en", frequencies=None, training_captions=None) -> _Measured:
+    "Score one system; `frequencies` are those of the references, where they are at hand."
+    frequencies = frequencies or cider_document_frequencies(references, language=language)
+    statistics = _statistics(predictions, references, frequencies)
     intervals = bootstrap_intervals(statistics, resamples, seed)
     scores = {}
-    for name, value in caption_scores(predictions, references, **options).items():
+    for name, value in caption_scores(predictions, references, language=language, training_captions=training_captions, statistics=statistics).items():
         scores[name] = value
         if name in intervals: scores[f"{name}_ci"] = intervals[name]
     facts = _facts(predictions, references, attributes)
@@ -591,7 +600,7 @@ class Report:
         write_atomic(run / "metrics.json", _json(metrics, indent=2) + "\n")
         return run
 
-# %% ../nbs/07_evaluate.ipynb #a5bedcb9
+# %% ../nbs/07_evaluate.ipynb #56c52096
 def evaluate_model(
     model:str|os.PathLike|nn.Module, # Run folder, checkpoint, name on the Hub, or a loaded model
     data:dict, # `DatasetDict`: the split to evaluate, and `train` for the systems that are made from it
@@ -626,7 +635,7 @@ def evaluate_model(
             written.append({"image_id": row["image_id"], "caption": caption.text, "references": list(row["captions"]), "score": caption.score,
                             "attributes": row.get("attributes"), "nearest": nearest})
     if not written: raise ValueError(f"none of the pictures of {split} can be evaluated, the first: {next(iter(skipped.values()), 'it is empty')}")
-    systems, notes = _systems(written, train, split, seed, language)
+    systems, notes = _systems(written, train, split, seed, language, train_pictures)
     report = _score(systems, written, split, language=language, resamples=resamples, seed=seed, training_captions=_all_captions(data.get("train")))
     report.skipped, report.notes, report.rows, report.groups = skipped, notes, rows, tuple(groups)
     report.scores["model"]["skipped"] = float(len(skipped))
@@ -647,15 +656,16 @@ def _all_captions(train) -> Iterator[str]|None:
     "The training captions, one by one; none of a stream, which would have to be read to its end."
     return (c for captions in train["captions"] for c in captions) if hasattr(train, "__len__") else None
 
-# %% ../nbs/07_evaluate.ipynb #efcdb6cc
-def _systems(written:list[dict], train:_TrainingPictures|None, split:str, seed:int, language) -> tuple[dict, list[str]]:
+# %% ../nbs/07_evaluate.ipynb #f59ecbf2
+def _systems(written:list[dict], train:_TrainingPictures|None, split:str, seed:int, language, limit:int=2000) -> tuple[dict, list[str]]:
     "{system: (captions, references)}, both by image id; and notes on them."
     ids, captions, references = zip(*((w["image_id"], w["caption"], w["references"]) for w in written))
     def system(captions, references=references): return dict(zip(ids, captions)), dict(zip(ids, references))
     systems, notes = {"model": system(captions)}, []
     if len(ids) > 1: systems["shuffled_pictures"] = system([captions[i] for i in _others(len(ids), seed)])
     known = train is not None and len(train.ids)
-    constant = typical_caption(train.captions if known else list(references), language=language)
+    some = sorted(np.random.default_rng(seed).permutation(len(references))[:limit]) # comparing all captions of a large split takes memory
+    constant = typical_caption(train.captions if known else [references[i] for i in some], language=language)
     systems["constant_caption"] = system([constant] * len(ids))
     notes.append(f"constant_caption: {constant!r}, " + ("from the training captions" if known and split != "train" else f"chosen on the split {split} itself, which flatters it"))
     if known and len(train.ids) > (split == "train"):
@@ -676,7 +686,8 @@ def _score(systems:dict, written:list[dict], split:str, *, resamples:int, seed:i
     "A report without notes."
     attributes = {w["image_id"]: w["attributes"] for w in written} if all(set(ATTRIBUTES) <= set(w["attributes"] or ()) for w in written) else {}
     options = dict(resamples=resamples, seed=seed, language=language)
-    measured = {name: _measure(*system, attributes, **options, **({"training_captions": training_captions} if name == "model" else {})) for name, system in systems.items()}
+    alike = {**options, "frequencies": cider_document_frequencies(systems["model"][1], language=language)} # for all systems but human
+    measured = {name: _measure(*system, attributes, **(options if name == "human" else alike), training_captions=training_captions if name == "model" else None) for name, system in systems.items()}
     for name, system in measured.items():
         if name == "model": continue
         model = measured["model"] if name != "human" else _measure(systems["model"][0], systems["human"][1], attributes, **options)
