@@ -131,7 +131,7 @@ def model_card(
     about, metrics = _read_run(run)
     front = _front_matter(repo_id.split("/")[-1] if repo_id != "owner/name" else run.resolve().name, about, metrics, fields)
     base = f", fine-tuned from [{front.base_model}](https://huggingface.co/{front.base_model})" if isinstance(front.base_model, str) else ""
-    auto_class = model_family(AutoConfig.for_model(about["model"]["type"])).auto_class.__name__
+    auto_class = model_family(AutoConfig.for_model(about["model"]["type"])).model_class.__name__
     gallery = "".join(f"\n![Pictures with the captions this model wrote for them]({path.name})\n" for path in sorted(run.glob("gallery*.png")))
     license = f"Licence: {front.license}." if front.license else "No licence has been chosen: ask before you use it."
     source = f"Pictures and captions: {_source(about, fields) or 'the source is not recorded'}."
