@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Cache, GitConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-# %% ../nbs/03b_git.ipynb #db5f8c48
+# %% ../nbs/03b_git.ipynb #1295622f
 class GitForCausalLM(transformers.GitForCausalLM):
     "The library's GIT, reading each picture once for all that is said about it."
     def __init__(
@@ -40,6 +40,7 @@ class GitForCausalLM(transformers.GitForCausalLM):
         labels:torch.Tensor|None=None, # (N, T), -100 where no token is counted
         use_cache:bool|None=None, # As in the library
         interpolate_pos_encoding:bool=False, # Accept pictures of another size than the checkpoint's
+        image_features:torch.Tensor|None=None, # (B, P, vision hidden size) in place of `pixel_values`: what the image encoder made of them before
         logits_to_keep:int|torch.Tensor=0, # How many last caption positions get logits; 0 leaves all to the library, picture positions included
         **kwargs, # Anything else is the library's business
     ) -> CausalLMOutputWithPast: # `logits` (N, K, V) at caption positions; `loss` in nats a token when there are labels
@@ -47,12 +48,12 @@ class GitForCausalLM(transformers.GitForCausalLM):
         pictures = getattr(past_key_values, "pictures", None)
         captions_only = labels is not None or isinstance(logits_to_keep, int) and logits_to_keep > 0
         plain = input_ids is not None and not (kwargs.get("output_attentions") or kwargs.get("output_hidden_states"))
-        if not (plain and (pictures is not None or captions_only and pixel_values is not None and pixel_values.ndim == 4)):
+        if not (plain and (pictures is not None or captions_only and (image_features is not None or pixel_values is not None and pixel_values.ndim == 4))):
             return super().forward(
                 input_ids, attention_mask=attention_mask, position_ids=position_ids, pixel_values=pixel_values, past_key_values=past_key_values, labels=labels,
                 use_cache=use_cache, interpolate_pos_encoding=interpolate_pos_encoding, logits_to_keep=logits_to_keep, **kwargs)
         if pictures is None:
-            pictures = self.read_pictures(pixel_values, interpolate_pos_encoding)
+            pictures = self.read_pictures(pixel_values, interpolate_pos_encoding) if image_features is None else self.read_features(image_features)
             if past_key_values is not None: past_key_values.pictures = pictures
         states = self.read_captions(input_ids, pictures, attention_mask, position_ids, past_key_values)
         logits = self.output(states[:, -logits_to_keep:])

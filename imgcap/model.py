@@ -91,7 +91,7 @@ def _creature_captions(n:int=2000) -> list[str]:
         captions += caption_creature(attributes, seed=f"tokenizer/{i}")
     return captions
 
-# %% ../nbs/04_model.ipynb #a78526c7
+# %% ../nbs/04_model.ipynb #0b6d83c2
 @dataclass(frozen=True)
 class Family:
     "What one architecture does differently from the others."
@@ -100,12 +100,12 @@ class Family:
     text_logits: Callable # (model, batch) -> logits (N, T, V); those at position t score the token at t + 1
     begin: Callable # (tokens (B, S)) -> the argument of `generate` with which each caption begins
     decoder: Callable = lambda model: model # model -> the part of it that `generate` runs
-    auto_class = property(lambda self: self.model_class)
+    encode: Callable|None = None # (model, pixel_values) -> features (B, P, C) that `text_logits` takes as `image_features`
 
 
 def _git_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
     "Logits of a GIT at its caption positions only."
-    return model(pixel_values=batch["pixel_values"], input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+    return model(pixel_values=batch.get("pixel_values"), image_features=batch.get("image_features"), input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
                  use_cache=False, logits_to_keep=batch["input_ids"].shape[1]).logits
 
 
@@ -128,7 +128,8 @@ def _one_for_each_caption(batch:dict) -> torch.Tensor:
 
 
 FAMILIES = { # By `config.model_type`
-    "git": Family(GitForCausalLM, "git.image_encoder", _git_text_logits, lambda tokens: {"input_ids": tokens}),
+    "git": Family(GitForCausalLM, "git.image_encoder", _git_text_logits, lambda tokens: {"input_ids": tokens},
+                  encode=lambda model, pixel_values: model.git.image_encoder(pixel_values).last_hidden_state),
     "blip": Family(BlipForConditionalGeneration, "vision_model", _blip_text_logits,
                    lambda tokens: {"input_ids": F.pad(tokens, (0, 1))}, # the library drops the last token, which it takes for the end
                    decoder=lambda model: model.text_decoder),
@@ -145,10 +146,10 @@ def model_family(
         raise ValueError(f"model type {config.model_type!r} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
     return FAMILIES[config.model_type]
 
-# %% ../nbs/04_model.ipynb #a8d1152b
+# %% ../nbs/04_model.ipynb #1f1dbb91
 def caption_loss(
     model:nn.Module, # A model of one of the `FAMILIES`
-    batch:dict, # `pixel_values` (B, C, H, W); `input_ids`, `attention_mask` and `labels` (N, T), with -100 at padding; N/B captions of each picture in turn
+    batch:dict, # `pixel_values` (B, C, H, W), or `image_features` where the family has `encode`; `input_ids`, `attention_mask` and `labels` (N, T), with -100 at padding; N/B captions of each picture in turn
     *,
     num_items_in_batch:int|torch.Tensor|None=None, # Divide by this number of tokens instead of this batch's own
     label_smoothing:float=0.0, # Share of the target spread over the vocabulary (Szegedy et al. 2016, arXiv:1512.00567)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['write_atomic', 'save_checkpoint', 'TrainConfig', 'fill_defaults', 'has_bfloat16', 'caption_rows', 'choose_parts',
-           'advantages', 'self_critical_loss', 'CaptionTrainer', 'WeightAverage', 'EpochRows', 'RunLog', 'finetune',
-           'fingerprint']
+           'advantages', 'self_critical_loss', 'CaptionTrainer', 'WeightAverage', 'FeatureFile', 'EpochRows', 'RunLog',
+           'finetune', 'fingerprint']
 
-# %% ../nbs/06_train.ipynb #88bac0e1
+# %% ../nbs/06_train.ipynb #fb292038
 import hashlib
 import json
 import math
@@ -26,6 +26,7 @@ from pathlib import Path
 import datasets
 import torch
 from accelerate.utils import gather_object
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -226,7 +227,7 @@ def self_critical_loss(
     total = (logp * counted).sum(1)
     return -(advantages(rewards).flatten() * total).mean(), rewards.mean().item()
 
-# %% ../nbs/06_train.ipynb #1ad498db
+# %% ../nbs/06_train.ipynb #4928c4ee
 class CaptionTrainer(Trainer):
     "Trainer with `caption_loss` and validation by writing captions."
     def __init__(self, *args, config:TrainConfig, validation:"EpochRows", validation_collator:CaptionCollator, reward:CiderReward|None=None, **kwargs):
@@ -242,7 +243,10 @@ class CaptionTrainer(Trainer):
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        image_ids = inputs.pop("image_id")
+        image_ids, numbers = inputs.pop("image_id"), inputs.pop("row", None)
+        if self.data_collator.features is not None and "image_features" not in inputs:
+            with torch.no_grad(): inputs["image_features"] = model_family(self.bare_model.config).encode(self.bare_model, inputs.pop("pixel_values"))
+            self.data_collator.features.put(numbers, inputs["image_features"])
         if self.config.objective == "cider":
             loss, mean_reward = self_critical_loss(model, self.bare_model, self.validation_collator.processor.tokenizer, self.reward, {**inputs, "image_id": image_ids},
                                                    samples=self.config.samples, max_new_tokens=self.config.max_new_tokens)
@@ -347,14 +351,53 @@ class WeightAverage(TrainerCallback):
             self.average[name] = p.detach().clone()
             p.copy_(raw[name])
 
-# %% ../nbs/06_train.ipynb #e4fcf16f
+# %% ../nbs/06_train.ipynb #40535345
+class FeatureFile:
+    "What an image encoder makes of each picture of a split, computed when first asked for, in a memory-mapped file."
+    def __init__(
+        self,
+        path:str|os.PathLike, # File to make; `path`.done beside it tells which rows are there
+        n_rows:int, # Pictures
+        shape:tuple[int, int], # Positions and vector length of one picture
+        dtype:torch.dtype, # float32, or bfloat16 where the model computes in it: then nothing is lost
+    ):
+        self.path, self.done_path = Path(path), Path(f"{path}.done")
+        numbers = n_rows * shape[0] * shape[1]
+        needed, free = numbers * dtype.itemsize, shutil.disk_usage(self.path.parent).free
+        if needed > 0.9 * free: raise OSError(f"features of {n_rows} pictures need {needed / 1e9:.1f} GB, and {self.path.parent} has {free / 1e9:.1f} GB left")
+        self.features = torch.from_file(str(self.path), shared=True, size=numbers, dtype=dtype).view(n_rows, *shape)
+        self.done = torch.from_file(str(self.done_path), shared=True, size=n_rows, dtype=torch.uint8)
+
+    def has(
+        self,
+        rows:list[int], # Numbers of rows
+    ) -> bool: # Whether all of them are there
+        "Whether features of these pictures can be had without computing."
+        return bool(self.done[rows].all())
+
+    def put(
+        self,
+        rows:list[int], # Numbers of rows
+        features:torch.Tensor, # (rows, P, C)
+    ):
+        "Keep features."
+        self.features[rows] = features.to(self.features)
+        self.done[rows] = 1
+
+    def remove(self):
+        "Delete the files."
+        self.features = self.done = None
+        self.path.unlink(missing_ok=True)
+        self.done_path.unlink(missing_ok=True)
+
+# %% ../nbs/06_train.ipynb #fcacb8f7
 class EpochRows(torch.utils.data.Dataset):
-    "Rows of a split, pictures still encoded, with the epoch they are asked for in."
+    "Rows of a split, pictures still encoded, with their number and the epoch they are asked for in."
     def __init__(self, split:datasets.Dataset):
         self.split, self.epoch = keep_encoded(split), 0
 
     def __len__(self): return len(self.split)
-    def __getitem__(self, i): return {**self.split[i], "epoch": self.epoch}
+    def __getitem__(self, i): return {**self.split[i], "epoch": self.epoch, "row": i}
     def __iter__(self): return (self[i] for i in range(len(self)))
 
 
@@ -399,7 +442,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #95f84965
+# %% ../nbs/06_train.ipynb #befa3a51
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -408,6 +451,7 @@ def finetune(
     *,
     source:str|None=None, # Where the data came from, for `run.json` and the model card
     echo:Callable=print, # Shows a line of progress
+    callbacks:Iterable[TrainerCallback]=(), # Called by transformers' Trainer as the run goes on
     **changes, # Fields of `TrainConfig` that differ from `config`
 ) -> Path: # The run folder
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
@@ -423,7 +467,7 @@ def finetune(
     set_seed(config.seed)
     about = {"source": source, **_describe_run(model, data, config, args)}
     if args.should_save: write_atomic(run / "run.json", json.dumps(about, indent=2, ensure_ascii=False))
-    trainer = _make_trainer(model, processor, data, config, args, run, echo if args.should_save else lambda line: None)
+    trainer = _make_trainer(model, processor, data, config, args, run, echo if args.should_save else lambda line: None, callbacks)
     start = time.perf_counter()
     with quiet_transformers(): trainer.train(resume_from_checkpoint=checkpoint)
     seconds, state = round(time.perf_counter() - start, 1), trainer.state
@@ -431,6 +475,7 @@ def finetune(
     skipped = gather_object([{**trainer.data_collator.skipped, **trainer.validation_collator.skipped}]) if args.world_size > 1 else [{**trainer.data_collator.skipped, **trainer.validation_collator.skipped}]
     finished = {"train_seconds": seconds, "steps": state.global_step, "best_step": state.best_global_step,
                 "best_validation": {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}, "skipped_pictures": {k: v for each in skipped for k, v in each.items()}}
+    if trainer.data_collator.features is not None and args.should_save: trainer.data_collator.features.remove()
     if args.should_save:
         trained = trainer.model.merge_and_unload() if config.lora else trainer.model
         try: save_checkpoint(trained, processor, run / "model")
@@ -501,26 +546,48 @@ def _training_arguments(model, data, config:TrainConfig) -> TrainingArguments:
 _FEW = 10 # Validation pictures below which CIDEr-D is mostly chance, and 0 for a single one
 
 
-def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArguments, run:Path, echo:Callable) -> CaptionTrainer:
+def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArguments, run:Path, echo:Callable, callbacks:Iterable) -> CaptionTrainer:
     "A trainer for these choices."
     rows, validation = EpochRows(data["train"]), EpochRows(data["validation"])
     if len(validation) < _FEW: echo(f"too few validation pictures for CIDEr-D ({len(validation)}): the best checkpoint is the one with the lowest validation loss")
     if config.gradient_checkpointing: model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     collator = _TrainCollator(processor, max_length=config.max_length, seed=config.seed, augment=augment_picture if config.augment else None)
+    if args.should_save:  # what an interrupted run left
+        for old in ("features", "features.done"): (run / old).unlink(missing_ok=True)
+    args.distributed_state.wait_for_everyone()
+    collator.features = _feature_file(model, config, run / "features", processor, len(rows))
     trainer = CaptionTrainer(
         model=model, args=args, train_dataset=rows, data_collator=collator, validation=validation, config=config,
         validation_collator=CaptionCollator(processor, max_length=config.max_length, choose="first"),
         reward=CiderReward(dict(zip(rows.split["image_id"], rows.split["captions"]))) if config.objective == "cider" else None,
-        callbacks=[_SetEpoch(rows), RunLog(run, echo)] + ([EarlyStoppingCallback(config.patience)] if config.patience else []))
+        callbacks=[_SetEpoch(rows), RunLog(run, echo), *callbacks] + ([EarlyStoppingCallback(config.patience)] if config.patience else []))
     for noisy in (PrinterCallback, ProgressCallback): trainer.remove_callback(noisy)
     return trainer
 
 
+@dataclass
 class _TrainCollator(CaptionCollator):
-    "Also names the pictures of a batch."
+    "Also names the pictures of a batch, and takes their features from a file once they are there."
+    features: FeatureFile|None = None
+
     def __call__(self, rows):
+        rows = [row for row in rows if row["image_id"] not in self.skipped] or rows
+        numbers = [row["row"] for row in rows]
+        if self.features is not None and self.features.has(numbers):
+            return {"image_features": self.features.features[numbers].float(), **self.text(rows), "image_id": [row["image_id"] for row in rows]}
         batch = super().__call__(rows)
-        return {**batch, "image_id": [row["image_id"] for row in rows if row["image_id"] not in self.skipped]}
+        readable = [row for row in rows if row["image_id"] not in self.skipped]
+        return {**batch, "image_id": [row["image_id"] for row in readable], "row": [row["row"] for row in readable]}
+
+
+def _feature_file(model, config:TrainConfig, path:Path, processor, n_rows:int) -> FeatureFile|None:
+    "Where features of a frozen image encoder go; None when they change, or the family cannot take them."
+    family = model_family(model.config)
+    frozen = not any(p.requires_grad for p in model.get_submodule(family.vision).parameters())
+    if not frozen or family.encode is None or config.augment or config.lora or config.objective != "likelihood": return None
+    picture = processor.image_processor(images=Image.new("RGB", (64, 64)), return_tensors="pt").pixel_values
+    with torch.no_grad(): shape = family.encode(model, picture.to(model.device, model.dtype)).shape[1:]
+    return FeatureFile(path, n_rows, tuple(shape), torch.bfloat16 if config.precision == "bfloat16" else torch.float32)
 
 
 def _describe_run(model, data, config:TrainConfig, args:TrainingArguments) -> dict:
