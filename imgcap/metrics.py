@@ -578,7 +578,7 @@ def __getattr__(name):
     globals()[name] = _caption_metric()
     return globals()[name]
 
-# %% ../nbs/05_metrics.ipynb #9d6a0206
+# %% ../nbs/05_metrics.ipynb #5118fae9
 _JAVA_OPTIONS = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8 " + " ".join(
     f"--add-opens=java.base/java.{p}=ALL-UNNAMED" for p in ("lang", "math", "net", "text", "util", "util.concurrent"))
 
@@ -603,29 +603,29 @@ def _meteor(references, predictions):
 
 def _spice(references, predictions):
     from pycocoevalcap.spice.spice import Spice
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
-    if version and int(version[1]) > 14: raise OSError(f"SPICE runs on Java 8 to 14 (it writes with the JavaScript engine that Java 15 dropped), found Java {version[1]}; put an older java first on the PATH, or leave SPICE out")
     try:
         with contextlib.redirect_stdout(sys.stderr): return Spice().compute_score(references, predictions)[0]
     except (OSError, subprocess.CalledProcessError) as e:
         raise OSError(f"SPICE did not run ({e}); on first use it downloads Stanford CoreNLP 3.6.0 into pycocoevalcap's folder, and it needs 8 GB of memory") from None
 
-# %% ../nbs/05_metrics.ipynb #62247180
+# %% ../nbs/05_metrics.ipynb #31e769ea
 def java_scores(
     predictions: dict[str, str], # image id → caption of the model
     references: dict[str, list[str]], # image id → reference captions
-    metrics: Iterable[str] = ("meteor", "spice"), # which of the two
+    metrics: Iterable[str] = ("meteor", "spice"), # which of the two; SPICE needs Java 8 to 14
     *,
     language: str | None = "en", # "en", or None for text that is already tokenised; both metrics know English only
 ) -> dict[str, float]: # metric → value, 0 … 1
     "METEOR and SPICE from pycocoevalcap; ImportError or FileNotFoundError without it or Java, OSError where a program fails."
-    known = {"meteor": _meteor, "spice": _spice}
+    known, metrics = {"meteor": _meteor, "spice": _spice}, [metrics] if isinstance(metrics, str) else list(metrics)
     if unknown := [m for m in metrics if m not in known]: raise ValueError(f"{unknown[0]!r} is none of the metrics that need Java; choose from {', '.join(known)}")
     if language not in ("en", None): raise ValueError(f"language is {language!r}; METEOR and SPICE know English only")
     predictions, references = _checked(predictions, references)
     if importlib.util.find_spec("pycocoevalcap") is None: raise ImportError("METEOR and SPICE come with pycocoevalcap, which is not installed: pip install 'imgcap[java]'")
     if not shutil.which("java"): raise FileNotFoundError("METEOR and SPICE are Java programs, and there is no java on the PATH; install a Java runtime")
+    version = re.search(r'version "(?:1\.)?(\d+)', subprocess.run(["java", "-version"], capture_output=True, text=True).stderr)
+    if "spice" in metrics and version and int(version[1]) > 14:
+        raise OSError(f"SPICE runs on Java 8 to 14 (it writes with the JavaScript engine that Java 15 dropped), found Java {version[1]}; put an older java first on the PATH, or ask for ['meteor'] alone")
     words = lambda c: " ".join(tokenize_caption(c, language)).replace("|||", "|") # which METEOR's program takes for the end of a text
     ours, theirs = {k: [words(c)] for k, c in predictions.items()}, {k: [words(c) for c in r] for k, r in references.items()}
     with _java_options(): return {m: float(known[m](theirs, ours)) for m in metrics}
