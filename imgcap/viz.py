@@ -163,23 +163,27 @@ class _Figure(Figure):
         self.savefig(buffer, format="png")
         return buffer.getvalue()
 
-# %% ../nbs/02_viz.ipynb #c9f67eae
+# %% ../nbs/02_viz.ipynb #fa5b266f
 def _undecoded(rows):
     "A `datasets.Dataset` that hands out bytes, so that a damaged picture does not end the loop; anything else as it is"
     feature = (getattr(rows, "features", None) or {}).get("image")
     return rows.cast_column("image", type(feature)(decode=False)) if getattr(feature, "decode", False) else rows
 
-def _rows(rows, n: int | None) -> list[Mapping]:
-    "The first `n` rows of a list, generator, data set, slice of a data set, or a single row"
+def _each_row(rows, n: int | None) -> Iterable[Mapping]:
+    "The first `n` rows of a list, generator, data set, slice of a data set, or a single row, one after the other"
     if isinstance(rows, Mapping):
         if "image" not in rows: raise ValueError(f"rows: a dict with {', '.join(map(str, rows)) or 'nothing'} was given; if these are splits, pass one of them")
         rows = [dict(zip(rows, values)) for values in zip(*rows.values())] if isinstance(rows["image"], list) else [rows]
     if n is not None and n < 1: raise ValueError(f"n={n}: at least one row has to be shown")
-    if not (rows := list(islice(_undecoded(rows), n))): raise ValueError("rows: nothing to show, there is not one row")
-    for i, row in enumerate(rows):
+    for i, row in enumerate(islice(_undecoded(rows), n)):
         if not isinstance(row, Mapping) or "image" not in row:
             raise ValueError(f"row {i} has no 'image': {', '.join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__}")
-    return rows
+        yield row
+
+def _rows(rows, n: int | None) -> list[Mapping]:
+    "The same as a list of at least one"
+    if not (found := list(_each_row(rows, n))): raise ValueError("rows: nothing to show, there is not one row")
+    return found
 
 def _captions(row: Mapping, *names: str) -> list[str]:
     "What stands under the first of `names` that `row` has, as a list"
@@ -187,12 +191,14 @@ def _captions(row: Mapping, *names: str) -> list[str]:
     if value is None: raise ValueError(f"row has no {' or '.join(map(repr, names))}: its columns are {', '.join(map(str, row))}")
     return [value] if isinstance(value, str) else list(value)
 
-def _picture(row: Mapping) -> Image.Image | str:
-    "The picture of a row, or why there is none: one broken file must not hide the other pictures"
+def _picture(row: Mapping, most: int = 1600) -> Image.Image | str:
+    "The picture of a row, its longer side at most `most`, or why there is none: one broken file must not hide the other pictures"
     from imgcap.data import decode_image
     if row["image"] is None: return "no picture"
-    try: return decode_image(row["image"])
+    try: picture = decode_image(row["image"], at_least=most)
     except (ValueError, OSError) as error: return f"{error}"
+    if max(picture.size) > most: picture.thumbnail((most, most), Image.Resampling.LANCZOS, reducing_gap=2)  # fifty photographs from a camera would fill the memory
+    return picture
 
 # %% ../nbs/02_viz.ipynb #556f40a6
 _DPI, _MARGIN, _GAP = 100, .12, .22  # the last two in inches
@@ -511,7 +517,7 @@ def _draw_curve(ax, points, name, color):
         first = next(step for step, value in points if not math.isfinite(value))
         ax.axvline(first, color=matplotlib.rcParams["text.color"], linestyle=":", label=f"{name}: not a number from {first:g}")
 
-# %% ../nbs/02_viz.ipynb #195f378a
+# %% ../nbs/02_viz.ipynb #2452a1e6
 def contact_sheet(
     rows: Iterable[Mapping],     # each with `image`
     *,
@@ -521,17 +527,24 @@ def contact_sheet(
 ) -> Image.Image:
     "Many pictures on one sheet, in the order of the rows; a crossed box stands for one that cannot be read"
     if size < 1: raise ValueError(f"size={size}: at least one pixel")
-    rows = _rows(rows, n)
-    columns = min(columns or math.ceil(math.sqrt(1.5 * len(rows))), len(rows))
-    step = size + 2
-    sheet = Image.new("RGB", (columns * step + 2, math.ceil(len(rows) / columns) * step + 2), "white")
+    count = min(len(rows), n or len(rows)) if hasattr(rows, "__len__") and not isinstance(rows, Mapping) else 0
+    _check_sheet(count, size)
     cross = Image.new("RGB", (size, size), "lightgray")
     for i in range(size):
         for x in (i, size - 1 - i): cross.putpixel((x, i), (110, 110, 110))
-    for i, row in enumerate(rows):
-        picture = _picture(row)
-        if isinstance(picture, str): picture = cross
-        scale = min(1, size / max(picture.size))
-        small = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.BILINEAR, reducing_gap=2)
-        sheet.paste(small, (i % columns * step + 2 + (size - small.width) // 2, i // columns * step + 2 + (size - small.height) // 2))
+    small = []
+    for row in _each_row(rows, n):  # of all rows no more than their thumbnails is kept
+        picture = _picture(row, size)
+        small.append(cross if isinstance(picture, str) else picture)
+        _check_sheet(len(small), size)
+    if not small: raise ValueError("rows: nothing to show, there is not one row")
+    columns, step = min(columns or math.ceil(math.sqrt(1.5 * len(small))), len(small)), size + 2
+    sheet = Image.new("RGB", (columns * step + 2, math.ceil(len(small) / columns) * step + 2), "white")
+    for i, picture in enumerate(small):
+        sheet.paste(picture, (i % columns * step + 2 + (size - picture.width) // 2, i // columns * step + 2 + (size - picture.height) // 2))
     return sheet
+
+def _check_sheet(count: int, size: int, most: int = 100_000_000) -> None:
+    "A sheet that `decode_image` would refuse is of no use to anyone"
+    if count * (size + 2) ** 2 > most:
+        raise ValueError(f"{count:,} pictures of {size} pixels make a sheet of more than {most // 10**6} million; show fewer (n=…) or smaller ones (size={math.isqrt(most // count) - 2})")
