@@ -1,0 +1,60 @@
+"""The site's settings. Names, version and links come from settings.ini; pages that are made from code come from ext/."""
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "ext"))
+
+_config = ConfigParser(delimiters=["="])
+_config.read(HERE.parent / "settings.ini", encoding="utf-8")
+_settings = _config["DEFAULT"]
+
+project = _settings["lib_name"]
+author = _settings["author"]
+copyright = _settings["copyright"]
+version = release = _settings["version"]
+site_source_url = f"{_settings['git_url']}/blob/{_settings['branch']}"
+
+extensions = ["myst_nb", "sphinx.ext.intersphinx", "notebooks", "reference", "architecture", "mathml"]
+exclude_patterns = ["_build", "ext", "locale", "inventories"]
+highlight_language = "text"
+
+# What the site shows is what the committed notebooks printed.
+nb_execution_mode = "off"
+nb_custom_formats = {".ipynb": "notebooks.read_notebook"}
+myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+# Links into other projects' documentation. The inventories are committed (scripts/inventories.py), so a build needs no network.
+intersphinx_mapping = {name: (url, f"inventories/{name}.inv") for name, url in {
+    "python": "https://docs.python.org/3",
+    "numpy": "https://numpy.org/doc/stable",
+    "pillow": "https://pillow.readthedocs.io/en/stable",
+    "matplotlib": "https://matplotlib.org/stable",
+    "torch": "https://docs.pytorch.org/docs/stable",
+    "transformers": "https://huggingface.co/docs/transformers",
+    "datasets": "https://huggingface.co/docs/datasets",
+}.items()}
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+add_module_names = False
+
+# One catalogue for the whole site; a translation is locale/LANGUAGE/LC_MESSAGES/imgcap.po.
+locale_dirs = ["locale"]
+gettext_compact = "imgcap"
+gettext_location = False
+
+html_theme = "furo"
+html_title = project
+html_baseurl = f"{_settings['doc_host']}{_settings['doc_baseurl']}/"
+html_static_path = ["static"]
+html_css_files = ["imgcap.css"]
+html_js_files = ["scroll.js"]
+html_favicon = "static/favicon.svg"
+html_math_renderer = "mathml"
+html_copy_source = False
+html_theme_options = {
+    "top_of_page_buttons": [],
+    "footer_icons": [{"name": "Source", "url": _settings["git_url"], "html": "Source", "class": ""}],
+}

@@ -1,0 +1,106 @@
+"""Which module imports which, read from the code: a picture for the site, and a check that no arrow runs backwards.
+
+    python docs/ext/architecture.py   print the arrows; exit with 1 when one runs backwards
+"""
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "imgcap"
+LEAVES, BEFORE_MODELS = {"viz", "metrics"}, {"creatures", "data"}  # a leaf knows no models: it may import these at most
+
+LAST = "cli"  # the command line opens every other module, also those of later notebooks
+
+
+def modules():
+    "The modules in the order of the numbered notebooks that export them."
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))]
+    exported = [found[1] for text in texts if (found := re.search(r"#\|\s*default_exp\s+(\w+)", text))]
+    exported.sort(key=LAST.__eq__)
+    return [name for name in dict.fromkeys(exported) if (PACKAGE / f"{name}.py").is_file()]
+
+
+def arrows():
+    "{(importer, imported): it is imported only when needed} for each pair of modules."
+    found = {}
+    for name in modules():
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        at_start = {node for top in tree.body for node in imports(top) if top is node}
+        for node in imports(tree):
+            for other in imported(node) & set(modules()): found[name, other] = found.get((name, other), True) and node not in at_start
+    return found
+
+
+def imports(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+def imported(node):
+    "The modules of the package that one import names."
+    if isinstance(node, ast.Import): paths = [alias.name for alias in node.names]
+    else:
+        start = "imgcap." if node.level else ""
+        paths = [f"{start}{node.module}"] if node.module not in (None, "imgcap") else [f"imgcap.{alias.name}" for alias in node.names]
+    return {path.split(".")[1] for path in paths if path.startswith("imgcap.")}
+
+
+def backwards():
+    "Arrows that should not be, as sentences."
+    order = modules()
+    for importer, other in arrows():
+        if order.index(other) > order.index(importer): yield f"{importer} imports {other}, whose notebook comes after its own"
+        if importer in LEAVES and other not in BEFORE_MODELS: yield f"{importer} imports {other}, and should know pictures and captions only"
+
+
+def picture():
+    "The modules one below the other, and an arc from each to each that it imports, as SVG."
+    names, row = modules(), 38
+    left = 24 + 11 * len(names)  # a cubic curve goes three quarters of the way to its handles
+    middle = {name: 30 + row * k for k, name in enumerate(names)}
+    arcs, boxes = [], []
+    for (importer, other), late in sorted(arrows().items(), key=lambda arrow: middle[arrow[0][1]] - middle[arrow[0][0]]):
+        start, end = middle[importer] - 5, middle[other] + 5
+        out = left - 16 - 14 * (middle[importer] - middle[other]) / row
+        arcs.append(f'<path class="arc{" late" if late else ""} from-{importer} to-{other}" marker-end="url(#arrow-head)" '
+                    f'd="M{left} {start} C{out:.0f} {start} {out:.0f} {end} {left - 3} {end}"><title>{importer} imports {other}{" when needed" if late else ""}</title></path>')
+    for name in names:
+        boxes.append(f'<a href="api/{name}.html"><rect class="box{" leaf" if name in LEAVES else ""}" x="{left}" y="{middle[name] - 14}" width="112" height="28" rx="5"/>'
+                     f'<text x="{left + 56}" y="{middle[name] + 5}">{name}</text></a>')
+    return (f'<svg class="modules" viewBox="0 0 {left + 122} {row * len(names) + 20}" role="group" aria-label="{description()}">'
+            '<defs><marker id="arrow-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8Z"/></marker></defs>'
+            f"{''.join(arcs)}{''.join(boxes)}</svg>")
+
+
+def description():
+    "The picture in words."
+    found = arrows()
+    lines = [f"{name} imports {', '.join(other for importer, other in found if importer == name) or 'no other'}" for name in modules()]
+    return "Modules of imgcap: " + "; ".join(lines) + "."
+
+
+def setup(app):
+    from docutils import nodes
+    from docutils.parsers.rst import Directive
+    from sphinx.errors import ExtensionError
+
+    class Modules(Directive):
+        "The picture of the modules."
+        def run(self): return [nodes.raw("", picture(), format="html")]
+
+    def check(app):
+        wrong = list(backwards())
+        if wrong: raise ExtensionError("; ".join(wrong))
+
+    app.add_directive("modules", Modules)
+    app.connect("builder-inited", check)
+    app.connect("env-get-outdated", lambda app, env, added, changed, removed: ["architecture"])
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    for (importer, other), late in arrows().items(): print(f"{importer} -> {other}{'  (when needed)' if late else ''}")
+    wrong = list(backwards())
+    print("\n".join(wrong) or "no arrow runs backwards")
+    sys.exit(bool(wrong))

@@ -1,0 +1,218 @@
+"""Notebooks as pages: the set-up cell and hidden cells are left out, directives go, figures get their alt text, and a gallery of the figures is made.
+
+    python docs/ext/notebooks.py      list the figures that have no alt text of their own
+"""
+import base64
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(.*?)\s*$", re.MULTILINE)
+PICTURES = {"image/png": "png", "image/jpeg": "jpg", "image/svg+xml": "svg", "image/gif": "gif"}
+
+
+def read_notebook(text):
+    "The notebook that Sphinx reads: MyST-NB's `nb_custom_formats` calls this with a file's text."
+    notebook = nbformat.reads(text, as_version=4)
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    cells, before = [], ""
+    for cell in notebook.cells:
+        if cell.get("id") == "colab-badge": cells.append(nbformat.v4.new_markdown_cell(buttons(cell.source)))
+        elif cell.cell_type == "markdown":
+            before = cell.source = re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", cell.source)  # its place in docs/ is one folder less away
+            cells.append(cell)
+        elif cell.cell_type == "code" and shown(cell): cells += [target(cell, text), page_cell(cell, before)]
+    notebook.cells = cells
+    return notebook
+
+
+def directives(cell):
+    "What follows `#|` in a code cell, as [(name, value)]."
+    found = (re.match(r"([\w-]+):?\s*(.*)", line) for line in DIRECTIVE.findall(cell.source))
+    return [match.groups() for match in found if match]
+
+
+def shown(cell):
+    "Whether a code cell has something to show on a page."
+    names = {name for name, _ in directives(cell)}
+    return cell.get("id") != "colab-setup" and "hide" not in names and bool(DIRECTIVE.sub("", cell.source).strip() or cell.outputs)
+
+
+def page_cell(cell, before):
+    "A code cell without directives, with the alt text of its figures."
+    names = dict(directives(cell))
+    if names.keys() & {"export", "exporti", "exports"}: cell.metadata["tags"] = [*cell.metadata.get("tags", []), "export"]
+    if pictures(cell): cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell, before)}}
+    cell.source = re.sub(r"^\s*#\s*\|.*\n?", "", cell.source, flags=re.MULTILINE).strip("\n")
+    return cell
+
+
+def pictures(cell):
+    "(MIME type, data) of each figure that a cell shows; a figure given in two formats counts once."
+    for output in cell.get("outputs", []):
+        mime = next((mime for mime in PICTURES if mime in output.get("data", {})), None)
+        if mime and "text/html" not in output["data"]: yield mime, output["data"][mime]
+
+
+def alt_text(cell, before):
+    "The cell's own `fig-alt`, else the last sentence of the text before it."
+    own = dict(directives(cell)).get("fig-alt", "").strip("\"'")
+    return own or last_sentence(before)
+
+
+def last_sentence(markdown):
+    "The last sentence of a markdown cell, without its marks."
+    text = re.sub(r"```.*?```|^#.*$|^\s*\|.*$", " ", markdown, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    words = re.sub(r"[`*_>]|\s+", lambda mark: " " if mark[0].isspace() else "", text).strip()
+    return re.split(r"(?<=[.!?])\s+", words)[-1].rstrip(":") or "Figure"
+
+
+def buttons(badge):
+    "Links in place of the Colab badge; the badge knows where the notebook is."
+    url = re.search(r"\]\((https:[^)]*\.ipynb)\)", badge)[1]
+    return f":::{{container}} buttons\n[Open in Colab]({url}){{.button}} {{download}}`Download notebook <{url.rsplit('/')[-1]}>`\n:::"
+
+
+def target(cell, text):
+    "A place that the API reference can link to."
+    return nbformat.v4.new_markdown_cell(f"({label(text, cell.id)})=")
+
+
+def label(text, cell_id):
+    "Unique on the site: the same cell id may occur in two notebooks."
+    return f"cell-{module_of(text) or hashlib.sha256(text.encode()).hexdigest()[:6]}-{cell_id}"
+
+
+def module_of(text):
+    "The module that a notebook exports, or nothing."
+    found = re.search(r"#\|\s*default_exp\s+(\w+)", text)
+    return found[1] if found else None
+
+
+def title(notebook):
+    "The first heading."
+    return next(line.lstrip("# ") for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines() if line.startswith("# "))
+
+
+def sources():
+    "All notebooks of the repository, numbered ones first."
+    found = [path for path in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in path.parts and not path.name.startswith((".", "_"))]
+    return sorted(found, key=lambda path: (len(path.parts), path))
+
+
+def write(path, data):
+    "Write only what is new, so that a second build reads only what changed."
+    data = data.encode() if isinstance(data, str) else data
+    if path.is_file() and path.read_bytes() == data: return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def keep_only(folder, wanted):
+    "Remove what an earlier build left."
+    for path in folder.rglob("*") if folder.is_dir() else []:
+        if path.is_file() and path not in wanted: path.unlink()
+
+
+def make_pages(app=None):
+    "Copy the notebooks into docs/, where Sphinx finds them, and write their lists and the gallery."
+    numbered = [path for path in sources() if path.parent.name == "nbs"]
+    tutorials = [path for path in sources() if path.parent.name == "tutorials"]
+    pages = {DOCS / path.relative_to(ROOT): path.read_bytes() for path in sources()}
+    pages[DOCS / "nbs" / "index.md"] = contents("The notebooks", numbered, NUMBERED)
+    pages[DOCS / "nbs" / "tutorials" / "index.md"] = contents("Tutorials", tutorials, TUTORIALS if tutorials else NO_TUTORIALS)
+    pages |= gallery()
+    for path, data in pages.items(): write(path, data)
+    for folder in ("nbs", "gallery"): keep_only(DOCS / folder, pages)
+
+
+NUMBERED = """Each stands alone and runs from top to bottom in less than a minute on two cores. Its cells are documentation and tests at once; those marked
+at the left are exported to the package."""
+TUTORIALS = "Whole tasks, from start to end, on what the [notebooks](../index.md) build."
+NO_TUTORIALS = "None yet. The [notebooks](../index.md) go through the same stages one by one."
+
+
+def contents(heading, paths, introduction):
+    "A page with a list of notebooks, each with its subtitle."
+    lines = [f"# {heading}", "", introduction, ""]
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        subtitle = re.search(r"^> *(.*)$", notebook.cells[0].source, re.MULTILINE)
+        lines += [f"- [{title(notebook)}]({path.name}): {subtitle[1] if subtitle else ''}"]
+    if paths: lines += ["", "```{toctree}", ":hidden:", "", *(path.stem for path in paths), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def gallery():
+    "Every figure of the notebooks on one page, with a link to the cell that made it: {path: contents}."
+    files, lines = {}, ["# Gallery", "", "Every figure that the notebooks show, as they were committed; a figure leads to the code that drew it."]
+    for path in sources():
+        text = path.read_text(encoding="utf-8")
+        page = path.relative_to(ROOT).with_suffix(".html").as_posix()
+        notebook, before, entries = nbformat.reads(text, as_version=4), "", []
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown": before = cell.source
+            elif cell.cell_type == "code" and shown(cell):
+                for mime, data in pictures(cell):
+                    data = data.encode() if mime == "image/svg+xml" else base64.b64decode(data)
+                    name = f"{hashlib.sha256(data).hexdigest()[:16]}.{PICTURES[mime]}"
+                    files[DOCS / "gallery" / name] = data
+                    entries += [f"```{{image}} {name}", f":alt: {json.dumps(alt_text(cell, before), ensure_ascii=False)}",
+                                f':target: "../{page}#{label(text, cell.id)}"', ":loading: lazy", "```"]
+        if entries: lines += ["", f"## [{title(notebook)}](../{path.relative_to(ROOT).as_posix()})", "", "::::{container} gallery", *entries, "::::"]
+    files[DOCS / "gallery" / "index.md"] = "\n".join(lines) + "\n"
+    return files
+
+
+def without_alt_text():
+    "'notebook: first line of the cell' for each figure that falls back on the sentence before it."
+    for path in sources():
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code" and shown(cell) and any(pictures(cell)) and not dict(directives(cell)).get("fig-alt"):
+                first = next(line for line in DIRECTIVE.sub("", cell.source).splitlines() if line.strip())
+                yield f"{path.relative_to(ROOT).as_posix()} #{cell.id}: {first[:90]}"
+
+
+def repository_links(app, doctree):
+    "Links to files of the repository that are no page of the site lead to the repository."
+    from docutils import nodes
+    from sphinx.addnodes import download_reference, pending_xref
+    page = Path(app.env.docname)
+    for node in [*doctree.findall(pending_xref), *doctree.findall(download_reference)]:
+        if node.get("refdomain") == "py" or node.get("reftype") not in ("myst", "download", None): continue
+        wanted = node["reftarget"].split("#")[0]
+        for base in (ROOT / page.parent, ROOT):  # a notebook's folder; the folder of README.md
+            file = (base / wanted).resolve()
+            if not wanted or wanted.endswith(".ipynb") or not file.is_relative_to(ROOT) or not file.exists(): continue
+            link = nodes.reference("", "", *node.children, refuri=f"{app.config.site_source_url}/{quote(file.relative_to(ROOT).as_posix())}")
+            node.replace_self(link)
+            break
+
+
+def say_alt_text(app, exception):
+    "At the end of a build: what still wants an alt text of its own."
+    from sphinx.util import logging
+    missing = list(without_alt_text())
+    if missing: logging.getLogger(__name__).info("%s", "\n".join([f'{len(missing)} cells show a figure and have no line #| fig-alt: "…"', *missing]))
+
+
+def setup(app):
+    app.add_config_value("site_source_url", "", "env")
+    app.connect("builder-inited", make_pages)
+    app.connect("doctree-read", repository_links, priority=100)
+    app.connect("build-finished", say_alt_text)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+if __name__ == "__main__":
+    missing = list(without_alt_text())
+    print("\n".join(missing) or "every figure has alt text")
+    sys.exit(bool(missing))

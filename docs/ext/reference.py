@@ -1,0 +1,242 @@
+"""The API reference: each public name with its signature, its docments as a table, its source and the notebook where it is made. Nothing is imported; all of it is read from the modules' text."""
+import ast
+import re
+import tokenize
+from pathlib import Path
+
+import architecture
+import notebooks
+
+ROOT = Path(__file__).resolve().parents[2]
+API = notebooks.DOCS / "api"
+
+
+class Module:
+    "One module, parsed."
+    def __init__(self, name):
+        self.name, self.path = name, ROOT / "imgcap" / f"{name}.py"
+        self.lines = self.path.read_text(encoding="utf-8").splitlines()
+        self.tree = ast.parse("\n".join(self.lines))
+        self.doc = ast.get_docstring(self.tree) or ""
+        with open(self.path, "rb") as file:
+            self.comments = {token.start[0]: token.string.lstrip("# ") for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT}
+        self.defined = {name: node for node in self.tree.body for name in names_of(node)}
+        self.public = next((ast.literal_eval(node.value) for name, node in self.defined.items() if name == "__all__"), [])
+        self.imported = {alias.asname or alias.name: origin(node, alias) for node in ast.walk(self.tree)
+                         if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+
+    def full_name(self, name):
+        "`Tensor` as `torch.Tensor`, where the module says so."
+        return f"imgcap.{self.name}.{name}" if name in self.defined else self.imported.get(name, name)
+
+    def cell(self, line):
+        "(notebook, cell id) that a line was exported from."
+        for text in reversed(self.lines[:line]):
+            found = re.match(r"# %% (?:\.\./)*(nbs/\S+\.ipynb) #(\w+)", text)
+            if found: return found.groups()
+
+    def annotation(self, node):
+        "A type as text with full names; of `Annotated[type, …]` the type."
+        if node is None: return ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str): node = ast.parse(node.value, mode="eval").body
+        node = annotated(self.resolve(node))[0]
+        class FullNames(ast.NodeTransformer):
+            def visit_Name(inner, name): return ast.Name(self.full_name(name.id))
+        return ast.unparse(FullNames().visit(ast.parse(ast.unparse(node), mode="eval")))
+
+    def resolve(self, node):
+        "The module's own name for an annotated type, written out."
+        made = self.defined.get(node.id) if isinstance(node, ast.Name) else None
+        return made.value if isinstance(made, ast.Assign) else node
+
+    def comment(self, node, alone=True):
+        "The comment at the end of a parameter's line: its docment."
+        return self.comments.get(node.end_lineno, "") if alone else ""
+
+
+def names_of(node):
+    "Names that a top-level statement defines."
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+def origin(node, alias):
+    "The full name of what an import brings."
+    if isinstance(node, ast.Import): return alias.name if alias.asname else alias.name.split(".")[0]
+    return ".".join(filter(None, ["imgcap" if node.level else "", node.module, alias.name]))
+
+
+def annotated(node):
+    "(type, help) of `Annotated[type, typer.Option(help=…)]`; (node, '') of anything else."
+    if not (isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Annotated")): return node, ""
+    kind, *extra = node.slice.elts
+    given = [keyword.value.value for call in extra if isinstance(call, ast.Call) for keyword in call.keywords if keyword.arg == "help"]
+    return kind, given[0] if given and isinstance(given[0], str) else ""
+
+
+def parameters(module, function):
+    "[(name with stars, annotation, default, docment)] without self; `*` and `/` have no type."
+    args, found = function.args, []
+    positional = args.posonlyargs + args.args
+    defaults = [None] * (len(positional) - len(args.defaults)) + args.defaults
+    named = [(arg.arg, arg, default) for arg, default in zip(positional, defaults)]
+    if args.vararg: named.append((f"*{args.vararg.arg}", args.vararg, None))
+    elif args.kwonlyargs: named.append(("*", None, None))
+    named += [(arg.arg, arg, default) for arg, default in zip(args.kwonlyargs, args.kw_defaults)]
+    if args.kwarg: named.append((f"**{args.kwarg.arg}", args.kwarg, None))
+    lines = [(default or arg).end_lineno for _, arg, default in named if arg]
+    for name, arg, default in named:
+        if arg is None: found.append((name, "", None, ""))
+        elif name not in ("self", "cls"):
+            last = default or arg
+            text = module.comment(last, lines.count(last.end_lineno) == 1 and last.end_lineno != function.body[0].lineno) or annotated(module.resolve(arg.annotation))[1]
+            found.append((name, module.annotation(arg.annotation), default, text))
+    return found
+
+
+def fields(module, made):
+    "The parameters of a dataclass or a named tuple."
+    return [(node.target.id, module.annotation(node.annotation), node.value, module.comment(node)) for node in made.body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not node.target.id.startswith("_")]
+
+
+def default_text(node):
+    "A default as in a signature; what a dataclass makes anew each time as `dict()`."
+    text = ast.unparse(node)
+    factory = re.fullmatch(r"field\(.*default_factory=(\w+)\)", text)
+    return f"{factory[1]}()" if factory else text
+
+
+def signature(found, returns=""):
+    parts = [name + (f": {kind}" if kind else "") + ("" if default is None else f"{' = ' if kind else '='}{default_text(default)}") for name, kind, default, _ in found]
+    return f"({', '.join(parts)})" + (f" -> {returns}" if returns else "")
+
+
+def rst(text):
+    "A comment or docstring as reStructuredText: code stays code, everything else is plain."
+    parts = re.split(r"`+([^`]+)`+", text.strip())
+    for k in range(0, len(parts), 2): parts[k] = re.sub(r"([\\*_|]|:(?=//(?:\W|$)))", r"\\\1", parts[k])  # a bare http:// is no link
+    for k in range(1, len(parts), 2):  # code may not touch a letter
+        before, after = parts[k - 1][-1:], parts[k + 1][:1]
+        parts[k] = ("\\ " if before.isalnum() else "") + f"``{parts[k]}``" + ("\\ " if after.isalnum() else "")
+    return "".join(parts)
+
+
+def table(found, returns=None):
+    "Docments as a table."
+    rows = [(f"``{name}``", text) for name, _, _, text in found if text]
+    if returns and returns[1]: rows.append(("*returns*", returns[1]))
+    if not rows: return []
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", "   :class: docments", "", "   * - Parameter", "     - Meaning"]
+    for name, text in rows: lines += [f"   * - {name}", f"     - {rst(text)}"]
+    return [*lines, ""]
+
+
+def links(module, node):
+    "Where the source is, and the notebook."
+    lines = f"#L{node.lineno}-L{node.end_lineno}"
+    parts = [f"`source <{{url}}/imgcap/{module.name}.py{lines}>`__"]
+    where = module.cell(node.lineno)
+    if where and (ROOT / where[0]).is_file():
+        notebook, cell = where
+        text = (ROOT / notebook).read_text(encoding="utf-8")
+        title = Path(notebook).stem
+        is_shown = any(c.get("id") == cell and notebooks.shown(c) for c in notebooks.nbformat.reads(text, as_version=4).cells if c.cell_type == "code")
+        parts.append(f"made in :ref:`{title} <{notebooks.label(text, cell)}>`" if is_shown else f"made in :doc:`{title} </{Path(notebook).with_suffix('').as_posix()}>`")
+    return [".. container:: links", "", "   " + " · ".join(parts), ""]
+
+
+def indented(lines, by=3): return [" " * by + line if line else "" for line in lines]
+
+
+def function_entry(module, function, kind="function"):
+    found = parameters(module, function)
+    returns = module.annotation(function.returns), module.comment(function.returns, function.returns.end_lineno != function.body[0].lineno) if function.returns else ""
+    if kind == "method" and any(ast.unparse(d) == "property" for d in function.decorator_list):
+        return [f".. py:property:: {function.name}", *([f"   :type: {returns[0]}"] if returns[0] else []), "", *indented([*doc(function), *links(module, function)]), ""]
+    return [f".. py:{kind}:: {function.name}{signature(found, returns[0])}", "", *indented([*doc(function), *table(found, returns), *links(module, function)]), ""]
+
+
+def class_entry(module, made):
+    methods = {node.name: node for node in made.body if isinstance(node, ast.FunctionDef)}
+    plain = not any("dataclass" in ast.unparse(d) for d in made.decorator_list) and not any("NamedTuple" in ast.unparse(b) for b in made.bases)
+    found = parameters(module, methods["__init__"]) if "__init__" in methods else [] if plain else fields(module, made)
+    inherits = [f"Inherits from {', '.join(f':py:class:`{module.annotation(base)}`' for base in made.bases)}.", ""] if made.bases else []
+    shown = [node for name, node in methods.items() if (not name.startswith("_") or name == "__call__") and (ast.get_docstring(node) or not inherits)]
+    members = [line for node in shown for line in function_entry(module, node, "method")]
+    return [f".. py:class:: {made.name}{signature(found)}", "", *indented([*doc(made), *inherits, *table(found), *links(module, made), *members]), ""]
+
+
+def value_of(name, node):
+    "The value that a top-level assignment gives to a name, as text; of an annotated type the type."
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    return ast.unparse(annotated(node.value.elts[names_of(node).index(name)] if isinstance(target, ast.Tuple) else node.value)[0])
+
+
+def shorten(text): return f"`{text}`" if len(text) <= 60 else f"`{text[:50]} …`"
+
+
+def about(module, node):
+    "What the comment beside or above an assignment says, or the help of an option."
+    above = module.comments.get(node.lineno - 1, "") if module.lines[node.lineno - 2].startswith("#") else ""
+    return module.comments.get(node.lineno) or ("" if above.startswith("%%") else above) or annotated(node.value)[1]
+
+
+def data_entry(module, name, node):
+    text = value_of(name, node)
+    value = [f"   :value: {text if len(text) <= 90 else text[:80] + ' …'}"]
+    return [f".. py:data:: {name}", *value, "", *indented([rst(about(module, node)), "", *links(module, node)]), ""]
+
+
+def doc(node):
+    text = ast.get_docstring(node)
+    return [line for paragraph in (text or "").split("\n\n") for line in (rst(" ".join(paragraph.split())), "")]
+
+
+def entry(module, name, every):
+    "One public name, wherever it is defined."
+    node = module.defined.get(name)
+    if isinstance(node, ast.FunctionDef): return function_entry(module, node)
+    if isinstance(node, ast.ClassDef): return class_entry(module, node)
+    if node: return data_entry(module, name, node)
+    return [f"``{name}`` is :py:obj:`{module.full_name(name)}`.", ""]
+
+
+def page(module, every):
+    heading = f"imgcap.{module.name}"
+    lines = [heading, "=" * len(heading), "", f".. py:module:: {heading}", "", rst(module.doc), ""]
+    return "\n".join([*lines, *(line for name in module.public for line in entry(module, name, every))])
+
+
+def first_line(module, name):
+    node = module.defined.get(name)
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return rst((ast.get_docstring(node) or "").split("\n")[0])
+    return rst(about(module, node) or shorten(value_of(name, node))) if node else ""
+
+
+def overview(every):
+    "All public names on one page."
+    lines = ["API reference", "=============", "", "Every public name, by module, in the order of the :doc:`notebooks </nbs/index>`.", "",
+             ".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in every), ""]
+    for module in every:
+        lines += [f":doc:`imgcap.{module.name} <{module.name}>`", "-" * (18 + 2 * len(module.name)), "", rst(module.doc), ""]
+        lines += [".. list-table::", "   :widths: auto", "   :class: names", ""]
+        for name in module.public:
+            full = module.full_name(name)
+            lines += [f"   * - :py:obj:`~{full}`", f"     - {first_line(module, name)}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def make_pages(app):
+    every = [Module(name) for name in architecture.modules()]
+    pages = {API / f"{module.name}.rst": page(module, every).replace("{url}", app.config.site_source_url) for module in every}
+    pages[API / "index.rst"] = overview(every)
+    for path, text in pages.items(): notebooks.write(path, text)
+    notebooks.keep_only(API, pages)
+
+
+def setup(app):
+    app.connect("builder-inited", make_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
