@@ -71,7 +71,7 @@ def save_checkpoint(
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
-# %% ../nbs/06_train.ipynb #d50dcd44
+# %% ../nbs/06_train.ipynb #ecaef7c6
 @dataclass
 class TrainConfig:
     "Every choice of a fine-tuning run."
@@ -79,6 +79,7 @@ class TrainConfig:
     epochs: float = 20 # Times each picture is seen
     max_steps: int|None = None # Stop after this many optimizer steps, whatever `epochs` says
     batch_size: int|None = None # Pictures a step and process; None is 64 for a small model, 8 for a large one
+    captions_per_picture: int = 1 # Captions of each picture a step; a GIT reads the picture once for all of them
     accumulate: int = 1 # Batches whose gradients are added up before a step
     learning_rate: float|None = None # Peak; None is 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face guide), 2e-4 with `lora`, a twentieth with objective "cider"
     warmup: float = 0.05 # Share of the steps in which the learning rate rises to its peak (30 steps at least, half of them at most); then it falls along a cosine
@@ -104,7 +105,7 @@ class TrainConfig:
     overwrite: bool = False # Delete the run in `out` first
     report_to: str = "none" # Where else Trainer logs to, such as "tensorboard"
 
-# %% ../nbs/06_train.ipynb #37c31a87
+# %% ../nbs/06_train.ipynb #b1ee6f13
 _SMALL = 20_000_000 # Parameters up to which a model counts as small
 
 
@@ -130,7 +131,7 @@ def fill_defaults(
     if config.lora is not None and config.lora < 1: raise ValueError(f"lora is {config.lora}; it is the rank of the additions, at least 1")
     if config.lora and config.freeze: raise ValueError("lora freezes the whole model, and adds to every layer; leave out freeze")
     if config.ema is not None and not 0 < config.ema < 1: raise ValueError(f"ema is {config.ema}; it lies between 0 and 1, such as 0.999")
-    for name in ("batch_size", "accumulate", "validations"):
+    for name in ("batch_size", "captions_per_picture", "accumulate", "validations"):
         if getattr(config, name) < 1: raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
     if config.max_steps is not None and config.max_steps < 1: raise ValueError(f"max_steps is {config.max_steps}; it must be at least 1")
     if config.max_steps is None and config.epochs <= 0: raise ValueError(f"epochs is {config.epochs}; it must be more than 0")
@@ -442,7 +443,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #befa3a51
+# %% ../nbs/06_train.ipynb #c8bff15c
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -551,7 +552,8 @@ def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArgum
     rows, validation = EpochRows(data["train"]), EpochRows(data["validation"])
     if len(validation) < _FEW: echo(f"too few validation pictures for CIDEr-D ({len(validation)}): the best checkpoint is the one with the lowest validation loss")
     if config.gradient_checkpointing: model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    collator = _TrainCollator(processor, max_length=config.max_length, seed=config.seed, augment=augment_picture if config.augment else None)
+    collator = _TrainCollator(processor, max_length=config.max_length, seed=config.seed, augment=augment_picture if config.augment else None,
+                               captions_per_picture=config.captions_per_picture)
     if args.should_save:  # what an interrupted run left
         for old in ("features", "features.done"): (run / old).unlink(missing_ok=True)
     args.distributed_state.wait_for_everyone()
