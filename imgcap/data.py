@@ -20,9 +20,8 @@ from PIL import Image, ImageOps
 class ImageError(ValueError):
     "A picture that cannot be used; the message names the file and the reason"
 
-# %% ../nbs/01_data.ipynb #495e65de
+# %% ../nbs/01_data.ipynb #a3d58241
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm"}  # of files that are taken for pictures in a folder
-_PICTURES = PICTURE_SUFFIXES
 # What a file says it is counts, not its name. EPS is missing on purpose: Pillow would start Ghostscript for it.
 _FORMATS = ["PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "ICO", "QOI", "HEIF"]
 
