@@ -2,7 +2,7 @@
 
 Each part runs in a process of its own, so that the peak memory is its own. Two ways of doing the same thing take
 turns on the same pictures, and CPU time counts, so that a busy machine disturbs the ratio little."""
-import argparse, contextlib, inspect, io, json, os, resource, statistics, subprocess, sys, tarfile, tempfile, time
+import argparse, contextlib, io, json, os, resource, statistics, subprocess, sys, tarfile, tempfile, time
 from pathlib import Path
 
 WORDS = "a the two small large red brown dog cat man woman child horse bus train street grass table holds rides near beside under with".split()
@@ -94,7 +94,7 @@ def part_decode(args, folder):
     from PIL import Image
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from imgcap.data import decode_image
-    from imgcap.preprocess import CaptionCollator, augment_picture
+    from imgcap.preprocess import CaptionCollator, augment_picture, picture_pixels
     torch.set_num_threads(1)
     files, square, cubic = draw_jpegs(args.pictures), (224, 224), Image.Resampling.BICUBIC
     clip = CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224})
@@ -106,7 +106,6 @@ def part_decode(args, folder):
     batch = lambda part: [rows[number[id(file)]] for file in part]
     pil = lambda file: Image.open(io.BytesIO(file)).convert("RGB")
     def each(work): return lambda part: [work(file) for file in part]
-    has_draft = "at_least" in inspect.signature(decode_image).parameters
     def drafted(file):  # what the JPEG decoder can leave out, Pillow alone
         image = Image.open(io.BytesIO(file))
         image.draft("RGB", square)
@@ -114,25 +113,51 @@ def part_decode(args, folder):
 
     decode = {"Image.open, convert": each(pil), "decode_image": each(decode_image)}
     resize = {"Image.open, convert, resize": each(lambda file: pil(file).resize(square, cubic)),
-              "decode_image, resize": each(lambda file: decode_image(file).resize(square, cubic))}
-    if has_draft: resize["decode_image(at_least=224), resize"] = each(lambda file: decode_image(file, at_least=224).resize(square, cubic))
-    resize["Image.open, draft, convert, resize"] = each(drafted)
+              "decode_image, resize": each(lambda file: decode_image(file).resize(square, cubic)),
+              "decode_image(at_least=224), resize": each(lambda file: decode_image(file, at_least=224).resize(square, cubic)),
+              "Image.open, draft, convert, resize": each(drafted)}
     whole = {"Image.open, convert, resize": resize["Image.open, convert, resize"],
              "Image.open, convert, CLIP processor": lambda part: clip(images=[pil(file) for file in part], return_tensors="pt"),
              "CaptionCollator": lambda part: collator.pixel_values(batch(part)),
              "CaptionCollator, augment_picture": lambda part: moved.pixel_values(batch(part))}
     pictures = [pil(file) for file in files]
     parts = {"CLIP processor alone": lambda part: clip(images=part, return_tensors="pt"),
+             "picture_pixels": lambda part: picture_pixels(clip, part),
              "resize to 299 x 224 alone": each(lambda image: image.resize((299, 224), cubic))}
     found = {"kB_per_file": statistics.mean(map(len, files)) / 1000,
              "decode": take_turns(decode, files, args.rounds), "decode_resize": take_turns(resize, files, args.rounds),
-             "to_tensor": take_turns(whole, files, args.rounds), "processor": take_turns(parts, pictures, args.rounds), "at_least": has_draft}
-    small = files[:50]
-    reference = [np.asarray(pil(file).resize(square, cubic), dtype=float) for file in small]
-    difference = lambda work: float(np.mean([np.abs(np.asarray(work(file), dtype=float) - r).mean() for file, r in zip(small, reference)]))
-    found["mean_difference"] = {"decode_image": difference(lambda f: decode_image(f).resize(square, cubic)), "draft": difference(drafted)}
-    if has_draft: found["mean_difference"]["at_least=224"] = difference(lambda f: decode_image(f, at_least=224).resize(square, cubic))
+             "to_tensor": take_turns(whole, files, args.rounds), "processor": take_turns(parts, pictures, args.rounds)}
+    theirs, ours = clip(images=pictures[:50], return_tensors="pt").pixel_values, picture_pixels(clip, pictures[:50])
+    off = (theirs - ours).abs() * min(clip.image_std) * 255
+    found["picture_pixels"] = {"share_off": float((off > 0.01).float().mean()), "largest": float(off.max())}
+    photos = [file.read_bytes() for file in sorted(Path(args.photos).rglob("*.jp*g"))[:200]] if args.photos else files[:50]
+    found["halved"] = {"pictures": len(photos), "from": args.photos and Path(args.photos).name, "at": halved(photos)}
     found["workers"] = {str(n): workers(files, collator, n) for n in args.workers}
+    return found
+
+def halved(files):
+    """What changes where the JPEG decoder halves a picture before it is resized, and what two harmless changes do
+
+    `{times the side: [[mean, largest mean of one picture] of each change]}`; differences of pixels of 255."""
+    import numpy as np
+    from PIL import Image
+    from imgcap.data import decode_image
+    def saved(image):
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=90)
+        return file.getvalue()
+    found = {}
+    for times in 1, 1.25, 1.5, 2, 3:
+        off = []
+        for file in files:
+            whole = decode_image(file)
+            half = decode_image(file, at_least=min(whole.size) // 2)
+            if half.size == whole.size: continue
+            size = [max(1, round(side / 2 / times)) for side in whole.size]
+            small = lambda image, filter=Image.Resampling.BICUBIC: np.asarray(image.resize(size, filter), dtype=float)
+            others = small(half), small(decode_image(saved(whole))), small(whole, Image.Resampling.BILINEAR)
+            off.append([np.abs(other - small(whole)).mean() for other in others])
+        found[str(times)] = [[float(np.mean(o)), float(np.max(o))] for o in zip(*off)]
     return found
 
 def workers(files, collator, n, repeats=2):
@@ -205,13 +230,32 @@ def stream(source, rows):
     from imgcap.data import keep_encoded, load_captions
     import datasets
     datasets.disable_progress_bars()
-    ds, found, seen = keep_encoded(load_captions(source, streaming=True)), {}, 0
+    decoded, found, seen = load_captions(source, streaming=True), {}, 0
+    ds = keep_encoded(decoded)
+    with clock(found, "first"): next(iter(ds["train"]))
+    with clock(found, "decoded"):
+        for row in decoded["train"].take(2000): row["image"].load()
     with clock(found, "read"):
         for row in ds["train"]:
             seen += 1
             if seen == rows // 10: found["mb_at_10_percent"] = memory()
     assert seen == rows and row["captions"], seen
-    return found | {"rows": rows, "rows_per_s": rows / found["read_s"], "rows_per_cpu_s": rows / found["read_cpu_s"], "mb_at_100_percent": memory(), "peak_mb": peak()}
+    return found | {"rows": rows, "rows_per_s": rows / found["read_s"], "rows_per_cpu_s": rows / found["read_cpu_s"], "decoded_rows_per_cpu_s": min(rows, 2000) / found["decoded_cpu_s"], "mb_at_100_percent": memory(), "peak_mb": peak()}
+
+def part_near(args, folder):
+    "Near-identical pictures"
+    import numpy as np
+    from imgcap.data import _near_pairs, _perceptual_hash
+    found, rng, rows = {}, np.random.default_rng(0), [{"bytes": file, "path": None} for file in draw_jpegs(50)]
+    _perceptual_hash(rows[0])
+    with clock(found, "hash"): hashes = [_perceptual_hash(row) for row in rows]
+    for n in args.hashes:
+        strangers = rng.integers(0, 2**64, n - n // 10, dtype=np.uint64)
+        copies = strangers[: n // 10] ^ (np.uint64(1) << rng.integers(0, 64, n // 10, dtype=np.uint64))  # a tenth are copies, one bit off
+        hashes = np.unique(np.concatenate([strangers, copies]))
+        with clock(found, f"pairs_{n}"): pairs = _near_pairs(hashes, 4)
+        found[f"found_{n}"] = len({tuple(sorted(pair)) for pair in pairs.tolist()})
+    return found | {"hashed": len(rows), "hashes": args.hashes, "peak_mb": peak()}
 
 def part_parquet(args, folder, shard=50_000):
     "Rows streamed from Parquet shards"
@@ -248,9 +292,13 @@ def show(name, r):
         for key, title in ("decode", "decoding"), ("decode_resize", "decoding and resizing"), ("to_tensor", "to a tensor"), ("processor", "pictures decoded before"):
             print(f"  {title}: CPU time a picture; speed against the first line")
             for way, v in r[key].items():
-                goal = f"goal 0.80: {verdict(v['ratio'] >= 0.8)}" if way == "decode_image, resize" else ""
+                goal = f"goal 0.80: {verdict(v['ratio'] >= 0.8)}" if way in ("decode_image, resize", "CaptionCollator") else ""
                 line(f"    {way}", f"{v['cpu_ms']:.2f} ms  {v['ratio']:.2f}", goal)
-        for way, v in r["mean_difference"].items(): line(f"    mean difference of resized pixels (0-255), {way}", f"{v:.2f}")
+        line("    picture_pixels against the processor: values off", f"{r['picture_pixels']['share_off']:.3%}, by {r['picture_pixels']['largest']:.0f} of 255 at most")
+        print(f"  a JPEG halved while it is decoded, then resized: mean difference of pixels, of 255, and that of the worst picture\n"
+              f"  ({r['halved']['pictures']} pictures{' of ' + r['halved']['from'] if r['halved']['from'] else ', drawn'}; saved again: as JPEG of quality 90; other filter: bilinear in place of bicubic)")
+        for times, changes in r["halved"]["at"].items():
+            line(f"    decoded to {times} times the side", "", "".join(f"{name} {mean:.2f} {worst:.2f}   " for name, (mean, worst) in zip(("halved", "saved again", "other filter"), changes)))
         print("  worker processes: pictures a second, CPU time a picture; speed by CPU time against the first line")
         for n, ways in r["workers"].items():
             for way, v in ways.items(): line(f"    {n} worker{'s' * (n != '1')}: {way}", f"{v['pictures_per_s']:.0f}/s  {v['cpu_ms']:.2f} ms  {v['ratio']:.2f}")
@@ -261,12 +309,17 @@ def show(name, r):
         line(f"folder of {r['pairs']:,} pairs", f"{r['index_s']:.2f} s (CPU {r['index_cpu_s']:.2f} s)", f"goal 20 s for 100,000: {verdict(r['index_s'] <= 20 * r['pairs'] / 100_000)}")
         line("    peak memory (before loading)", f"{r['peak_mb']:.0f} MB ({r['before_mb']:.0f} MB)", f"goal 1 GB: {verdict(r['peak_mb'] <= 1000)}")
         line("    pictures opened", f"{r['pictures_opened']}")
+    elif name == "near":
+        line("perceptual hash of a JPEG of 640 × 480", f"{1000 * r['hash_cpu_s'] / r['hashed']:.2f} ms CPU")
+        for n in r["hashes"]: line(f"near pairs among {n:,} hashes (4 bits)", f"{r[f'pairs_{n}_cpu_s']:.2f} s CPU", f"{r[f'found_{n}']:,} found, {n // 10:,} planted")
+        line("    peak memory", f"{r['peak_mb']:.0f} MB")
     else:
         line(f"{name} shards, {r['rows']:,} rows streamed", f"{r['rows_per_s']:,.0f} rows/s (CPU {r['rows_per_cpu_s']:,.0f})")
+        line("    with pictures decoded", f"(CPU {r['decoded_rows_per_cpu_s']:,.0f})")
         growth = r["mb_at_100_percent"] - r["mb_at_10_percent"]
         line("    memory at 10 %, at 100 % of the rows", f"{r['mb_at_10_percent']:.0f} MB, {r['mb_at_100_percent']:.0f} MB", f"goal constant (+50 MB): {verdict(growth <= 50)}")
 
-PARTS = {"decode": part_decode, "coco": part_coco, "index": part_index, "parquet": part_parquet, "tar": part_tar}
+PARTS = {"decode": part_decode, "coco": part_coco, "index": part_index, "near": part_near, "parquet": part_parquet, "tar": part_tar}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -276,6 +329,8 @@ def main():
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="numbers of worker processes (1 2)")
     parser.add_argument("--images", type=int, default=5000, help="pictures of the COCO file, five captions each (5000)")
     parser.add_argument("--pairs", type=int, default=100_000, help="pictures with a text file beside them (100000)")
+    parser.add_argument("--photos", help="folder of JPEG photographs for the differences of halved pictures; drawn ones without it")
+    parser.add_argument("--hashes", type=int, nargs="*", default=[100_000, 1_000_000], help="numbers of perceptual hashes to compare (100000 1000000)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows in Parquet shards (1000000)")
     parser.add_argument("--tar-rows", type=int, default=100_000, help="rows in WebDataset shards (100000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
