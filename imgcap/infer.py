@@ -828,7 +828,7 @@ def _moved(gaps:Iterable[_Gap], by:int) -> Iterator[_Gap]: return (replace(gap, 
 
 def _markdown_alt(caption:str) -> str: return re.sub(r"([\\`*_\[\]<>&|~^$])", r"\\\1", caption)
 
-# %% ../nbs/08_infer.ipynb #2a44ef98
+# %% ../nbs/08_infer.ipynb #9b756073
 @dataclass(frozen=True)
 class AltTextReport:
     "What `fill_alt_text` did with a page."
@@ -840,7 +840,7 @@ class AltTextReport:
     @property
     def worked(self) -> bool: return self.filled > 0 or all(reason in _HARMLESS for _, _, reason in self.left)
 
-    def __str__(self): return f"{self.page}: {self.filled:,} alt texts, {len(self.left):,} pictures left without"
+    def __str__(self): return f"{self.page}: alt texts written: {self.filled:,}, pictures left without: {len(self.left):,}"
 
 
 _HARMLESS = ("decoration", "on the web", "data in the page") # Reasons that are nobody's mistake

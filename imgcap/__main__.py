@@ -1,0 +1,6 @@
+"The command line as `python -m imgcap`, which torchrun needs: the same as `imgcap` (nbs/10_cli.ipynb)."
+import sys
+
+from .cli import main
+
+if __name__ == "__main__": sys.exit(main())
