@@ -46,7 +46,7 @@ def _hub_id(name:str|None) -> str|None:
     "The name when it is one on the Hub, and not a folder here."
     return name if name and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists() else None
 
-# %% ../nbs/09_share.ipynb #e34f78f3
+# %% ../nbs/09_share.ipynb #d6d89f73
 _METRICS = {"cider_d": "CIDEr-D ↑", "bleu_4": "BLEU-4 ↑", "rouge_l": "ROUGE-L ↑", "wer": "WER ↓", "attribute_f1": "Attribute F1 ↑"} # What a card shows; the rest stands in metrics.json
 
 
@@ -56,13 +56,20 @@ def _source(about:dict, fields:dict) -> str:
     return named if isinstance(named, str) else ", ".join(named)
 
 
+def _beside(systems:dict, metric:str) -> dict|None:
+    "What belongs to the model's score: its interval, and what systems reach that need no captioner."
+    interval = {"interval": [round(end, 4) for end in systems["model"][f"{metric}_ci"]]} if f"{metric}_ci" in systems["model"] else {}
+    baselines = {system: round(scores[metric], 4) for system, scores in systems.items() if system != "model" and scores.get(metric) is not None}
+    return {**interval, **({"baselines": baselines} if baselines else {})} or None
+
+
 def _front_matter(name:str, about:dict, metrics:dict, fields:dict) -> ModelCardData:
     "What the Hub reads: library, task, tags, base model, results of the system `model` on each split."
     source = _source(about, fields) or "unknown"
     results = [
         EvalResult(task_type="image-to-text", task_name="Image captioning", dataset_type=source, dataset_name=source, dataset_split=split,
                    metric_type=metric, metric_name=label[:-2], metric_value=round(systems["model"][metric], 4),
-                   metric_args={"interval": [round(end, 4) for end in systems["model"][f"{metric}_ci"]]} if f"{metric}_ci" in systems["model"] else None)
+                   metric_args=_beside(systems, metric))
         for split, systems in metrics.items() for metric, label in _METRICS.items() if systems.get("model", {}).get(metric) is not None]
     known = {"library_name": "transformers", "pipeline_tag": "image-to-text", "tags": ["image-captioning", "imgcap", about["model"]["type"]],
              "base_model": _hub_id(about["model"].get("name")), "datasets": _hub_id(source), "model_name": name, "eval_results": results or None}
@@ -116,7 +123,7 @@ def _training(about:dict) -> str:
         f"- on {machine.get('device', '?')} ({machine.get('processor', '?')}, {machine.get('threads', '?')} threads)",
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items())])
 
-# %% ../nbs/09_share.ipynb #033e0356
+# %% ../nbs/09_share.ipynb #cd02cc51
 _MARK = "<!-- Written by imgcap from run.json and metrics.json. Delete this line and imgcap leaves the text alone. -->"
 
 
@@ -172,6 +179,8 @@ inputs = processor(images=picture, return_tensors="pt")
 ids = model.generate(pixel_values=inputs["pixel_values"], max_new_tokens={about['config'].get('max_new_tokens', 40)})
 print(processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip())
 ```
+
+Both take the likeliest words, as for the scores above; imgcap besides does not let three words in a row come twice, which hardly ever makes a difference to a model that was trained for long enough.
 
 ## What it was trained on, and how
 
