@@ -1,4 +1,4 @@
-"""Open a report.html in a real browser without a network, and use it: filter, search, keyboard, phone, dark mode, no JavaScript.
+"""Open a report.html and a page of ablations in a real browser without a network, and use them: filter, search, keyboard, phone, dark mode, no JavaScript.
 
     python tests/report_page.py [FOLDER FOR SCREENSHOTS]
 
@@ -33,6 +33,17 @@ def make_report(folder):
     for row, text in zip(report.predictions[5:], EVIL): row["caption"] = text
     report.notes.append("</script>".join(EVIL))
     return report.save(folder) / "report.html"
+
+
+def make_ablations(folder):
+    "A page of ablations whose parts have hostile names."
+    from imgcap.creatures import ATTRIBUTES, draw_creature
+    from imgcap.explain import ablate
+    from imgcap.model import load_model
+    picture = draw_creature({name: values[-1] for name, values in ATTRIBUTES.items()}, seed=1)
+    file = folder / "ablations.html"
+    file.write_text(ablate(*load_model("git-tiny", device="cpu"), picture, {text: (10 * i, 0, 10 * i + 40, 256) for i, text in enumerate(EVIL)}).page(), encoding="utf-8")
+    return file
 
 
 class Visit:
@@ -108,7 +119,7 @@ def main(screenshots=None):
     try: from playwright.sync_api import sync_playwright; import axe_playwright_python  # noqa: F401
     except ImportError as error: sys.exit(f"{error}; pip install playwright axe-playwright-python")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        file = make_report(folder)
+        file, ablations = make_report(folder), make_ablations(Path(folder))
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         for name, options in {"desktop": {"viewport": {"width": 1280, "height": 900}}, "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
                               "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}}.items():
@@ -129,6 +140,13 @@ def main(screenshots=None):
         plain = Visit(browser, file.as_uri(), java_script_enabled=False)
         assert plain.page.locator(".cards > li:visible").count() == 39 and not plain.page.locator("#tools").is_visible(), "without JavaScript everything should show"
         plain.close()
+        for scheme in ("light", "dark"):
+            visit = Visit(browser, ablations.as_uri(), viewport={"width": 360, "height": 740}, color_scheme=scheme)
+            assert visit.page.locator("img").count() == len(EVIL) + 1 and visit.page.evaluate("window.hacked") is None
+            visit.accessible(f"ablations, {scheme}")
+            assert visit.page.evaluate(OVERFLOW) <= 0, "the page of ablations is wider than a phone"
+            if screenshots: visit.page.screenshot(path=Path(screenshots) / f"ablations-{scheme}.png")
+            visit.close()
         browser.close()
         print(f"report.html: {file.stat().st_size // 1024} kB; no request, no error, nothing for axe to find; filter, search, keyboard, phone and dark mode work")
 
