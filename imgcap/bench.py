@@ -7,8 +7,9 @@ __all__ = ['bench_model', 'bench_config', 'bench_data', 'Guide', 'StepClock', 'p
            'train_imgcap', 'evaluate_guide', 'evaluate_imgcap', 'generate_guide', 'generate_imgcap', 'matmul_peak',
            'training_flops', 'bench', 'bench_table']
 
-# %% ../nbs/12_bench.ipynb #83026d44
+# %% ../nbs/12_bench.ipynb #caf2fd88
 import json
+import importlib
 import multiprocessing
 import statistics
 import sys
@@ -101,7 +102,7 @@ class StepClock(TrainerCallback):
     @property
     def seconds(self) -> list[float]: return [b - a for a, b in zip(self.ends, self.ends[1:])]
 
-# %% ../nbs/12_bench.ipynb #c7372ec3
+# %% ../nbs/12_bench.ipynb #e194391d
 def peak_memory() -> int: # Bytes
     "Largest memory of this process so far (GPU memory when there is a GPU)."
     if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()
@@ -116,13 +117,10 @@ def in_a_process(
 ) -> dict: # What it returns
     "Run a measurement in a process of its own."
     context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    if context.get_start_method() == "forkserver": context.set_forkserver_preload([__name__])  # imports once for all measurements
-    with ProcessPoolExecutor(1, mp_context=context) as pool: return pool.submit(_run, job, torch.get_num_threads(), options).result()
-
-
-def _run(job:Callable, threads:int, options:dict) -> dict:
-    torch.set_num_threads(threads)
-    return job(**options)
+    if context.get_start_method() == "forkserver": context.set_forkserver_preload(["imgcap.bench"])  # imports once for all measurements
+    there = importlib.import_module("imgcap.bench")  # by its name, since a notebook's own functions cannot be sent
+    with ProcessPoolExecutor(1, mp_context=context, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
+        return pool.submit(getattr(there, job.__name__), **options).result()
 
 
 def train_guide(*, quick:bool, batch_size:int, steps:int, device:str) -> dict:
