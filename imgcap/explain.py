@@ -170,7 +170,7 @@ def _check_room(model:nn.Module, input_ids:list[int]) -> None:
     room = min((n for part in parts if (n := getattr(part, "max_position_embeddings", None))), default=None)
     if room and len(input_ids) > room: raise ValueError(f"the caption has {len(input_ids)} tokens, and the model has room for {room}; give a shorter one")
 
-# %% ../nbs/07b_explain.ipynb #4ccb5d7c
+# %% ../nbs/07b_explain.ipynb #42b36136
 ORANGE, BLUE = (213, 94, 0), (0, 114, 178) # Okabe and Ito
 
 def paint_heat(
@@ -205,7 +205,7 @@ def show_heatmaps(
     if not word_maps: raise ValueError("word_maps: there is not one to show")
     most = [float(m.map.flat[np.abs(m.map).argmax()]) for m in word_maps]
     least = max(map(abs, most)) / 20 # what is weaker beside the others stays pale
-    rows = [{"image": paint_heat(image, m, strongest=max(abs(top), least)), "captions": [m.word, f"{m.confidence:.0%}, up to {top:.2f}"]} for m, top in zip(word_maps, most)]
+    rows = [{"image": paint_heat(image, m, strongest=max(abs(top), least)), "captions": [m.word, f"{m.confidence:.0%}, up to {round(top, 2) + 0:.2f}"]} for m, top in zip(word_maps, most)]
     return show_captions(rows, each=2, columns=columns, width=width)
 
 # %% ../nbs/07b_explain.ipynb #1bf9868d
