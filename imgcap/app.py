@@ -122,7 +122,7 @@ def _captions(captions:list[list[WordMap]|str], least:float=0) -> str:
     lines = (" ".join(_word(word, least) for word in caption) if isinstance(caption, list) else _escape(caption) for caption in captions)
     return '<ol class="imgcap-captions">' + "".join(f"<li>{line}</li>" for line in lines) + "</ol>"
 
-# %% ../nbs/11_app.ipynb #a2204dc4
+# %% ../nbs/11_app.ipynb #acf97166
 _SCRIPT = """
 const limit = MEGABYTES * 1e6, say = text => { props.value = text };
 element.setAttribute('role', 'status');
@@ -191,7 +191,7 @@ _STYLE = """
 .imgcap-readout { min-height: 1.6em; font-size: .9em; color: var(--body-text-color) }
 .imgcap-captions { list-style: none; margin: 0; padding: 0; font-size: 1.35em; line-height: 1.9 }
 .imgcap-captions li + li { border-top: 1px solid var(--border-color-primary) }
-.imgcap-word { font: inherit; color: inherit; background: none; border: 0; border-bottom: 2px dotted currentColor; border-radius: 4px 4px 0 0; padding: 0 .15em; cursor: pointer }
+.imgcap-word { font: inherit; color: inherit; background: none; border: 0; border-bottom: 2px dotted currentColor; border-radius: 4px 4px 0 0; padding: 0 .15em; cursor: pointer; transition: none }
 .imgcap-word.imgcap-lit { background: var(--body-text-color); color: var(--body-background-fill); border-bottom-style: solid }
 .imgcap-word:focus-visible { outline: 3px solid #2563eb; outline-offset: 2px }
 .imgcap-refusal { font-weight: 600; border-left: 4px solid #dc2626; padding-left: .6em }
