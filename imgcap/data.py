@@ -737,12 +737,12 @@ def _over_pictures(work, ds):
     with ThreadPoolExecutor() as pool:
         for batch in keep_encoded(ds.select_columns("image")).iter(64): yield from pool.map(work, batch["image"])
 
-# %% ../nbs/01_data.ipynb #b7666fd5
+# %% ../nbs/01_data.ipynb #799c6c4f
 def split_captions(
     ds,  # Dataset, or DatasetDict: published splits are kept, only what is missing is taken from train
     validation: float = 0.1,  # expected share of the pictures for choosing checkpoints
     test: float = 0.1,  # expected share that is looked at once, at the end
-    seed: int = 42,
+    seed: int = 42,  # another seed is another split
     *,
     near: int | None = None,  # bits of a 64-bit perceptual hash, 0 to 8, by which pictures may differ and still stay together; 4 finds resized and recompressed copies. A new near copy can move its group
 ):  # DatasetDict of train, validation and test (IterableDatasetDict for streams)
