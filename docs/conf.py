@@ -23,6 +23,7 @@ highlight_language = "text"
 # What the site shows is what the committed notebooks printed.
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": "notebooks.read_notebook"}
+nb_merge_streams = True
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
