@@ -6,7 +6,7 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'VERMILLION', 'SKY', 'show_captions', 'show_references', 'plot_lengths', 'plot_words',
            'Comparison', 'compare_captions', 'show_predictions', 'plot_history', 'contact_sheet']
 
-# %% ../nbs/02_viz.ipynb #ce69c2d6
+# %% ../nbs/02_viz.ipynb #bee05c59
 import difflib
 import html
 import logging
@@ -29,7 +29,6 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
