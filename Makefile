@@ -1,16 +1,18 @@
 # make demo   caption drawings: install, train, evaluate, look      make test   every gate that CI runs
-# make notebooks   run all notebooks anew, outputs included          make bench  measure speed and memory          make clean  remove what make made
+# make docs   build the site       make site   and try it in a browser      make translations   extract its texts
+# make lint   ruff and mypy        make notebooks   run all notebooks anew, and compare their numbers
+# make bench  speed and memory     make clean  remove what make made
 PYTHON ?= python3
 # Where CPU builds of torch are; on Linux the default index brings gigabytes of CUDA libraries. "" turns it off.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks bench clean
+.PHONY: help demo test notebooks bench docs site translations lint newest dist clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 # One environment; made again only when the requirements change.
 .venv/installed: settings.ini setup.py constraints.txt
@@ -32,8 +34,32 @@ notebooks: .venv/installed
 	$(BIN)/nbdev_clean
 
 bench: .venv/installed
+	$(BIN)/imgcap bench
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/metrics.py
+	$(BIN)/python bench/infer.py
+
+docs: .venv/installed
+	$(BIN)/python tests/gates.py docs
+
+site: docs
+	$(BIN)/python tests/gates.py site
+
+translations: .venv/installed
+	$(BIN)/python -m sphinx -q -b gettext docs docs/_build/gettext
+
+lint: .venv/installed
+	$(BIN)/python tests/gates.py lint
+
+# What a weekly run tries: the newest transformers
+newest: .venv/installed
+	$(PIP) install -q --upgrade transformers
+	$(BIN)/python tests/gates.py notebooks
+
+# The wheel of a release; TAG=v1.2.3 must be the version in settings.ini
+dist: .venv/installed
+	@test -z "$(TAG)" || test "$(TAG)" = "v$$(sed -n 's/^version = //p' settings.ini)" || { echo "tag $(TAG) is not the version in settings.ini"; exit 1; }
+	$(BIN)/python tests/gates.py wheel
 
 clean:
 	rm -rf .venv .venv-wheel build dist runs *.egg-info

@@ -8,6 +8,9 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "dedupe", "java", "onnx", "peft")}
+extras["dev"] = cfg["dev_requirements"].split() + [package for name in extras if name != "java" for package in extras[name]]
+
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
@@ -21,9 +24,9 @@ setup(
     url=cfg["git_url"],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["imgcap", "imgcap.*"]),
-    package_data={"imgcap": ["checkpoints/*/*"]},
+    package_data={"imgcap": ["py.typed", "checkpoints/*/*"]},
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require=extras,
     entry_points={"console_scripts": cfg["console_scripts"].split()},
     classifiers=[
         "Development Status :: 3 - Alpha",

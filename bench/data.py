@@ -90,7 +90,7 @@ def plain_pixels(row):
 def part_decode(args, folder):
     "640 × 480 JPEG to 224 × 224"
     from types import SimpleNamespace
-    import numpy as np, torch
+    import torch
     from PIL import Image
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from imgcap.data import decode_image
@@ -154,7 +154,7 @@ def halved(files):
             half = decode_image(file, at_least=min(whole.size) // 2)
             if half.size == whole.size: continue
             size = [max(1, round(side / 2 / times)) for side in whole.size]
-            small = lambda image, filter=Image.Resampling.BICUBIC: np.asarray(image.resize(size, filter), dtype=float)
+            small = lambda image, filter=Image.Resampling.BICUBIC, size=size: np.asarray(image.resize(size, filter), dtype=float)
             others = small(half), small(decode_image(saved(whole))), small(whole, Image.Resampling.BILINEAR)
             off.append([np.abs(other - small(whole)).mean() for other in others])
         found[str(times)] = [[float(np.mean(o)), float(np.max(o))] for o in zip(*off)]
@@ -197,7 +197,6 @@ def part_coco(args, folder):
             "annotations": [{"id": k, "image_id": k % n, "caption": caption(k)} for k in range(5 * n)]}
     (folder/"captions.json").write_text(json.dumps(data))
     from imgcap.data import load_captions
-    import datasets  # the import is paid once a process and not counted
     opened, found = count_opens(".jpg"), {}
     with clock(found, "load"): ds = load_captions(folder/"captions.json", images=images)
     assert ds.num_rows == {"train": n} and sum(map(len, ds["train"]["captions"])) == 5 * n
@@ -212,7 +211,6 @@ def part_index(args, folder):
         else: os.link(picture, folder/f"{i:07}.jpg")
         (folder/f"{i:07}.txt").write_text(caption(i) + "\n")
     from imgcap.data import load_captions
-    import datasets
     opened, found, before = count_opens(".jpg"), {}, memory()
     with clock(found, "index"): ds = load_captions(folder)
     assert ds.num_rows == {"train": args.pairs}

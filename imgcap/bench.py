@@ -7,8 +7,7 @@ __all__ = ['bench_model', 'bench_config', 'bench_data', 'Guide', 'StepClock', 'p
            'train_imgcap', 'evaluate_guide', 'evaluate_imgcap', 'generate_guide', 'generate_imgcap', 'matmul_peak',
            'training_flops', 'bench', 'bench_table']
 
-# %% ../nbs/12_bench.ipynb #caf2fd88
-import json
+# %% ../nbs/12_bench.ipynb #1ffe922a
 import importlib
 import multiprocessing
 import statistics

@@ -16,7 +16,11 @@ from collections import Counter, namedtuple
 from concurrent.futures import ProcessPoolExecutor
 from copy import copy
 from itertools import product
+from typing import TYPE_CHECKING
+
 from PIL import Image, ImageChops, ImageDraw
+
+if TYPE_CHECKING: from datasets import DatasetDict  # which is imported when needed: it takes seconds
 
 # %% ../nbs/00_creatures.ipynb #6a82ae94
 PHRASES = {

@@ -108,7 +108,7 @@ def _quiet():
 def _onnxruntime():
     "The library that runs the graphs."
     try:
-        import onnx, onnxruntime, onnxscript
+        import onnx, onnxruntime, onnxscript  # noqa: F401
     except ImportError as error: raise ImportError(f"ONNX needs packages that are not installed ({error.name}): pip install 'imgcap[onnx]'") from error
     return onnxruntime
 

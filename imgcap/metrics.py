@@ -378,8 +378,8 @@ def _statistics(ids, ours, theirs, image, frequencies):
     nearest = np.lexsort((reference_length, abs(reference_length - length[image]), image)) # ties to the shorter reference
     columns = [*correct.T, *(np.maximum(0, length-k) for k in range(4)), length,
                reference_length[nearest[np.searchsorted(image, np.arange(N))]], _rouge_l(ours, theirs, image), cider_d]
-    for ours, theirs in (ours, theirs), ([" ".join(c) for c in ours], [" ".join(c) for c in theirs]): # words, then characters
-        edits, size = _edits(theirs, [ours[i] for i in image]), np.array([len(c) for c in theirs])
+    for mine, yours in (ours, theirs), ([" ".join(c) for c in ours], [" ".join(c) for c in theirs]): # words, then characters
+        edits, size = _edits(yours, [mine[i] for i in image]), np.array([len(c) for c in yours])
         columns += [*_closest(edits, size, image, N), np.bincount(image, edits), np.bincount(image, size)]
     return CaptionStatistics(ids, np.stack(columns, axis=1).astype(float))
 

@@ -212,7 +212,7 @@ def write_card(
 
 # %% ../nbs/09_share.ipynb #dedd097d
 _CHECKPOINT = (".safetensors", ".json", ".txt", ".model", ".jinja") # Weights, settings, and what tokenizers consist of
-_BESIDE = r"README\.md|metrics\.json|predictions[^/]*\.jsonl|gallery[^/]*\.png"
+_BESIDE = r"README\.md|metrics\.json|predictions[^/]*\.jsonl|gallery[^/]*\.png|report[^/]*\.html"
 
 
 def published_files(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,21 @@ def clean(): leaves_no_diff("nbdev_clean", "nbs/**/*.ipynb")
 def export(): leaves_no_diff("nbdev_export", "imgcap/**/*.py", "pyproject.toml")
 def notebooks(): run(BIN / "nbdev_test", "--n_workers", "2", "--timing", "--do_print")
 def readme(): run(sys.executable, ROOT / "tests" / "readme.py")
+def processes(): side_by_side("two_processes.py", "interrupted.py", "kill_caption.py")
+def pages(): side_by_side("report_page.py", "app_page.py")
+def docs(): run(sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build/html")
+def site(): run(sys.executable, ROOT / "tests" / "site.py")
+
+
+def lint():
+    run(BIN / "ruff", "check", "-q", "imgcap", "tests", "bench", "scripts", "docs")
+    run(BIN / "mypy")
+
+
+def side_by_side(*scripts):
+    "Run tests that are scripts, two at a time."
+    with ThreadPoolExecutor(2) as pool: outputs = list(pool.map(lambda name: run(sys.executable, ROOT / "tests" / name, quiet=True), scripts))
+    for name, output in zip(scripts, outputs): print(f"{name}\n{output}", flush=True)
 
 
 def wheel():
@@ -79,7 +95,7 @@ def _wheel_environment(built):
     return python
 
 
-GATES = {gate.__name__: gate for gate in (clean, export, notebooks, readme, wheel)}
+GATES = {gate.__name__: gate for gate in (clean, export, notebooks, lint, readme, processes, pages, docs, site, wheel)}
 
 
 def main(names):

@@ -73,7 +73,7 @@ def main(seed):
     for low, high in ((18, 30), (36, 48)):
         after = rng.randrange(low, high)
         process = attempt(run)
-        kill_when(process, lambda: last_step(run) >= after)
+        kill_when(process, lambda after=after: last_step(run) >= after)
         print(f"killed after step {after}; whole: {sorted(whole(run))}, half: {sorted(half(run))}")
 
     before = whole(run)

@@ -40,7 +40,7 @@ def main():
 
     with tempfile.TemporaryDirectory() as home:
         one, two, cider = (Path(home) / name for name in ("one", "two", "cider"))
-        alone, together, rewarded = start(one, 16), start(two, 8, processes=2), None
+        alone, together = start(one, 16), start(two, 8, processes=2)
         finish(alone)
         said = finish(together)
         a, b = log(one), log(two)

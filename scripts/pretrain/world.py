@@ -8,7 +8,7 @@ The drawing code and the wording share nothing with `imgcap.creatures`; only its
 Pillow and the standard library only; one seed and index give the same picture in every process.
 """
 import random
-from math import atan2, cos, hypot, pi, sin
+from math import cos, hypot, pi, sin
 
 from PIL import Image, ImageChops, ImageDraw
 
@@ -616,7 +616,7 @@ def bow(pen, body, c, r):
 
 
 def scarf(pen, body, c, r):
-    g = r.choice([(220, 40, 50), (40, 90, 210), (40, 150, 70)]); a, b = edge(body, .5), edge(body, pi - .5); y = .5
+    g = r.choice([(220, 40, 50), (40, 90, 210), (40, 150, 70)]); a, y = edge(body, .5), .5
     x = min(a[0], .95)
     pen.fill([(-x, y - .12), (x, y - .12), (x, y + .14), (-x, y + .14)], g); pen.fill([(x*.3, y + .1), (x*.3 + .26, y + .1), (x*.3 + .3, y + .62), (x*.3, y + .62)], g)
 
@@ -655,7 +655,7 @@ def face(pen, r, eyes, mood, skin, body):
         if mood == "sleeping": pen.stroke([(x + k*cos(t)*1.1, y + k*.8*sin(t)) for t in (pi*j/6 for j in range(7))], dark, .075)
         elif style == 0 and light: pen.fill(oval(x, y, k*.72, k*.85), dark, line=False); pen.fill(oval(x + k*.2, y - k*.3, k*.22), (255, 255, 255), line=False)
         else:
-            pen.fill(oval(x, y, k), (252, 252, 252)); 
+            pen.fill(oval(x, y, k), (252, 252, 252));
             if not pen.ink: pen.outline(oval(x, y, k))
             pen.fill(oval(x + look[0]*k, y + look[1]*k, k*(.32 if wide_eyed else .5)), (24, 20, 26), line=False)
         if mood == "angry":
