@@ -21,21 +21,27 @@ from typing import Annotated
 
 import typer
 
-# %% ../nbs/10_cli.ipynb #586fc0fc
+# %% ../nbs/10_cli.ipynb #cd4a84fe
 def main(
     arguments:list[str]|None=None, # Words after `imgcap`; None takes them from the command line
 ) -> int: # Exit status: 0 done, 1 stopped by a failure of the machine, 2 used wrongly or nothing done, 130 interrupted
     "Run the command line."
-    is_program, arguments = arguments is None, sys.argv[1:] if arguments is None else list(arguments)
+    status = _run(sys.argv[1:] if arguments is None else list(arguments))
+    if arguments is None and status == 130: # leave now, without waiting for threads that read from a slow server
+        with contextlib.suppress(OSError): sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _run(arguments:list[str]) -> int:
+    "The exit status of one command line."
     command = typer.main.get_command(_make_app(arguments[0] if arguments else ""))
     warnings.showwarning = lambda message, *where: print(f"imgcap: warning: {message}", file=sys.stderr)
     try: return command.main(arguments, prog_name="imgcap", standalone_mode=False) or 0
     except typer.Exit as exit: return exit.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("imgcap: interrupted", file=sys.stderr)
-        return _leave(130) if is_program else 130
-    except BrokenPipeError: # whoever read our output, such as `head`, has enough
-        return _leave(1) if is_program else 1
+        return 130
     except Exception as error:
         if hasattr(error, "format_message"): # click's, about the words that were typed
             if type(error).__name__ == "NoArgsIsHelpError": error.show()
@@ -62,12 +68,6 @@ def _option_name(options:dict[str, str]) -> Callable:
         if "_" not in found[1] and not found[2]: return found[0]
         return options[found[1]] + (" " if found[2] == "=" and re.match(r"\w", found.string[found.end():]) else "")
     return name
-
-
-def _leave(status:int) -> int:
-    "End the process now, without waiting for threads that read from a slow server."
-    with contextlib.suppress(OSError): sys.stderr.flush()
-    os._exit(status)
 
 # %% ../nbs/10_cli.ipynb #d1567be4
 Data = Annotated[str, typer.Option(help="creatures, a folder, a caption file (.json .jsonl .csv .tsv .txt), or owner/name on the Hub")]
@@ -140,7 +140,7 @@ def demo(
     print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts the model on the Hub\n")
     print(f"Look at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture of your own: imgcap caption PICTURE --model {run}")
 
-# %% ../nbs/10_cli.ipynb #60811fa8
+# %% ../nbs/10_cli.ipynb #a8be6c38
 def train(
     data:Data,
     images:Images=None,
@@ -157,7 +157,7 @@ def train(
     try: run = finetune(*load_model(model, device=device), rows, config, source=data)
     except KeyboardInterrupt:
         print(f"imgcap: stopped; the same command with --resume goes on from the last checkpoint in {config.out}", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(130) from None
     print(f"{run / 'model'} is the model with the best validation score; next: imgcap evaluate --model {run} --data {data}" + (f" --images {images}" if images else ""))
 
 

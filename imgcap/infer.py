@@ -6,7 +6,7 @@
 __all__ = ['find_pictures', 'fetch_picture', 'Decoding', 'CaptionError', 'Captioner', 'CaptionCounts', 'caption_files',
            'AltTextReport', 'fill_alt_text', 'Caption', 'ImageError']
 
-# %% ../nbs/08_infer.ipynb #f7a94c22
+# %% ../nbs/08_infer.ipynb #d9f45263
 import csv
 import difflib
 import glob
@@ -41,7 +41,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogits
 from . import __version__
 from .data import PICTURE_SUFFIXES, ImageError, decode_image
 from .model import Caption, generate_captions, last_token, load_model, quiet_transformers
-from .preprocess import decoding_side
+from .preprocess import decoding_side, picture_pixels
 
 # %% ../nbs/08_infer.ipynb #ea0bac21
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -351,7 +351,7 @@ class CaptionError:
     name: str # Path or address, or "#3" for the fourth of pictures that have no name
     error: str # Why it could not be read
 
-# %% ../nbs/08_infer.ipynb #6f9e722b
+# %% ../nbs/08_infer.ipynb #8feb4593
 class Captioner:
     "Pictures in, captions out."
     def __init__(self,
@@ -393,7 +393,7 @@ class Captioner:
         x = _picture(x)
         if _is_address(x): x = {"bytes": fetch_picture(x), "path": x}
         image = decode_image(x, at_least=decoding_side(self.processor))
-        return self.processor.image_processor(images=image, return_tensors="pt").pixel_values[0]
+        return picture_pixels(self.processor.image_processor, [image])[0]
 
     def _try(self, x, number:int) -> torch.Tensor|CaptionError:
         try: return self._pixels(x)
