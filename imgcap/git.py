@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Cache, GitConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-# %% ../nbs/03b_git.ipynb #1295622f
+# %% ../nbs/03b_git.ipynb #2cd410f8
 class GitForCausalLM(transformers.GitForCausalLM):
     "The library's GIT, reading each picture once for all that is said about it."
     def __init__(
@@ -127,7 +127,7 @@ def _read_caption(layer:nn.Module, states:torch.Tensor, keys:torch.Tensor, value
 
 def _heads(states:torch.Tensor, attention:nn.Module) -> torch.Tensor:
     "(B, T, hidden size) to (B, heads, T, D)."
-    return states.view(*states.shape[:2], -1, attention.attention_head_size).transpose(1, 2)
+    return states.view(*states.shape[:2], -1, attention.attention_head_size).transpose(1, 2).contiguous()  # or each product would copy it
 
 
 def _together(x:torch.Tensor, keys:torch.Tensor) -> torch.Tensor:
