@@ -1,6 +1,6 @@
 # make demo   caption drawings: install, train, evaluate, look      make test   every gate that CI runs
 # make docs   build the site       make site   and try it in a browser      make translations   extract its texts
-# make lint   ruff and mypy        make notebooks   run all notebooks anew, and compare their numbers
+# make lint   ruff and mypy        make notebooks   run all notebooks anew, outputs included
 # make bench  speed and memory     make clean  remove what make made
 PYTHON ?= python3
 # Where CPU builds of torch are; on Linux the default index brings gigabytes of CUDA libraries. "" turns it off.
@@ -30,7 +30,7 @@ test: .venv/installed
 	$(BIN)/python tests/gates.py
 
 notebooks: .venv/installed
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace nbs/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace nbs/*.ipynb nbs/tutorials/*.ipynb
 	$(BIN)/nbdev_clean
 
 bench: .venv/installed

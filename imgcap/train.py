@@ -443,7 +443,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #c8bff15c
+# %% ../nbs/06_train.ipynb #e124c890
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -458,6 +458,9 @@ def finetune(
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
     config = fill_defaults(TrainConfig(**{**asdict(config or TrainConfig()), **changes}), model)
     for split in ("train", "validation"):
+        if isinstance(data.get(split), datasets.IterableDataset):
+            raise ValueError(f"the split {split!r} is a stream, and epochs, shuffling and resuming need rows with numbers; keep as many as you need: "
+                             "datasets.Dataset.from_list(list(stream.take(10_000)), features=stream.features)")
         if split not in data or not len(data[split]):
             raise ValueError(f"there are no pictures in the split {split!r}, only in: {', '.join(name for name in data if len(data[name]))}; "
                              "split_captions makes the splits that training needs, from a few dozen pictures or more")

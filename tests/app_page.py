@@ -173,7 +173,7 @@ def attack(url, outside, visit):
 def main(screenshots=None, model="git-tiny"):
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not chromium: sys.exit("no browser: install Chromium, or set CHROMIUM to its path (Chrome and Edge do as well)")
-    try: from playwright.sync_api import sync_playwright; import axe_playwright_python, gradio  # noqa: E401, F401
+    try: from playwright.sync_api import sync_playwright; import axe_playwright_python, gradio  # noqa: F401
     except ImportError as error: sys.exit(f"{error}; pip install 'imgcap[app]' playwright axe-playwright-python")
     outside = watch_connections()
     from imgcap.app import launch

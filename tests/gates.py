@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 WHEEL_ENV = ROOT / ".venv-wheel"
-# Notebooks run side by side, so each keeps to one thread: two spinning on one core are slower than one. Tutorials train for a few steps.
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "IMGCAP_QUICK": "1"}
+# Notebooks run side by side, so each keeps to one thread: two spinning on one core are slower than one.
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class Failed(Exception): "A gate did not pass; the message says why and what to do."
