@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Cache, GitConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-# %% ../nbs/03b_git.ipynb #2cd410f8
+# %% ../nbs/03b_git.ipynb #d6db4e84
 class GitForCausalLM(transformers.GitForCausalLM):
     "The library's GIT, reading each picture once for all that is said about it."
     def __init__(
@@ -26,9 +26,8 @@ class GitForCausalLM(transformers.GitForCausalLM):
         config:GitConfig, # As of the library's class; weights and checkpoints are interchangeable
     ):
         super().__init__(config)
-        fused = copy.deepcopy(config.vision_config)
-        fused._attn_implementation = "sdpa"
-        for layer in self.git.image_encoder.vision_model.encoder.layers: layer.self_attn.config = fused  # where a layer looks its attention up
+        self._vision_attention = copy.deepcopy(config.vision_config)  # where a vision layer looks its attention up
+        for layer in self.git.image_encoder.vision_model.encoder.layers: layer.self_attn.config = self._vision_attention
 
     def forward(
         self,
@@ -66,6 +65,7 @@ class GitForCausalLM(transformers.GitForCausalLM):
         interpolate_pos_encoding:bool=False, # Accept another size than the checkpoint's
     ) -> list[tuple[torch.Tensor, torch.Tensor]]: # For each layer of the decoder the pictures' keys and values, (B, heads, P, D) each
         "All that captions can see of the pictures."
+        self._vision_attention._attn_implementation = "eager" if pixel_values.device.type == "cpu" else "sdpa"
         seen = self.git.image_encoder(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding).last_hidden_state
         return self.read_features(seen)
 
@@ -109,7 +109,8 @@ def _read_picture(layer:nn.Module, states:torch.Tensor) -> tuple[torch.Tensor, t
     "One decoder layer at picture positions: its output (B, P, hidden size), and the keys and values (B, heads, P, D)."
     attention = layer.attention.self
     queries, keys, values = (_heads(project(states), attention) for project in (attention.query, attention.key, attention.value))
-    context = F.scaled_dot_product_attention(queries, keys, values, dropout_p=attention.dropout.p if attention.training else 0.0)
+    if states.device.type == "cpu": context = attention.dropout((queries @ keys.transpose(-1, -2)).div(math.sqrt(queries.shape[-1])).softmax(-1).to(values.dtype)) @ values
+    else: context = F.scaled_dot_product_attention(queries, keys, values, dropout_p=attention.dropout.p if attention.training else 0.0)
     return _finish(layer, context, states), keys, values
 
 
