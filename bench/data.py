@@ -5,6 +5,8 @@ turns on the same pictures, and CPU time counts, so that a busy machine disturbs
 import argparse, contextlib, io, json, os, resource, statistics, subprocess, sys, tarfile, tempfile, time
 from pathlib import Path
 
+from parts import parse_parts, parts_parser, run_parts
+
 WORDS = "a the two small large red brown dog cat man woman child horse bus train street grass table holds rides near beside under with".split()
 
 def caption(n):
@@ -320,8 +322,7 @@ def show(name, r):
 PARTS = {"decode": part_decode, "coco": part_coco, "index": part_index, "near": part_near, "parquet": part_parquet, "tar": part_tar}
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}; default: all")
+    parser = parts_parser(argparse.ArgumentParser(description=__doc__), PARTS)
     parser.add_argument("--pictures", type=int, default=200, help="JPEG files to decode (200)")
     parser.add_argument("--rounds", type=int, default=3, help="times that each way takes its turn over all of them (3)")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="numbers of worker processes (1 2)")
@@ -331,29 +332,6 @@ def main():
     parser.add_argument("--hashes", type=int, nargs="*", default=[100_000, 1_000_000], help="numbers of perceptual hashes to compare (100000 1000000)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows in Parquet shards (1000000)")
     parser.add_argument("--tar-rows", type=int, default=100_000, help="rows in WebDataset shards (100000)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--part", help=argparse.SUPPRESS)  # the process of one part
-    args = parser.parse_args()
-    if unknown := [name for name in args.parts if name not in PARTS]: parser.error(f"no part {unknown[0]!r}; they are: {', '.join(PARTS)}")
-    if args.part:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["HF_HOME"] = f"{folder}/cache"
-            data = Path(folder, "data")
-            data.mkdir()
-            print(json.dumps(PARTS[args.part](args, data)))
-        return
-    found = {}
-    repeat = "python bench/data.py " + " ".join(sys.argv[1:])
-    if not args.json: print(f"repeat with: {repeat.strip()}")
-    options = [a for a in sys.argv[1:] if a != "--json"]
-    for name in args.parts or PARTS:
-        done = subprocess.run([sys.executable, __file__, *options, "--part", name], stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode: sys.exit(f"the part {name} failed")
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-        if not args.json:
-            print(f"\n{PARTS[name].__doc__}")
-            show(name, found[name])
-            sys.stdout.flush()
-    if args.json: print(json.dumps({"repeat": repeat, **found}))
+    run_parts(parse_parts(parser, PARTS), PARTS, show)
 
 if __name__ == "__main__": main()

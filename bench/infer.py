@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from data import draw_jpegs, peak
+from parts import parse_parts, parts_parser, run_parts
 
 TOKENS = 20 # of every caption
 
@@ -45,6 +46,7 @@ def base(args, folder):
     "git-base, random weights: captions of 20 tokens from pictures in memory"
     import io, torch
     from PIL import Image
+    from imgcap.bench import matmul_peak
     from imgcap.export import OnnxCaptioner, export_onnx
     from imgcap.infer import Captioner
     pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in draw_jpegs(args.pictures)]
@@ -88,16 +90,7 @@ def base(args, folder):
     first = found["guide: one at a time, float32"]
     ratio = {kind: {name: statistics.median(a / b for a, b in zip(first[kind], way[kind])) for name, way in found.items()} for kind in ("wall", "cpu")}
     return {"ways": {name: {"captions_per_second": 1 / statistics.median(way["wall"]), "cpu_seconds": statistics.median(way["cpu"]), "ratio": ratio["wall"][name], "cpu_ratio": ratio["cpu"][name]} for name, way in found.items()},
-            "matrix_products": matrix_products(), "same_tokens": len(wanted), "different_captions": different, "threads": torch.get_num_threads(), "quick": args.quick}
-
-def matrix_products():
-    "What matrix products of 1024 × 1024 reach here, in TFLOP/s"
-    import torch
-    rates = {}
-    for name in ("float32", "bfloat16"):
-        a = torch.randn(1024, 1024, dtype=getattr(torch, name))
-        rates[name] = 2 * 1024 ** 3 / min(seconds_of(lambda a=a: a @ a)[1] for _ in range(12)) / 1e12
-    return rates
+            "matrix_products": {name: rate / 1e12 for name, rate in matmul_peak(device="cpu", size=1024).items()}, "same_tokens": len(wanted), "different_captions": different, "threads": torch.get_num_threads(), "quick": args.quick}
 
 def memory(args, folder):
     "git-base: peak memory of captioning, by batch size"
@@ -168,38 +161,18 @@ def show(name, found):
         print(f"  {best:.0f} pictures/s, {found['threads']} threads, {found['cores']} cores{goal(best, 150, 'goal 150 on two cores', found)}")
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}; default: all")
+    parser = parts_parser(argparse.ArgumentParser(description=__doc__), PARTS)
     parser.add_argument("--quick", action="store_true", help="a model of one layer and few pictures, in a minute: shows that the benchmark runs, and no speed")
     parser.add_argument("--pictures", type=int, help="pictures for base (32, quick 4)")
     parser.add_argument("--rounds", type=int, help="turns (3, quick 1)")
     parser.add_argument("--files", type=int, help="JPEG files for tiny (600, quick 60)")
     parser.add_argument("--batch-sizes", type=int, nargs="*", help="for memory (1 4 16 64, quick 1 4)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--part", help=argparse.SUPPRESS)  # the process of one part
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)  # the process of one batch size
-    args = parser.parse_args()
-    if unknown := [name for name in args.parts if name not in PARTS]: parser.error(f"no part {unknown[0]!r}; they are: {', '.join(PARTS)}")
+    args = parse_parts(parser, PARTS)
     for name, full, quick in [("pictures", 32, 4), ("rounds", 3, 1), ("files", 600, 60), ("batch_sizes", [1, 4, 16, 64], [1, 4])]:
         if getattr(args, name) is None: setattr(args, name, quick if args.quick else full)
     args.warm = not args.quick
     if args.peak_of: return print(json.dumps(peak_of(args)))
-    if args.part:
-        with tempfile.TemporaryDirectory() as folder:
-            pictures = Path(folder, "pictures")
-            pictures.mkdir()
-            return print(json.dumps(PARTS[args.part](args, pictures)))
-    found, repeat = {}, " ".join(["python bench/infer.py", *sys.argv[1:]])
-    if not args.json: print(f"repeat with: {repeat}")
-    options = [word for word in sys.argv[1:] if word != "--json"]
-    for name in args.parts or PARTS:
-        done = subprocess.run([sys.executable, __file__, *options, "--part", name], stdout=subprocess.PIPE, stderr=None if os.environ.get("BENCH_DEBUG") else subprocess.PIPE, text=True, check=False)
-        if done.returncode: sys.exit(f"the part {name} failed\n{done.stderr or ''}")
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-        if not args.json:
-            print(f"\n{PARTS[name].__doc__}")
-            show(name, found[name])
-            sys.stdout.flush()
-    if args.json: print(json.dumps({"repeat": repeat, **found}))
+    run_parts(args, PARTS, show, stderr=None if os.environ.get("BENCH_DEBUG") else subprocess.PIPE)
 
 if __name__ == "__main__": main()

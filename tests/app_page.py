@@ -2,22 +2,21 @@
 
     python tests/app_page.py [FOLDER FOR SCREENSHOTS [MODEL]]
 
-Needs imgcap[app], playwright, axe-playwright-python and a Chromium: CHROMIUM=/path/to/it, or one called chromium on the PATH.
+Needs imgcap[app], playwright, axe-playwright-python and a browser (tests/browser.py).
 """
 import contextlib
 import io
 import json
 import os
-import shutil
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+from browser import OVERFLOW, complaints, launch_or_exit
+
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 CREATURE = {"colour": "red", "body": "round", "pattern": "striped", "part": "horns", "mood": "smiling", "place": "snow"}
 LIMIT = 1 # MB
 # The words region after each change
@@ -62,9 +61,8 @@ class Visit:
         self.page.locator(".imgcap-example").first.wait_for()
 
     def accessible(self, name):
-        from axe_playwright_python.sync_playwright import Axe
-        found = [v for v in Axe().run(self.page).response["violations"] if v["impact"] in ("serious", "critical")]
-        assert not found, f"axe, {name}: " + "; ".join(f"{v['id']} at {v['nodes'][0]['target']}: {v['nodes'][0]['failureSummary']}" for v in found)
+        found = complaints(self.page, impacts=("serious", "critical"))
+        assert not found, f"axe, {name}: " + "; ".join(found)
 
     def give(self, file): self.page.set_input_files("#imgcap-picture input[type=file]", file)
 
@@ -171,8 +169,6 @@ def attack(url, outside, visit):
 
 
 def main(screenshots=None, model="git-tiny"):
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium: sys.exit("no browser: install Chromium, or set CHROMIUM to its path (Chrome and Edge do as well)")
     try: from playwright.sync_api import sync_playwright; import axe_playwright_python, gradio  # noqa: F401
     except ImportError as error: sys.exit(f"{error}; pip install 'imgcap[app]' playwright axe-playwright-python")
     outside = watch_connections()
@@ -189,7 +185,7 @@ def main(screenshots=None, model="git-tiny"):
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         folder = Path(folder)
         picture.save(folder / "creature.png")
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        browser = launch_or_exit(playwright, *CAMERA)
         for name, options in {"desktop": {"viewport": {"width": 1200, "height": 860}}, "dark": {"viewport": {"width": 1200, "height": 860}, "color_scheme": "dark"},
                               "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}}.items():
             visit = Visit(browser, running.local_url, **options)

@@ -2,18 +2,16 @@
 
     python tests/report_page.py [FOLDER FOR SCREENSHOTS]
 
-Needs playwright, axe-playwright-python and a Chromium: CHROMIUM=/path/to/it, or one called chromium on the PATH.
+Needs playwright, axe-playwright-python and a browser (tests/browser.py).
 """
-import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from browser import OVERFLOW, complaints, launch_or_exit
+
 EVIL = ['</script><script>window.hacked = 1</script>', '"><img src=x onerror="window.hacked = 1">', "<!-- <svg onload=window.hacked=1>", "a ' \" & < > caption",
         "قطة صغيرة على العشب", "一只小猫坐在草地上", "🐈‍⬛ 😺", "longword" * 40, "= javascript:window.hacked=1"]
-CHROMIUM_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 def make_report(folder):
@@ -57,9 +55,8 @@ class Visit:
         self.page.goto(url)
 
     def accessible(self, name):
-        from axe_playwright_python.sync_playwright import Axe
-        found = Axe().run(self.page).response["violations"]
-        assert not found, f"axe, {name}: " + "; ".join(f"{v['id']} at {v['nodes'][0]['target']}: {v['nodes'][0]['failureSummary']}" for v in found)
+        found = complaints(self.page)
+        assert not found, f"axe, {name}: " + "; ".join(found)
 
     def close(self):
         if self.problems: raise AssertionError("\n".join(self.problems))
@@ -114,13 +111,11 @@ def use(page):
 
 
 def main(screenshots=None):
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium: sys.exit("no browser: install Chromium, or set CHROMIUM to its path (Chrome and Edge do as well)")
     try: from playwright.sync_api import sync_playwright; import axe_playwright_python  # noqa: F401
     except ImportError as error: sys.exit(f"{error}; pip install playwright axe-playwright-python")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file, ablations = make_report(folder), make_ablations(Path(folder))
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        browser = launch_or_exit(playwright)
         for name, options in {"desktop": {"viewport": {"width": 1280, "height": 900}}, "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
                               "phone": {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}}.items():
             visit = Visit(browser, file.as_uri(), **options)

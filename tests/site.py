@@ -2,14 +2,12 @@
 
     python tests/site.py [FOLDER]     FOLDER defaults to docs/_build/html, and is built when it is not there
 
-The browser is the program that CHROMIUM names, else chromium on PATH, else an installed Chrome, else Playwright's own. Where there is none nothing is tested, and
-that is said; where CI is set it is a failure.
+Where there is no browser (tests/browser.py) nothing is tested, and that is said; where CI is set it is a failure.
 """
 import ast
 import functools
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,16 +15,14 @@ import threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Error, sync_playwright
+from browser import complaints, launch
+from playwright.sync_api import sync_playwright
 from sphinx.util.inventory import InventoryFile
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "ext"))
 import architecture  # noqa: E402
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 RULES = ["label", "select-name", "button-name", "link-name", "image-alt", "svg-img-alt", "input-image-alt", "aria-input-field-name",
              "aria-toggle-field-name", "document-title", "html-has-lang", "heading-order", "duplicate-id-aria", "list", "scrollable-region-focusable"]
 # What one page says of itself; lazy pictures are told to come.
@@ -134,7 +130,6 @@ class Site:
         if page.startswith("nbs/") and not page.endswith("index.html"):
             for button in ("Open in Colab", "Download notebook"):
                 if not tab.get_by_role("link", name=button, exact=True).count(): self.fault(page, f"has no button {button}")
-        tab.evaluate(AXE_SCRIPT)
         self.axe(page, tab, "light", RULES)
         tab.set_viewport_size({"width": 360, "height": 740})
         for element in tab.evaluate(TOO_WIDE)[:3]: self.fault(page, f"is wider than a phone of 360: {element[:150]}")
@@ -145,9 +140,7 @@ class Site:
             self.axe(page, tab, scheme, ["color-contrast"])
 
     def axe(self, page, tab, scheme, rules):
-        found = tab.evaluate("rules => axe.run(document, {runOnly: {type: 'rule', values: rules}, resultTypes: ['violations']})", rules)["violations"]
-        for rule in found:
-            for node in rule["nodes"][:5]: self.fault(page, f"{scheme}: {rule['id']}: {node['html'][:150]}: {node['failureSummary'].splitlines()[-1].strip()}")
+        for complaint in complaints(tab, rules): self.fault(page, f"{scheme}: {complaint}")
 
     def check_links(self):
         "Every link inside the site leads to a page and a place that are there."
@@ -194,14 +187,6 @@ def check_language():
         build(folder, "-D", "language=zh_CN", "-D", "exclude_patterns=_build,ext,locale,inventories,nbs,api,gallery", "-D", "suppress_warnings=toc.excluded,myst.xref_missing")
         page = (Path(folder) / "index.html").read_text(encoding="utf-8")
     return [] if '<html class="no-js" lang="zh-CN"' in page and "两条命令" in page else ["index.html in zh_CN: is not translated"]
-
-
-def launch(playwright):
-    "The first browser that starts, or nothing."
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    for choice in [{"executable_path": program}] if program else [{"channel": "chrome"}, {}]:
-        try: return playwright.chromium.launch(args=ARGUMENTS, **choice)
-        except Error as error: print(str(error).splitlines()[0], file=sys.stderr)
 
 
 def main(folder):
