@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['stream_captions', 'caption_page', 'build_app', 'launch']
 
-# %% ../nbs/11_app.ipynb #f2876772
+# %% ../nbs/11_app.ipynb #3fc6a192
 import base64
 import html
 import io
@@ -26,7 +26,7 @@ from .creatures import ATTRIBUTES, draw_creature
 from .data import ImageError, decode_image
 from .explain import WordMap, word_heatmaps
 from .infer import Captioner
-from .model import Caption
+from .model import Caption, is_small
 
 # %% ../nbs/11_app.ipynb #ede338d2
 class _Streamer:
@@ -274,7 +274,7 @@ def _summary(captions:list[Caption]) -> str:
     sure = ", ".join(f"{caption.score:.0%}" for caption in captions) + " sure of each word, on average"
     return f'<p class="imgcap-message">{sure}<span class="imgcap-hidden">: {_escape("; ".join(caption.text for caption in captions))}</span></p>'
 
-# %% ../nbs/11_app.ipynb #46ce8efa
+# %% ../nbs/11_app.ipynb #b77e16c5
 def _gradio():
     "The library of widgets, told to keep quiet."
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -302,7 +302,7 @@ def build_app(
 ): # A gradio `Blocks`, not yet launched
     "Build the page."
     gr, busy = _gradio(), {"concurrency_id": "imgcap", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private"}
-    small = sum(p.numel() for p in captioner.model.parameters()) < 20e6 or captioner.model.device.type == "cuda"
+    small = is_small(captioner.model) or captioner.model.device.type == "cuda"
     methods = [("painting over parts of the picture", "occlusion"), *([("attention of the model", "attention")] if captioner.model.config.model_type == "git" else []), ("none", "none")]
     with gr.Blocks(title="imgcap", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML("<h1>A caption for a picture</h1>", elem_classes="imgcap-plain")

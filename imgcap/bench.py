@@ -7,14 +7,14 @@ __all__ = ['bench_model', 'bench_config', 'bench_data', 'Guide', 'StepClock', 'p
            'train_imgcap', 'evaluate_guide', 'evaluate_imgcap', 'generate_guide', 'generate_imgcap', 'matmul_peak',
            'training_flops', 'bench', 'bench_table']
 
-# %% ../nbs/12_bench.ipynb #1ffe922a
+# %% ../nbs/12_bench.ipynb #9cb1477d
 import importlib
 import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 
 import datasets
@@ -27,7 +27,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from .creatures import make_creatures
 from .git import GitForCausalLM, count_flops
-from .model import generate_captions, quiet_transformers, train_tokenizer
+from .infer import Captioner
+from .model import quiet_transformers, train_tokenizer
 from .preprocess import CaptionCollator
 from .train import EpochRows, caption_rows, finetune, has_bfloat16
 
@@ -101,7 +102,7 @@ class StepClock(TrainerCallback):
     @property
     def seconds(self) -> list[float]: return [b - a for a, b in zip(self.ends, self.ends[1:])]
 
-# %% ../nbs/12_bench.ipynb #e194391d
+# %% ../nbs/12_bench.ipynb #fef6b5f6
 def peak_memory() -> int: # Bytes
     "Largest memory of this process so far (GPU memory when there is a GPU)."
     if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()
@@ -122,21 +123,24 @@ def in_a_process(
         return pool.submit(getattr(there, job.__name__), **options).result()
 
 
+_WARM_UP = 2 # Steps
+
+
 def train_guide(*, quick:bool, batch_size:int, steps:int, device:str) -> dict:
     "Train as the guide does."
-    guide = Guide(quick, bench_data(batch_size * (steps + 1)), batch_size, steps + 1, device)
+    guide = Guide(quick, bench_data(batch_size * (steps + _WARM_UP)), batch_size, steps + _WARM_UP, device)
     with quiet_transformers(): guide.trainer.train()
-    return {"seconds": guide.clock.seconds[1:], "images": batch_size, "memory": peak_memory()}
+    return {"seconds": guide.clock.seconds[_WARM_UP:], "images": batch_size, "memory": peak_memory()}
 
 
 def train_imgcap(*, quick:bool, batch_size:int, steps:int, device:str, freeze:str="", captions:int=1) -> dict:
     "Train as imgcap does: `finetune` with its defaults, and the guide's batch size and learning rate."
     model, processor = bench_model(quick, device=device)
-    clock, n = StepClock(), batch_size * (steps + 1)
+    clock, n = StepClock(), batch_size * (steps + _WARM_UP)
     rows = bench_data(n + 1)
     epochs = 2 if freeze else 1
     with tempfile.TemporaryDirectory() as out:
-        finetune(model, processor, {"train": rows.select(range(n)), "validation": rows.select([n])}, out=out + "/run", max_steps=epochs * (steps + 1), batch_size=batch_size,
+        finetune(model, processor, {"train": rows.select(range(n)), "validation": rows.select([n])}, out=out + "/run", max_steps=epochs * (steps + _WARM_UP), batch_size=batch_size,
                  learning_rate=5e-5, augment=False, validations=1, max_new_tokens=1, freeze=freeze, captions_per_picture=captions, echo=lambda line: None, callbacks=[clock])
     return {"seconds": clock.seconds[-steps:], "images": batch_size, "captions": batch_size * captions, "memory": peak_memory()}
 
@@ -174,14 +178,13 @@ def generate_guide(*, quick:bool, n:int, device:str) -> dict:
 
 
 def generate_imgcap(*, quick:bool, n:int, device:str, dtype:str="float32") -> dict:
-    "The same captions in one batch."
+    "The same captions by `Captioner`, in batches."
     model, processor = bench_model(quick, device=device)
-    model = model.eval().to(getattr(torch, dtype))
-    rows, seconds = bench_data(n + 1), []
-    for images in ([rows[0]["image"]], [row["image"] for row in rows.select(range(1, n + 1))]):
+    captioner, images = Captioner(model.eval().to(getattr(torch, dtype)), processor=processor, batch_size=24), list(bench_data(n + 1)["image"])[1:]
+    seconds = []
+    for _ in range(2):
         start = time.perf_counter()
-        pixels = processor.image_processor(images=images, return_tensors="pt").pixel_values
-        written = generate_captions(model, processor, pixels, max_new_tokens=20, min_new_tokens=20)
+        written = list(captioner(images, max_new_tokens=20, min_new_tokens=20, no_repeat_words=0))
         seconds.append(time.perf_counter() - start)
     return {"seconds": seconds[1:], "images": n, "texts": [c.text for c in written], "memory": peak_memory()}
 
@@ -214,11 +217,12 @@ def training_flops(
         else: inputs = {"pixel_values": torch.zeros(1, 3, vision.image_size, vision.image_size)}
         return 3 * count_flops(lambda: model(**inputs, input_ids=ids, logits_to_keep=tokens))
 
-# %% ../nbs/12_bench.ipynb #bcdbec29
+# %% ../nbs/12_bench.ipynb #bc0d9eac
 def bench(
     *,
     quick:bool=False, # A small model, in under a minute; otherwise one of git-base's size, in under a quarter of an hour on two cores
     batch_size:int=8, # Pictures a step
+    batch_sizes:Iterable[int]|None=None, # Training is measured at each of these too, up to the first for which memory does not suffice; None is none on a CPU, and 16 to 512 elsewhere
     rounds:int|None=None, # How often guide and imgcap take turns; None is 2, or 1 when quick
     device:str="auto", # "cpu", "cuda", …
     echo:Callable=print, # Shows what is being measured
@@ -243,11 +247,15 @@ def bench(
         measure("generate, guide", generate_guide, n=many // 2)
         measure("generate, imgcap", generate_imgcap, n=4 * many)
         measure("generate, imgcap, bfloat16", generate_imgcap, n=4 * many, dtype="bfloat16")
+    if batch_sizes is None: batch_sizes = () if device == "cpu" else (16, 32, 64, 128, 256, 512)
+    for size in batch_sizes:
+        try: measure(f"train, imgcap, batches of {size}", train_imgcap, batch_size=size, steps=steps)
+        except torch.OutOfMemoryError: echo(f"memory does not suffice for batches of {size}"); break
     sizes = [4, 8, 16]
     measure("evaluate, guide", evaluate_guide, sizes=sizes)
     measure("evaluate, imgcap", evaluate_imgcap, sizes=sizes)
     echo(f"{time.perf_counter() - start:5.0f} s  matrix products")
-    peak = in_a_process(matmul_peak, device=device)
+    peak = in_a_process(matmul_peak, device=device, size=2048 if device == "cpu" else 8192)
 
     def rate(name): return statistics.median(r["images"] / s for r in found[name] for s in r["seconds"])
     def memory(name): return max(r["memory"] for r in found[name])
@@ -255,7 +263,7 @@ def bench(
     dtype = "bfloat16" if has_bfloat16(torch.device(device)) else "float32"
     five = 5 * images["train, five captions a picture"]
     best = max(images["generate, imgcap"], images["generate, imgcap, bfloat16"])
-    flops = training_flops(quick)
+    flops, peak_rate = training_flops(quick), peak[dtype]
     return {
         "train_ratio": images["train, imgcap"] / images["train, guide"],
         "train_frozen_ratio": images["train, frozen encoder"] / images["train, guide"],
@@ -264,26 +272,29 @@ def bench(
         "train_memory_ratio": memory("train, imgcap") / memory("train, guide"),
         "matmul_fraction_bf16": flops * images["train, imgcap"] / peak["bfloat16"],
         "matmul_fraction_float32": flops * images["train, imgcap"] / peak["float32"],
+        "matmul_fraction_best": max(flops * value / peak_rate for name, value in images.items() if name.startswith("train, imgcap")),
+        "train_limit_ratio": peak_rate / flops / images["train, guide"],
         "images_per_second": images, "captions_per_second": {"train, imgcap": images["train, imgcap"], "train, five captions a picture": five},
         "memory": {name: memory(name) for name in images}, "evaluation_memory": {name: dict(zip(map(str, sizes), found[name][0]["memory"])) for name in ("evaluate, guide", "evaluate, imgcap")},
-        "matmul_flops_per_second": peak, "training_flops_per_image": flops, "batch_size": batch_size, "device": device, "threads": torch.get_num_threads(),
+        "matmul_flops_per_second": peak, "training_flops_per_image": flops, "batch_size": batch_size, "batch_sizes": list(batch_sizes), "device": device, "threads": torch.get_num_threads(),
         "training_dtype": dtype, "quick": quick, "seconds": time.perf_counter() - start}
 
-# %% ../nbs/12_bench.ipynb #d055e6ee
+# %% ../nbs/12_bench.ipynb #3e8f6345
 def bench_table(
     result:dict, # From `bench`
 ) -> str: # Lines of text
     "The figures as a table."
-    images, memory = result["images_per_second"], result["memory"]
-    lines = [f"{'':32} {'images/s':>9} {'against the guide':>18} {'peak memory':>12}"]
+    images, memory, peak, flops = result["images_per_second"], result["memory"], result["matmul_flops_per_second"], result["training_flops_per_image"]
+    lines = [f"{'':32} {'images/s':>9} {'against the guide':>18} {'peak memory':>12} {'of matrix speed':>16}"]
     for name, value in images.items():
         guide = images[name.split(",")[0] + ", guide"]
-        lines.append(f"{name:32} {value:9.2f} {'' if name.endswith('guide') else f'{value / guide:.1f} times':>18} {memory[name] / 1e9:9.2f} GB")
+        share = f"{flops * value / peak[result['training_dtype']]:.0%}" if name.startswith("train, imgcap") else ""
+        lines.append(f"{name:32} {value:9.2f} {'' if name.endswith('guide') else f'{value / guide:.1f} times':>18} {memory[name] / 1e9:9.2f} GB {share:>16}".rstrip())
     lines.append(f"five captions in one pass: {result['captions_per_second']['train, five captions a picture']:.2f} captions/s, {result['captions_per_pass_ratio']:.1f} times those of one a pass")
     for name, sizes in result["evaluation_memory"].items():
         lines.append(f"{name}: " + ", ".join(f"{n} pictures {m / 1e9:.2f} GB" for n, m in sizes.items()))
-    peak, flops = result["matmul_flops_per_second"], result["training_flops_per_image"]
+    lines.append(f"were all of it at the speed of matrix products, training would be {result['train_limit_ratio']:.1f} times as fast as the guide")
     lines.append(f"matrix products here: {peak['bfloat16'] / 1e12:.2f} TFLOP/s in bfloat16, {peak['float32'] / 1e12:.2f} in float32; training took {flops / 1e9:.1f} GFLOP an image "
                  f"(3 × the forward pass), in {result['training_dtype']}: {result['matmul_fraction_bf16']:.0%} of the former, {result['matmul_fraction_float32']:.0%} of the latter")
-    lines.append(f"batch of {result['batch_size']}, {result['threads']} threads, {result['device']}, {result['seconds']:.0f} s in all; repeat with: imgcap bench{' --quick' if result['quick'] else ''}")
+    lines.append(f"batch of {result['batch_size']}, {result['threads']} threads, {result['device']}, {result['seconds']:.0f} s in all; repeat with: imgcap bench{' --quick' if result['quick'] else ''}{''.join(f' --batch-size {n}' for n in result['batch_sizes'])}")
     return "\n".join(lines)

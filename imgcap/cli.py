@@ -200,7 +200,7 @@ def evaluate(
     folder = out or (model if Path(model, "run.json").is_file() else None)
     if folder: print(f"metrics, predictions and gallery are in {report.save(folder)}")
 
-# %% ../nbs/10_cli.ipynb #37cd80cd
+# %% ../nbs/10_cli.ipynb #5fd7cbed
 def caption(
     paths:Annotated[list[str]|None, typer.Argument(metavar="PATH…", help="Pictures, folders, patterns in quotes such as 'photos/**/*.jpg', http addresses; - reads a list from standard input")]=None,
     model:Model="git-tiny",
@@ -210,7 +210,7 @@ def caption(
     dry_run:Annotated[bool, typer.Option(help="With --alt-text: show what would change, and change nothing")]=False,
     overwrite:Annotated[bool, typer.Option(help="Replace --out, or the .txt files that are there")]=False,
     resume:Annotated[bool, typer.Option(help="Go on with --out where an earlier run stopped")]=False,
-    batch_size:Annotated[int, typer.Option(help="Pictures at a time")]=16,
+    batch_size:Annotated[int|None, typer.Option(help="Pictures at a time  [default: 64 with a small model, 16 with a large one]")]=None,
     device:Device="auto",
     dtype:Dtype="auto",
     **choices,
@@ -256,7 +256,7 @@ def _caption_pages(pages:list[str], model:str, dry_run:bool, batch_size:int, dev
         print(report, file=sys.stderr)
     if not any(report.worked for report in reports): raise typer.Exit(2)
 
-# %% ../nbs/10_cli.ipynb #fb6fc2fd
+# %% ../nbs/10_cli.ipynb #15138cb9
 def check(data:Data, images:Images=None, image_column:ImageColumn=None, caption_column:CaptionColumn=None):
     "Say what is in a set, and if it can be trained on."
     from imgcap.data import describe_captions, load_captions
@@ -321,11 +321,12 @@ def app(
 def bench(
     quick:Annotated[bool, typer.Option(help="A small model, in about a minute: shows that it runs, and little of a speed")]=False,
     as_json:Annotated[bool, typer.Option("--json", help="Print one JSON object")]=False,
+    batch_size:Annotated[list[int]|None, typer.Option(help="Also train with batches of this many pictures; can be given several times  [default: 16 to 512 on a GPU, none on a CPU]")]=None,
     device:Device="auto",
 ):
     "Measure speed and memory against the guide's recipe."
     from imgcap.bench import bench as measure, bench_table
-    result = measure(quick=quick, device=device, echo=lambda line: print(line, file=sys.stderr, flush=True))
+    result = measure(quick=quick, device=device, batch_sizes=batch_size, echo=lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(result) if as_json else bench_table(result))
 
 # %% ../nbs/10_cli.ipynb #a40dc528

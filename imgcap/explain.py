@@ -41,7 +41,7 @@ def _word_tokens(
         start = end
     return encoded["input_ids"], words
 
-# %% ../nbs/07b_explain.ipynb #bd1125c9
+# %% ../nbs/07b_explain.ipynb #65482a0b
 def _log_probabilities(
     model:nn.Module,
     pixel_values:torch.Tensor, # (B, C, H, W)
@@ -50,7 +50,8 @@ def _log_probabilities(
     "How likely a caption's tokens are, given each of the pictures."
     ids = torch.tensor([input_ids], device=model.device).expand(len(pixel_values), -1)
     batch = {"pixel_values": pixel_values.to(model.device, model.dtype), "input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    logits = model_family(model.config).text_logits(model, batch)[:, :-1]
+    wanted = nn.functional.pad(torch.ones_like(ids[:, 1:], dtype=torch.bool), (0, 1))
+    logits = model_family(model.config).text_logits(model, batch, wanted).unflatten(0, (len(ids), -1))
     return logits.float().log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
 
 # %% ../nbs/07b_explain.ipynb #ce6846b0

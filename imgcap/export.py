@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OnnxCaptioner', 'export_onnx']
 
-# %% ../nbs/09b_export.ipynb #f70e28df
+# %% ../nbs/09b_export.ipynb #96eb5851
 import copy
 import logging
 import os
@@ -22,65 +22,55 @@ from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
 from .data import decode_image
+from .git import GitForCausalLM
 from .model import Caption, _caption, load_model
-from .preprocess import decoding_side
+from .preprocess import decoding_side, picture_pixels
 
-# %% ../nbs/09b_export.ipynb #294c4a56
-class _KeysAndValues:
-    "Stands where the model's layers expect their cache: puts earlier keys and values before the new ones, and collects the new ones."
-    def __init__(self, *earlier): self.earlier, self.new = earlier, []  # `earlier`: pairs of (layers, B, heads, positions, head size)
+# %% ../nbs/09b_export.ipynb #06ddd35b
+class _TextCache:
+    "Stands where the model expects its cache: puts earlier keys and values (layers, B, heads, positions, head size) before the new ones, and keeps both."
+    def __init__(self, keys:torch.Tensor, values:torch.Tensor): self.earlier, self.all = (keys, values), []
+    def get_seq_length(self) -> int: return self.earlier[0].shape[3]
 
     def update(self, keys:torch.Tensor, values:torch.Tensor, layer:int) -> tuple[torch.Tensor, torch.Tensor]:
-        self.new.append((keys, values))
-        return tuple(torch.cat([*(pair[i][layer] for pair in self.earlier), new], dim=2) for i, new in enumerate((keys, values)))
-
-    def stacked(self) -> tuple[torch.Tensor, torch.Tensor]: # (layers, B, heads, new positions, head size), twice
-        return tuple(torch.stack(new) for new in zip(*self.new))
+        self.all.append([torch.cat([earlier[layer], new], dim=2) for earlier, new in zip(self.earlier, (keys, values))])
+        return self.all[-1]
 
 
 class _GitEncoder(nn.Module):
-    "Pictures (B, 3, H, W) → keys and values of their positions in each text layer."
-    def __init__(self, model:nn.Module):
+    "Pictures (B, 3, H, W) → keys and values of their positions in each text layer: twice as many tensors (B, heads, positions, head size) as layers."
+    def __init__(self, model:GitForCausalLM):
         super().__init__()
-        self.git = model.git
+        self.model = model
 
-    def forward(self, pixel_values):
-        cache = _KeysAndValues()
-        hidden = self.git.visual_projection(self.git.image_encoder(pixel_values).last_hidden_state)
-        for layer in self.git.encoder.layer: hidden = layer(hidden, None, cache)
-        return cache.stacked()
+    def forward(self, pixel_values): return [x for pair in self.model.read_pictures(pixel_values) for x in pair]
 
 
 class _GitDecoder(nn.Module):
-    "New tokens (B, T) and the keys and values before them → logits of the token after the last (B, V), and the text's keys and values."
-    def __init__(self, model:nn.Module):
+    "New tokens (B, T), the keys and values of the text before them, and the pictures' → logits of the token after the last (B, V), and the text's keys and values."
+    def __init__(self, model:GitForCausalLM):
         super().__init__()
-        self.git, self.output = model.git, model.output
+        self.model = model
 
-    def forward(self, input_ids, image_keys, image_values, text_keys, text_values):
-        past, new = text_keys.shape[3], input_ids.shape[1]
-        cache = _KeysAndValues((image_keys, image_values), (text_keys, text_values))
-        position = torch.arange(new)
-        later = torch.where(position[None] > position[:, None], torch.finfo(torch.float32).min, 0.0)  # a token must not see those after it
-        mask = torch.cat([torch.zeros(new, image_keys.shape[3] + past), later], dim=1)
-        hidden = self.git.embeddings(input_ids, past_key_values_length=past)
-        for layer in self.git.encoder.layer: hidden = layer(hidden, mask, cache)
-        keys, values = cache.stacked()
-        return self.output(hidden[:, -1]), torch.cat([text_keys, keys], dim=3), torch.cat([text_values, values], dim=3)
+    def forward(self, input_ids, text_keys, text_values, pictures):
+        cache = _TextCache(text_keys, text_values)
+        states = self.model.read_captions(input_ids, list(zip(pictures[::2], pictures[1::2])), cache=cache)
+        return self.model.output(states[:, -1]), *(torch.stack(new) for new in zip(*cache.all))
 
-# %% ../nbs/09b_export.ipynb #5fbe40c5
+# %% ../nbs/09b_export.ipynb #159bf65f
 def _trace(model:nn.Module, folder:Path):
     "Write `encoder.onnx` and `decoder.onnx`, each with its weights."
     vision = model.config.vision_config
     pixels = torch.zeros(2, vision.num_channels, vision.image_size, vision.image_size)
     encoder, decoder = _GitEncoder(model), _GitDecoder(model)
-    with torch.inference_mode(): keys, values = encoder(pixels)
-    text, ids = keys[:, :, :, :4], torch.zeros(2, 3, dtype=torch.long)
-    torch.onnx.export(encoder, (pixels,), folder / "encoder.onnx", input_names=["pixel_values"], output_names=["image_keys", "image_values"],
+    with torch.inference_mode(): pictures = encoder(pixels)
+    names = [f"picture_{kind}_{layer}" for layer in range(len(pictures) // 2) for kind in ("keys", "values")]
+    text, ids = torch.stack([keys[:, :, :4] for keys in pictures[::2]]), torch.zeros(2, 3, dtype=torch.long)
+    torch.onnx.export(encoder, (pixels,), folder / "encoder.onnx", input_names=["pixel_values"], output_names=names,
                       dynamic_shapes=({0: "batch"},), external_data=False, verbose=False)
-    torch.onnx.export(decoder, (ids, keys, values, text, text.clone()), folder / "decoder.onnx",
-                      input_names=["input_ids", "image_keys", "image_values", "text_keys", "text_values"], output_names=["logits", "new_keys", "new_values"],
-                      dynamic_shapes=({0: "batch", 1: "new"}, {1: "batch"}, {1: "batch"}, {1: "batch", 3: "past"}, {1: "batch", 3: "past"}),
+    torch.onnx.export(decoder, (ids, text, text.clone(), pictures), folder / "decoder.onnx",
+                      input_names=["input_ids", "text_keys", "text_values", *names], output_names=["logits", "new_keys", "new_values"],
+                      dynamic_shapes=({0: "batch", 1: "new"}, {1: "batch", 3: "past"}, {1: "batch", 3: "past"}, [{0: "batch"}] * len(names)),
                       external_data=False, verbose=False)
     for file in (folder / "encoder.onnx", folder / "decoder.onnx"): _strip(file)
 
@@ -112,7 +102,7 @@ def _onnxruntime():
     except ImportError as error: raise ImportError(f"ONNX needs packages that are not installed ({error.name}): pip install 'imgcap[onnx]'") from error
     return onnxruntime
 
-# %% ../nbs/09b_export.ipynb #df5d77ac
+# %% ../nbs/09b_export.ipynb #401c7140
 class OnnxCaptioner:
     "Pictures in, captions out, by onnxruntime and greedy decoding."
     def __init__(self,
@@ -144,7 +134,7 @@ class OnnxCaptioner:
         side = decoding_side(self.processor)
         for batch in _batches(pictures, batch_size):
             images = [decode_image(x, at_least=side) for x in batch]
-            yield from self.captions(self.processor.image_processor(images=images, return_tensors="np").pixel_values, **options)
+            yield from self.captions(picture_pixels(self.processor.image_processor, images).numpy(), **options)
 
     def captions(self,
         pixel_values:np.ndarray, # Pictures (B, C, H, W) as the processor makes them
@@ -160,10 +150,10 @@ class OnnxCaptioner:
         if room < 1: raise ValueError(f"prefix has {len(start)} tokens and max_new_tokens is {max_new_tokens}; the model has room for {self.config.max_position_embeddings} tokens in all")
         written, scores, ended = [], [], np.zeros(len(ids), bool)
         while len(written) < room and not ended.all():
-            probabilities = _softmax(decode(ids))
-            ids = probabilities.argmax(-1)[:, None]
+            logits = decode(ids)
+            ids = logits.argmax(-1)[:, None]
             written.append(ids[:, 0])
-            scores.append(probabilities.max(-1))
+            scores.append(1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))  # softmax at its largest
             ended |= ids[:, 0] == end
         return [_caption(tokenizer, row, row_scores, start) for row, row_scores in zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())]
 
@@ -171,25 +161,20 @@ class OnnxCaptioner:
         pixel_values:np.ndarray, # Pictures (B, C, H, W)
     ) -> Callable: # A function from new tokens (B, T) to the logits of the token after them (B, V), which remembers the tokens it was given
         "Look at the pictures, and be ready for tokens."
-        keys, values = self.encoder.run(None, {"pixel_values": np.asarray(pixel_values, np.float32)})
-        text = {name: np.zeros((*keys.shape[:3], 0, keys.shape[4]), np.float32) for name in ("text_keys", "text_values")}
+        seen = dict(zip((output.name for output in self.encoder.get_outputs()), self.encoder.run(None, {"pixel_values": np.asarray(pixel_values, np.float32)})))
+        batch, heads, _, size = seen["picture_keys_0"].shape
+        text = {name: np.zeros((len(seen) // 2, batch, heads, 0, size), np.float32) for name in ("text_keys", "text_values")}
         def decode(input_ids:np.ndarray) -> np.ndarray:
-            logits, text["text_keys"], text["text_values"] = self.decoder.run(None, {"input_ids": input_ids, "image_keys": keys, "image_values": values, **text})
+            logits, text["text_keys"], text["text_values"] = self.decoder.run(None, {"input_ids": input_ids, **seen, **text})
             return logits
         return decode
-
-
-def _softmax(logits:np.ndarray) -> np.ndarray:
-    "Probabilities over the last axis."
-    e = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def _batches(items:Iterable, size:int) -> Iterator[list]:
     items = iter(items)
     while batch := list(islice(items, size)): yield batch
 
-# %% ../nbs/09b_export.ipynb #26a47b28
+# %% ../nbs/09b_export.ipynb #f4ee96bd
 def export_onnx(
     model, # What `load_model` takes (run folder, checkpoint folder, name on the Hub, "git-tiny"), a loaded GIT, or the folder of an earlier export
     folder:str|os.PathLike, # Folder to write; an older export there is replaced
@@ -227,7 +212,9 @@ def _exportable(model, processor) -> tuple[nn.Module, object]:
     config = model.config
     if config.model_type != "git": raise ValueError(f"a model of type {config.model_type!r} cannot be exported to ONNX; that is written for 'git' only")
     if config.num_image_with_embedding: raise ValueError(f"this GIT looks at {config.num_image_with_embedding} frames of a video; only those for one picture can be exported to ONNX")
-    return copy.deepcopy(model).to("cpu", torch.float32).eval(), processor
+    ours = GitForCausalLM(copy.deepcopy(config))
+    ours.load_state_dict(model.state_dict())
+    return ours.to("cpu", torch.float32).eval(), processor
 
 
 def _write(model:nn.Module, processor, folder:Path):

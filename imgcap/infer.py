@@ -6,7 +6,7 @@
 __all__ = ['find_pictures', 'fetch_picture', 'Decoding', 'CaptionError', 'Captioner', 'CaptionCounts', 'caption_files',
            'AltTextReport', 'fill_alt_text', 'Caption', 'ImageError']
 
-# %% ../nbs/08_infer.ipynb #d9f45263
+# %% ../nbs/08_infer.ipynb #063eedc9
 import csv
 import difflib
 import glob
@@ -40,7 +40,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogits
 
 from . import __version__
 from .data import PICTURE_SUFFIXES, ImageError, decode_image
-from .model import Caption, generate_captions, last_token, load_model, quiet_transformers
+from .model import Caption, generate_captions, is_small, keep_freed_memory, last_token, load_model, quiet_transformers
 from .preprocess import decoding_side, picture_pixels
 
 # %% ../nbs/08_infer.ipynb #ea0bac21
@@ -351,7 +351,7 @@ class CaptionError:
     name: str # Path or address, or "#3" for the fourth of pictures that have no name
     error: str # Why it could not be read
 
-# %% ../nbs/08_infer.ipynb #8feb4593
+# %% ../nbs/08_infer.ipynb #f02f32ea
 class Captioner:
     "Pictures in, captions out."
     def __init__(self,
@@ -360,14 +360,15 @@ class Captioner:
         processor=None, # Needed with a loaded model
         device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
         dtype:str|torch.dtype="auto", # "auto" is float32; "bfloat16" is faster, and words may change with the batch
-        batch_size:int=16, # Pictures that the model sees together
+        batch_size:int|None=None, # Pictures that the model sees together; None is 64 with a small model, 16 with a large one
         workers:int=4, # Threads that read and decode ahead
     ):
-        if batch_size < 1 or workers < 1: raise ValueError(f"batch_size={batch_size}, workers={workers}; both must be at least 1")
+        if batch_size is not None and batch_size < 1 or workers < 1: raise ValueError(f"batch_size={batch_size}, workers={workers}; both must be at least 1")
         if isinstance(model, (str, os.PathLike)): model, processor = load_model(model, device=device, dtype=dtype)
         elif (device, dtype) != ("auto", "auto"): raise ValueError("device and dtype are for models given by name; move a loaded one with model.to(…)")
         if processor is None: raise ValueError("a loaded model needs its processor: Captioner(model, processor=processor)")
-        self.model, self.processor, self.batch_size, self.workers = model, processor, batch_size, workers
+        self.model, self.processor, self.batch_size, self.workers = model, processor, batch_size or (64 if is_small(model) else 16), workers
+        keep_freed_memory()
 
     def __call__(self,
         x, # One picture (file, http address, bytes, PIL image, array, row), or a folder, a glob or any iterable of pictures
@@ -701,7 +702,7 @@ class CaptionCounts:
 
     def __str__(self): return f"{self.captioned:,} captioned, {self.unreadable:,} unreadable" + (f", {self.skipped:,} skipped" if self.skipped else "")
 
-# %% ../nbs/08_infer.ipynb #d7c4e3db
+# %% ../nbs/08_infer.ipynb #46a4ac96
 def caption_files(
     paths:str|os.PathLike|Iterable, # Files, folders, globs, http addresses; "-" reads a list of them from standard input
     model, # A `Captioner`, or the name of a model, which is loaded after paths and files were checked
@@ -710,7 +711,7 @@ def caption_files(
     sidecar:bool=False, # Write a .txt beside each picture; those that exist are kept
     overwrite:bool=False, # Replace `out`, and text files that exist
     resume:bool=False, # Go on with `out`: what has a line in it, caption or error, is skipped
-    batch_size:int=16, # Pictures that the model sees together, where a name is given
+    batch_size:int|None=None, # Pictures that the model sees together, where a name is given; as for `Captioner`
     device:str="auto", # Where the model runs, where a name is given
     dtype:str="auto", # Precision of the model, where a name is given
     echo:Callable=print, # Takes the lines where there is neither `out` nor `sidecar`

@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
            'generate_captions', 'generate_tokens', 'last_token', 'load_model', 'add_ends', 'pick_device',
-           'quiet_transformers']
+           'quiet_transformers', 'is_small', 'keep_freed_memory']
 
-# %% ../nbs/04_model.ipynb #35318508
+# %% ../nbs/04_model.ipynb #f7460cac
+import ctypes
 import os
+import platform
 import random
 import re
 from collections.abc import Callable, Iterable
@@ -91,34 +93,33 @@ def _creature_captions(n:int=2000) -> list[str]:
         captions += caption_creature(attributes, seed=f"tokenizer/{i}")
     return captions
 
-# %% ../nbs/04_model.ipynb #0b6d83c2
+# %% ../nbs/04_model.ipynb #dcaa8057
 @dataclass(frozen=True)
 class Family:
     "What one architecture does differently from the others."
     model_class: type # The class that loads it
     vision: str # Name of the module that sees the picture and no text
-    text_logits: Callable # (model, batch) -> logits (N, T, V); those at position t score the token at t + 1
+    text_logits: Callable # (model, batch, wanted (N, T)) -> logits (K, V) at the K caption positions where `wanted` is True; those at position t score the token at t + 1
     begin: Callable # (tokens (B, S)) -> the argument of `generate` with which each caption begins
-    decoder: Callable = lambda model: model # model -> the part of it that `generate` runs
     encode: Callable|None = None # (model, pixel_values) -> features (B, P, C) that `text_logits` takes as `image_features`
 
 
-def _git_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
+def _git_text_logits(model:nn.Module, batch:dict, wanted:torch.Tensor) -> torch.Tensor:
     "Logits of a GIT at its caption positions only."
     return model(pixel_values=batch.get("pixel_values"), image_features=batch.get("image_features"), input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
-                 use_cache=False, logits_to_keep=batch["input_ids"].shape[1]).logits
+                 use_cache=False, logits_to_keep=wanted).logits
 
 
-def _blip_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
+def _blip_text_logits(model:nn.Module, batch:dict, wanted:torch.Tensor) -> torch.Tensor:
     "Logits of a BLIP, whose captions begin with its own first token."
     first = torch.full_like(batch["input_ids"][:, :1], _unwrap(model).config.text_config.bos_token_id)
     return model(pixel_values=_one_for_each_caption(batch), input_ids=torch.cat([first, batch["input_ids"][:, 1:]], dim=1),
-                 attention_mask=batch["attention_mask"]).logits
+                 attention_mask=batch["attention_mask"]).logits[wanted]
 
 
-def _encoder_decoder_text_logits(model:nn.Module, batch:dict) -> torch.Tensor:
+def _encoder_decoder_text_logits(model:nn.Module, batch:dict, wanted:torch.Tensor) -> torch.Tensor:
     "Logits of a language model that attends to an image encoder."
-    return model(pixel_values=_one_for_each_caption(batch), decoder_input_ids=batch["input_ids"], decoder_attention_mask=batch["attention_mask"], use_cache=False).logits
+    return model(pixel_values=_one_for_each_caption(batch), decoder_input_ids=batch["input_ids"], decoder_attention_mask=batch["attention_mask"], use_cache=False).logits[wanted]
 
 
 def _one_for_each_caption(batch:dict) -> torch.Tensor:
@@ -131,8 +132,7 @@ FAMILIES = { # By `config.model_type`
     "git": Family(GitForCausalLM, "git.image_encoder", _git_text_logits, lambda tokens: {"input_ids": tokens},
                   encode=lambda model, pixel_values: model.git.image_encoder(pixel_values).last_hidden_state),
     "blip": Family(BlipForConditionalGeneration, "vision_model", _blip_text_logits,
-                   lambda tokens: {"input_ids": F.pad(tokens, (0, 1))}, # the library drops the last token, which it takes for the end
-                   decoder=lambda model: model.text_decoder),
+                   lambda tokens: {"input_ids": F.pad(tokens, (0, 1))}), # the library drops the last token, which it takes for the end
     "vision-encoder-decoder": Family(VisionEncoderDecoderModel, "encoder", _encoder_decoder_text_logits,
                                      lambda tokens: {"decoder_input_ids": tokens, "decoder_attention_mask": torch.ones_like(tokens)}),
 }
@@ -146,7 +146,7 @@ def model_family(
         raise ValueError(f"model type {config.model_type!r} is not supported; supported are: {', '.join(sorted(FAMILIES))}")
     return FAMILIES[config.model_type]
 
-# %% ../nbs/04_model.ipynb #1f1dbb91
+# %% ../nbs/04_model.ipynb #6aefcf3b
 def caption_loss(
     model:nn.Module, # A model of one of the `FAMILIES`
     batch:dict, # `pixel_values` (B, C, H, W), or `image_features` where the family has `encode`; `input_ids`, `attention_mask` and `labels` (N, T), with -100 at padding; N/B captions of each picture in turn
@@ -156,9 +156,9 @@ def caption_loss(
 ) -> torch.Tensor: # Scalar: cross-entropy in nats a token
     "Cross-entropy of the next caption token, at caption tokens only."
     targets = batch["labels"][:, 1:]
-    logits = model_family(_unwrap(model).config).text_logits(model, batch)[:, :-1]
     counted = targets != -100
-    total = F.cross_entropy(logits[counted].float(), targets[counted], reduction="sum", label_smoothing=label_smoothing)
+    logits = model_family(_unwrap(model).config).text_logits(model, batch, F.pad(counted, (0, 1)))
+    total = F.cross_entropy(logits.float(), targets[counted], reduction="sum", label_smoothing=label_smoothing)
     return total / (counted.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -166,7 +166,7 @@ def _unwrap(model:nn.Module) -> nn.Module:
     "The model inside a wrapper such as DistributedDataParallel."
     return getattr(model, "module", model)
 
-# %% ../nbs/04_model.ipynb #c0c8099a
+# %% ../nbs/04_model.ipynb #a897adf6
 @dataclass(frozen=True)
 class Caption:
     "What the model wrote for one picture, and how sure it was."
@@ -204,18 +204,29 @@ def generate_tokens(
     **options, # Further arguments of transformers' `generate`
 ) -> tuple[list[int], torch.Tensor, torch.Tensor]: # The tokens each caption begins with; the new tokens (N, T), whatever follows an end token included; their log-probabilities (N, T)
     "What `generate_captions` does, in tokens."
-    family, config = model_family(model.config), model.config.get_text_config(decoder=True)
+    config = model.config.get_text_config(decoder=True)
     start = tokenizer(prefix).input_ids[:-1]
-    options |= family.begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
+    options |= model_family(model.config).begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
     room = getattr(config, "max_position_embeddings", None)
     if room is not None: max_new_tokens = min(max_new_tokens, room - len(start))
     if max_new_tokens < 1: raise ValueError(f"prefix has {len(start)} tokens, and the model has room for {room} in all")
     pixel_values = pixel_values.to(model.device, model.dtype)
     written = model.generate(pixel_values=pixel_values, max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=options.pop("do_sample", False),
                              return_dict_in_generate=True, output_logits=True, **options)
+    new, logp = _new_tokens(written)
+    return start, new, logp
+
+
+def _new_tokens(written) -> tuple[torch.Tensor, torch.Tensor]:
+    "What `generate` added, with log-probabilities: (N, T) each. A beam's are looked up where it was at each step, and are 0 after its end."
     beams = getattr(written, "beam_indices", None)
-    logp = family.decoder(model).compute_transition_scores(written.sequences, written.logits, beams, normalize_logits=True)
-    return start, written.sequences[:, written.sequences.shape[1] - logp.shape[1]:], logp
+    length = len(written.logits) if beams is None else int((beams >= 0).sum(1).max())
+    new, logp = written.sequences[:, -length:], []
+    for t, scores in enumerate(written.logits[:length]):
+        if beams is not None: scores = scores[beams[:, t].clamp_min(0)]
+        logp.append(scores.log_softmax(-1).gather(1, new[:, t, None]))
+    logp = torch.cat(logp, dim=1)
+    return new, logp if beams is None else logp.masked_fill(beams[:, :length] < 0, 0.0)
 
 
 def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int]) -> Caption:
@@ -233,7 +244,7 @@ def last_token(
     "The token that ends a caption."
     return tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
 
-# %% ../nbs/04_model.ipynb #41d64e1b
+# %% ../nbs/04_model.ipynb #70b42850
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
@@ -306,6 +317,21 @@ def quiet_transformers():
         logging.set_verbosity(level)
         if bars: logging.enable_progress_bar()
         if not hub_bars: disable_progress_bars()
+
+
+def is_small(
+    model:nn.Module, # Any model
+) -> bool: # Whether it has fewer than 20 million parameters
+    "Whether large batches and steep learning rates are the better default for a model."
+    return sum(p.numel() for p in model.parameters()) < 20_000_000
+
+
+def keep_freed_memory():
+    "Let glibc keep what large tensors leave behind for the next ones; as it is, it hands memory back and gets it again page by page, step after step. Nothing happens where there is no glibc."
+    if platform.libc_ver()[0] != "glibc": return
+    allocator = ctypes.CDLL(None)
+    allocator.mallopt(ctypes.c_int(-3), ctypes.c_int(2 ** 30))  # M_MMAP_THRESHOLD: blocks up to here come from memory that is kept (mallopt(3))
+    allocator.mallopt(ctypes.c_int(-1), ctypes.c_int(2 ** 31 - 1))  # M_TRIM_THRESHOLD: how much may lie idle
 
 
 def _find_checkpoint(name:str|os.PathLike) -> str:

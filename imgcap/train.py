@@ -7,7 +7,7 @@ __all__ = ['write_atomic', 'save_checkpoint', 'TrainConfig', 'fill_defaults', 'h
            'advantages', 'self_critical_loss', 'CaptionTrainer', 'WeightAverage', 'FeatureFile', 'EpochRows', 'RunLog',
            'finetune', 'fingerprint']
 
-# %% ../nbs/06_train.ipynb #fb292038
+# %% ../nbs/06_train.ipynb #355cc2f0
 import hashlib
 import json
 import math
@@ -30,12 +30,13 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from .data import keep_encoded
 from .metrics import CiderReward, caption_scores
-from .model import Caption, caption_loss, generate_captions, generate_tokens, last_token, model_family, quiet_transformers
+from .model import Caption, caption_loss, generate_captions, generate_tokens, is_small, keep_freed_memory, last_token, model_family, quiet_transformers
 from .preprocess import CaptionCollator, augment_picture
 
 # %% ../nbs/06_train.ipynb #858660a9
@@ -105,16 +106,13 @@ class TrainConfig:
     overwrite: bool = False # Delete the run in `out` first
     report_to: str = "none" # Where else Trainer logs to, such as "tensorboard"
 
-# %% ../nbs/06_train.ipynb #b1ee6f13
-_SMALL = 20_000_000 # Parameters up to which a model counts as small
-
-
+# %% ../nbs/06_train.ipynb #c564988a
 def fill_defaults(
     config:TrainConfig, # As the user gave it
     model:nn.Module, # The model that will be trained
 ) -> TrainConfig: # A copy without None in `batch_size`, `learning_rate` and without "auto" in `precision`
     "Choose by the model's size and the hardware what the user left open, and refuse what cannot work."
-    small = sum(p.numel() for p in model.parameters()) < _SMALL
+    small = is_small(model)
     config = TrainConfig(**asdict(config))
     if config.batch_size is None: config.batch_size = 64 if small else 8
     if config.learning_rate is None:
@@ -192,7 +190,7 @@ def choose_parts(
         warnings.simplefilter("ignore", FutureWarning)  # peft calls a method of transformers by its old name
         return get_peft_model(model, LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules="all-linear"))
 
-# %% ../nbs/06_train.ipynb #a5af5da8
+# %% ../nbs/06_train.ipynb #0ce6273e
 def advantages(
     rewards:torch.Tensor, # (B, k) scores of k captions of each picture
 ) -> torch.Tensor: # (B, k)
@@ -210,7 +208,7 @@ def self_critical_loss(
     *,
     samples:int=5, # Captions of each picture
     max_new_tokens:int=40, # Longest caption, in tokens
-) -> tuple[torch.Tensor, float]: # Scalar whose gradient is the one above; mean reward of the sampled captions
+) -> torch.Tensor: # Scalar whose gradient is the one above
     "Policy gradient of a reward for whole captions."
     was_training = bare_model.training
     bare_model.eval()
@@ -223,12 +221,12 @@ def self_critical_loss(
     mask = torch.cat([torch.ones_like(ids[:, :len(start)]), counted.long()], dim=1)
     rewards = reward([i for i in batch["image_id"] for _ in range(samples)], tokenizer.batch_decode(ids.masked_fill(mask == 0, tokenizer.pad_token_id), skip_special_tokens=True))
     rewards = torch.tensor(rewards, dtype=torch.float32, device=new.device).view(-1, samples)
-    logits = model_family(bare_model.config).text_logits(model, {"pixel_values": batch["pixel_values"], "input_ids": ids, "attention_mask": mask})
-    logp = logits[:, len(start) - 1:-1].float().log_softmax(-1).gather(2, new[..., None])[..., 0]
-    total = (logp * counted).sum(1)
-    return -(advantages(rewards).flatten() * total).mean(), rewards.mean().item()
+    logits = model_family(bare_model.config).text_logits(model, {"pixel_values": batch["pixel_values"], "input_ids": ids, "attention_mask": mask}, F.pad(counted, (len(start) - 1, 1)))
+    logp = logits.float().log_softmax(-1).gather(1, new[counted][:, None])[:, 0]
+    total = torch.zeros_like(new, dtype=logp.dtype).masked_scatter(counted, logp).sum(1)
+    return -(advantages(rewards).flatten() * total).mean()
 
-# %% ../nbs/06_train.ipynb #4928c4ee
+# %% ../nbs/06_train.ipynb #68929438
 class CaptionTrainer(Trainer):
     "Trainer with `caption_loss` and validation by writing captions."
     def __init__(self, *args, config:TrainConfig, validation:"EpochRows", validation_collator:CaptionCollator, reward:CiderReward|None=None, **kwargs):
@@ -249,8 +247,8 @@ class CaptionTrainer(Trainer):
             with torch.no_grad(): inputs["image_features"] = model_family(self.bare_model.config).encode(self.bare_model, inputs.pop("pixel_values"))
             self.data_collator.features.put(numbers, inputs["image_features"])
         if self.config.objective == "cider":
-            loss, mean_reward = self_critical_loss(model, self.bare_model, self.validation_collator.processor.tokenizer, self.reward, {**inputs, "image_id": image_ids},
-                                                   samples=self.config.samples, max_new_tokens=self.config.max_new_tokens)
+            loss = self_critical_loss(model, self.bare_model, self.validation_collator.processor.tokenizer, self.reward, {**inputs, "image_id": image_ids},
+                                      samples=self.config.samples, max_new_tokens=self.config.max_new_tokens)
             loss = loss / self.current_gradient_accumulation_steps
         else:
             loss = caption_loss(model, inputs, num_items_in_batch=num_items_in_batch, label_smoothing=self.config.label_smoothing)
@@ -273,8 +271,8 @@ class CaptionTrainer(Trainer):
     def _validation_scores(self, rows) -> dict[str, float]:
         "Loss on the first captions, CIDEr-D and WER of what the model writes; each process takes its share of the rows."
         self.model.eval()
-        n_processes, total, tokens = self.accelerator.num_processes, 0.0, 0
-        mine = [rows[i] for i in range(self.accelerator.process_index, len(rows), n_processes)]
+        total, tokens = 0.0, 0
+        mine = [rows[i] for i in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)]
         for batch in _batches(mine, self.args.eval_batch_size):
             readable, pixels = self.validation_collator.pixel_values(batch)
             if not readable: continue
@@ -284,9 +282,8 @@ class CaptionTrainer(Trainer):
             tokens += n
         written = [(row["image_id"], caption.text, row["captions"]) for row, caption in caption_rows(
             self.bare_model, self.validation_collator, mine, batch_size=self.args.eval_batch_size, max_new_tokens=self.config.max_new_tokens)]
-        if n_processes > 1:
-            written = gather_object(written)
-            total, tokens = (sum(shares) for shares in zip(*gather_object([(total, tokens)])))
+        written = gather_object(written)
+        total, tokens = (sum(shares) for shares in zip(*gather_object([(total, tokens)])))
         if not written: raise ValueError(f"none of the {len(rows)} validation pictures can be read, the first: {next(iter(self.validation_collator.skipped.values()))}")
         scores = caption_scores({i: text for i, text, _ in written}, {i: captions for i, _, captions in written})
         return {"loss": total / tokens, "cider_d": scores["cider_d"], "wer": scores["wer"]}
@@ -314,7 +311,7 @@ class CaptionTrainer(Trainer):
 
 _RAW_WEIGHTS = "raw_weights.safetensors"
 
-# %% ../nbs/06_train.ipynb #e4e77c71
+# %% ../nbs/06_train.ipynb #5b82f82c
 class WeightAverage(TrainerCallback):
     "Exponential moving average of the weights that learn."
     def __init__(
@@ -328,7 +325,7 @@ class WeightAverage(TrainerCallback):
     @torch.no_grad()
     def on_step_end(self, args, state, control, **kwargs):
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
-        for name, p in self.learning.items(): self.average[name].to(p.device).lerp_(p, 1 - decay)
+        for name, p in self.learning.items(): self.average[name].lerp_(p, 1 - decay)
 
     @contextmanager
     def in_place(self):
@@ -443,7 +440,7 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
-# %% ../nbs/06_train.ipynb #e124c890
+# %% ../nbs/06_train.ipynb #ec2d4896
 def finetune(
     model:nn.Module, # From `load_model`; it is changed
     processor, # Its processor
@@ -468,6 +465,7 @@ def finetune(
     args = _training_arguments(model, data, config)
     run, checkpoint = _open_run(config, args)
     if config.threads: torch.set_num_threads(config.threads)
+    keep_freed_memory()
     set_seed(config.seed)
     about = {"source": source, **_describe_run(model, data, config, args)}
     if args.should_save: write_atomic(run / "run.json", json.dumps(about, indent=2, ensure_ascii=False))
@@ -476,7 +474,7 @@ def finetune(
     with quiet_transformers(): trainer.train(resume_from_checkpoint=checkpoint)
     seconds, state = round(time.perf_counter() - start, 1), trainer.state
     best = next(entry for entry in state.log_history if entry["step"] == state.best_global_step and "eval_loss" in entry)
-    skipped = gather_object([{**trainer.data_collator.skipped, **trainer.validation_collator.skipped}]) if args.world_size > 1 else [{**trainer.data_collator.skipped, **trainer.validation_collator.skipped}]
+    skipped = gather_object([{**trainer.data_collator.skipped, **trainer.validation_collator.skipped}])
     finished = {"train_seconds": seconds, "steps": state.global_step, "best_step": state.best_global_step,
                 "best_validation": {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}, "skipped_pictures": {k: v for each in skipped for k, v in each.items()}}
     if trainer.data_collator.features is not None and args.should_save: trainer.data_collator.features.remove()
