@@ -38,6 +38,7 @@ bench: .venv/installed
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/metrics.py
 	$(BIN)/python bench/infer.py
+	$(BIN)/python bench/train.py
 
 docs: .venv/installed
 	$(BIN)/python tests/gates.py docs

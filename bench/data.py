@@ -2,7 +2,7 @@
 
 Each part runs in a process of its own, so that the peak memory is its own. Two ways of doing the same thing take
 turns on the same pictures, and CPU time counts, so that a busy machine disturbs the ratio little."""
-import argparse, contextlib, io, json, os, resource, statistics, subprocess, sys, tarfile, tempfile, time
+import argparse, contextlib, io, json, os, resource, statistics, sys, tarfile, time
 from pathlib import Path
 
 from parts import parse_parts, parts_parser, run_parts

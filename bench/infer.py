@@ -2,7 +2,7 @@
 
 Each part runs in a process of its own. The ways take turns on the same pictures in one run, so that a busy machine
 disturbs the ratios little; a rate is the median over turns."""
-import argparse, json, os, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, statistics, subprocess, sys, time
 from functools import partial
 from pathlib import Path
 

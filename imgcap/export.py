@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OnnxCaptioner', 'export_onnx']
 
-# %% ../nbs/09b_export.ipynb #96eb5851
+# %% ../nbs/09b_export.ipynb #70d30f63
 import copy
 import logging
 import os
@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from .data import decode_image
 from .git import GitForCausalLM
-from .model import Caption, _caption, load_model
+from .model import Caption, caption_from_tokens, load_model
 from .preprocess import decoding_side, picture_pixels
 
 # %% ../nbs/09b_export.ipynb #06ddd35b
@@ -102,7 +102,7 @@ def _onnxruntime():
     except ImportError as error: raise ImportError(f"ONNX needs packages that are not installed ({error.name}): pip install 'imgcap[onnx]'") from error
     return onnxruntime
 
-# %% ../nbs/09b_export.ipynb #401c7140
+# %% ../nbs/09b_export.ipynb #d4aee3e0
 class OnnxCaptioner:
     "Pictures in, captions out, by onnxruntime and greedy decoding."
     def __init__(self,
@@ -155,7 +155,7 @@ class OnnxCaptioner:
             written.append(ids[:, 0])
             scores.append(1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))  # softmax at its largest
             ended |= ids[:, 0] == end
-        return [_caption(tokenizer, row, row_scores, start) for row, row_scores in zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())]
+        return [caption_from_tokens(tokenizer, row, row_scores, start) for row, row_scores in zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())]
 
     def start(self,
         pixel_values:np.ndarray, # Pictures (B, C, H, W)

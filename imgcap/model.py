@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'Family', 'model_family', 'caption_loss', 'Caption',
-           'generate_captions', 'generate_tokens', 'last_token', 'load_model', 'add_ends', 'pick_device',
-           'quiet_transformers', 'is_small', 'keep_freed_memory']
+           'generate_captions', 'generate_tokens', 'caption_from_tokens', 'last_token', 'load_model', 'add_ends',
+           'pick_device', 'quiet_transformers', 'is_small', 'keep_freed_memory']
 
 # %% ../nbs/04_model.ipynb #f7460cac
 import ctypes
@@ -166,7 +166,7 @@ def _unwrap(model:nn.Module) -> nn.Module:
     "The model inside a wrapper such as DistributedDataParallel."
     return getattr(model, "module", model)
 
-# %% ../nbs/04_model.ipynb #a897adf6
+# %% ../nbs/04_model.ipynb #89924c8f
 @dataclass(frozen=True)
 class Caption:
     "What the model wrote for one picture, and how sure it was."
@@ -190,7 +190,7 @@ def generate_captions(
     "Write a caption for each picture of a batch."
     tokenizer = processor.tokenizer
     start, new, logp = generate_tokens(model, tokenizer, pixel_values, max_new_tokens=max_new_tokens, num_beams=num_beams, prefix=prefix, **options)
-    return [_caption(tokenizer, ids, scores, start) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
+    return [caption_from_tokens(tokenizer, ids, scores, start) for ids, scores in zip(new.tolist(), logp.exp().tolist())]
 
 
 def generate_tokens(
@@ -229,7 +229,12 @@ def _new_tokens(written) -> tuple[torch.Tensor, torch.Tensor]:
     return new, logp if beams is None else logp.masked_fill(beams[:, :length] < 0, 0.0)
 
 
-def _caption(tokenizer, ids:list[int], probabilities:list[float], start:list[int]) -> Caption:
+def caption_from_tokens(
+    tokenizer:PreTrainedTokenizerBase, # Of a captioning checkpoint
+    ids:list[int], # Tokens that were written, whatever follows an end token included
+    probabilities:list[float], # Of each
+    start:list[int], # Tokens that the caption was told to begin with
+) -> Caption: # Its `tokens` are those that were written
     "One generated row up to and including its end token."
     end = last_token(tokenizer)
     length = ids.index(end) + 1 if end in ids else len(ids)
