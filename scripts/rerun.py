@@ -7,9 +7,10 @@ Exits with 1 when a number moved beyond its tolerance, or when a cell raised an 
 
 A number has to be printed as before, unless its cell says otherwise in one of its first lines:
 
-    #| tolerance: 5%      so far from the number before, in proportion to it: what depends on the CPU in its last digits
-    #| tolerance: 0.02    so far from it at most
-    #| tolerance: any     whatever is printed: seconds, memory, anything of the machine
+    #| tolerance: 5%            so far from the number before, in proportion to it: what depends on the CPU in its last digits
+    #| tolerance: 0.02          so far from it at most
+    #| tolerance: 0.02 or 5%    the wider of the two: for scores and counts together
+    #| tolerance: any           whatever is printed: seconds, memory, anything of the machine
 
 Compared are the numbers in what a cell prints and in the tables it shows, in the order of their lines. In a line with a number the words count too, since
 they say what the number is; a line without one may change. No numbers are: digits of a word or name (git-tiny-2, bleu_4, 5b8c2a02), of a version (1.2.3)
@@ -88,14 +89,15 @@ def lines_with_numbers(text):
 # --- tolerance
 
 def tolerance_of(source):
-    "What a cell states: '5%', '0.02' or 'any', or nothing."
+    "What a cell states, such as ['5%'], ['0.02', '5%'] or ['any'], or nothing: []."
     directives = takewhile(lambda line: not line.strip() or re.match(r"\s*#\s*\|", line), source.splitlines())
-    stated = [found[1].strip().replace(" ", "") for line in directives if (found := re.match(r"\s*#\s*\|\s*tolerance\b:?(.*)", line))]
-    if not stated: return ""
-    try: good = len(stated) == 1 and (stated[0] == "any" or Decimal(stated[0].removesuffix("%")) >= 0)
+    stated = [found[1] for line in directives if (found := re.match(r"\s*#\s*\|\s*tolerance\b:?(.*)", line))]
+    if not stated: return []
+    parts = [part.strip().replace(" ", "") for part in stated[0].split(" or ")]
+    try: good = len(stated) == 1 and (parts == ["any"] or all(Decimal(part.removesuffix("%")) >= 0 for part in parts))
     except InvalidOperation: good = False
-    if not good: raise ValueError(f"tolerance: {' and '.join(stated) or 'nothing'} is stated; say 5%, 0.02 or any, once")
-    return stated[0]
+    if not good: raise ValueError(f"tolerance: {' and '.join(map(str.strip, stated)) or 'nothing'} is stated; say 5%, 0.02, 0.02 or 5%, or any, once")
+    return parts
 
 
 def value(number): return Decimal(re.sub("[,\u2009\u202f]", "", number).replace("−", "-"))
@@ -103,16 +105,16 @@ def value(number): return Decimal(re.sub("[,\u2009\u202f]", "", number).replace(
 
 def within(old, new, tolerance):
     old, new = value(old), value(new)
-    if tolerance.endswith("%"): return abs(new - old) <= abs(old) * Decimal(tolerance[:-1]) / 100
-    return abs(new - old) <= Decimal(tolerance or 0)
+    allowed = [abs(old) * Decimal(part[:-1]) / 100 if part.endswith("%") else Decimal(part) for part in tolerance]
+    return abs(new - old) <= max(allowed, default=0)
 
 
 def moved(before, after):
     "What of a cell's numbers is not as it was, as texts."
     tolerance = tolerance_of(after.source)
-    if tolerance == "any": return
+    if tolerance == ["any"]: return
     old, new = lines_with_numbers(printed(before)), lines_with_numbers(printed(after))
-    stated = f"tolerance: {tolerance or 'none stated, equal as printed'}"
+    stated = f"tolerance: {' or '.join(tolerance) or 'none stated, equal as printed'}"
     for same, a, b, c, d in SequenceMatcher(None, [words for words, *_ in old], [words for words, *_ in new], autojunk=False).get_opcodes():
         if same != "equal":
             yield "\n".join([f"other words or another count of numbers ({stated})", *(f"  was: {line}" for *_, line in old[a:b]), *(f"  now: {line}" for *_, line in new[c:d])])

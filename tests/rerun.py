@@ -47,14 +47,15 @@ def what_a_number_is():
 
 
 def what_a_tolerance_is():
-    assert rerun.tolerance_of("#| hide\n#| tolerance: 5 %\nx") == "5%" and rerun.tolerance_of("#|tolerance: any") == "any"
-    assert rerun.tolerance_of("x = 1\n#| tolerance: any") == rerun.tolerance_of("#| hide") == ""
+    assert rerun.tolerance_of("#| hide\n#| tolerance: 5 %\nx") == ["5%"] and rerun.tolerance_of("#|tolerance: any") == ["any"]
+    assert rerun.tolerance_of("x = 1\n#| tolerance: any") == rerun.tolerance_of("#| hide") == []
     for old, new, tolerance, passes in [("0.50", "0.52", "0.02", 1), ("0.50", "0.53", "0.02", 0), ("0.10", "0.30", "0.2", 1), ("1,000", "1,050", "5%", 1), ("1,000", "1,051", "5%", 0),
-                                        ("-0.4", "-0.41", "5%", 1), ("0", "0.01", "5%", 0), ("0.50", "0.5", "", 1), ("0.50", "0.51", "", 0), ("+0.01", "−0.01", "0.02", 1)]:
-        assert rerun.within(old, new, tolerance) == bool(passes), (old, new, tolerance)
-    for wrong in ("#| tolerance: a little", "#| tolerance: -1", "#| tolerance:", "#| tolerance: nan", "#| tolerance: 5%\n#| tolerance: any"):
+                                        ("-0.4", "-0.41", "5%", 1), ("0", "0.01", "5%", 0), ("0.50", "0.5", "", 1), ("0.50", "0.51", "", 0), ("+0.01", "−0.01", "0.02", 1),
+                                        ("0.01", "0.03", "0.02 or 5%", 1), ("100", "105", "0.02 or 5%", 1), ("100", "106", "0.02 or 5%", 0)]:
+        assert rerun.within(old, new, rerun.tolerance_of(f"#| tolerance: {tolerance}" if tolerance else "")) == bool(passes), (old, new, tolerance)
+    for wrong in ("#| tolerance: a little", "#| tolerance: -1", "#| tolerance:", "#| tolerance: nan", "#| tolerance: 5%\n#| tolerance: any", "#| tolerance: 5% or any"):
         try: rerun.tolerance_of(wrong)
-        except ValueError as error: assert "5%, 0.02 or any" in str(error)
+        except ValueError as error: assert "say 5%, 0.02, 0.02 or 5%, or any" in str(error)
         else: raise AssertionError(wrong)
 
 
