@@ -1,7 +1,8 @@
 # make demo   caption drawings: install, train, evaluate, look      make test   every gate that CI runs
 # make docs   build the site       make site   and try it in a browser      make translations   extract its texts
-# make lint   ruff and mypy        make notebooks   run all notebooks anew, outputs included
-# make bench  speed and memory     make clean  remove what make made
+# make lint   ruff and mypy        make notebooks   run all notebooks anew, and say which printed numbers moved
+# make bench  speed and memory     make jupyter  run them in JupyterLab, in a browser     make colab  try the set-up cell
+# make clean  remove what make made
 PYTHON ?= python3
 # Where CPU builds of torch are; on Linux the default index brings gigabytes of CUDA libraries. "" turns it off.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -9,10 +10,10 @@ TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks bench docs site translations lint newest dist clean
+.PHONY: help demo test notebooks jupyter colab bench docs site translations lint newest dist clean
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 # One environment; made again only when the requirements change.
 .venv/installed: settings.ini setup.py constraints.txt
@@ -30,8 +31,13 @@ test: .venv/installed
 	$(BIN)/python tests/gates.py
 
 notebooks: .venv/installed
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace nbs/*.ipynb nbs/tutorials/*.ipynb
-	$(BIN)/nbdev_clean
+	$(BIN)/python scripts/rerun.py
+
+jupyter: .venv/installed
+	$(BIN)/python tests/lab.py
+
+colab: .venv/installed
+	$(BIN)/python tests/colab.py
 
 bench: .venv/installed
 	$(BIN)/imgcap bench

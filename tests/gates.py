@@ -51,8 +51,9 @@ def clean(): leaves_no_diff("nbdev_clean", "nbs/**/*.ipynb")
 def export(): leaves_no_diff("nbdev_export", "imgcap/**/*.py", "pyproject.toml")
 def notebooks(): run(BIN / "nbdev_test", "--n_workers", "2", "--timing", "--do_print")
 def readme(): run(sys.executable, ROOT / "tests" / "readme.py")
-def processes(): side_by_side("two_processes.py", "interrupted.py", "kill_caption.py")
+def processes(): side_by_side("two_processes.py", "interrupted.py", "kill_caption.py", "rerun.py")
 def pages(): side_by_side("report_page.py", "app_page.py")
+def lab(): run(sys.executable, ROOT / "tests" / "lab.py", "--quick")
 def docs(): run(sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build/html")
 def site(): run(sys.executable, ROOT / "tests" / "site.py")
 
@@ -95,7 +96,7 @@ def _wheel_environment(built):
     return python
 
 
-GATES = {gate.__name__: gate for gate in (clean, export, notebooks, lint, readme, processes, pages, docs, site, wheel)}
+GATES = {gate.__name__: gate for gate in (clean, export, notebooks, lint, readme, processes, pages, lab, docs, site, wheel)}
 
 
 def main(names):
