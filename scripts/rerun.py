@@ -65,12 +65,12 @@ class Text(HTMLParser):
 
 
 def printed(cell):
-    "What a cell prints and shows, as text; of something shown in several formats the richest one."
+    "What a cell prints and shows, as text; of something shown in several formats the richest one. Figures and widgets are none."
     parts = []
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         if output.get("name") == "stdout": parts.append(output["text"])
-        elif "application/vnd.jupyter.widget-view+json" in data: continue
+        elif any(kind.startswith("image/") or "widget" in kind for kind in data): continue
         elif "text/html" in data: parts.append(f"\n{''.join(Text(data['text/html']).parts)}\n")
         elif "text/markdown" in data or "text/plain" in data: parts.append(f"\n{data.get('text/markdown') or data['text/plain']}\n")
     return "".join(parts)
