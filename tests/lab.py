@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,7 +144,7 @@ class Reader:
         page = context.new_page()
         page.set_default_timeout(60_000)
         context.route(BADGE, lambda route: route.fulfill(content_type="image/svg+xml", body="<svg xmlns='http://www.w3.org/2000/svg' width='117' height='20'/>"))
-        page.on("console", lambda message: message.type == "error" and self.faults.append(f"the console says {message.text}"))
+        page.on("console", lambda message: message.type == "error" and self.faults.append(f"the console says {message.text} ({message.location['url'].partition('?')[0]})"))
         page.on("pageerror", lambda error: self.faults.append(f"a script fails: {error}"))
         page.on("request", lambda request: request.url.startswith((self.url, "data:", "blob:", BADGE)) or self.faults.append(f"the page asks for {request.url}"))
         page.on("websocket", lambda socket: socket.url.startswith(self.url.replace("http", "ws", 1)) or self.faults.append(f"the page asks for {socket.url}"))
@@ -210,6 +211,7 @@ def main(files, quick, minutes, screenshots):
     failed = 0
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = Path(folder).resolve()
+        shutil.copytree(ROOT / "docs" / "images", folder / "root" / "docs" / "images")  # which texts show
         for name, notebook in notebooks.items():
             copy = folder / "root" / name
             copy.parent.mkdir(parents=True, exist_ok=True)
