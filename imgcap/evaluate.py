@@ -606,7 +606,7 @@ class Report:
         write_atomic(run / "metrics.json", _json(metrics, indent=2) + "\n")
         return run
 
-# %% ../nbs/07_evaluate.ipynb #56c52096
+# %% ../nbs/07_evaluate.ipynb #42863ffa
 def evaluate_model(
     model:str|os.PathLike|nn.Module, # Run folder, checkpoint, name on the Hub, or a loaded model
     data:dict, # `DatasetDict`: the split to evaluate, and `train` for the systems that are made from it
@@ -634,12 +634,14 @@ def evaluate_model(
     train = _TrainingPictures(data["train"], train_pictures, seed) if "train" in data else None
     collator = CaptionCollator(processor, cache_bytes=0, skipped=skipped)
     written = []
-    with warnings.catch_warnings():
+    bar = tqdm(total=len(rows) if hasattr(rows, "__len__") else None, desc="evaluate", unit="picture", disable=None if progress is None else not progress)
+    with bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "picture .* is skipped") # the report says so
-        for row, caption in caption_rows(model, collator, _usable(rows, skipped, progress), batch_size=batch_size, max_new_tokens=max_new_tokens, num_beams=num_beams):
+        for row, caption in caption_rows(model, collator, _usable(rows, skipped), batch_size=batch_size, max_new_tokens=max_new_tokens, num_beams=num_beams):
             nearest = train.nearest(row["image"], but=row["image_id"] if split == "train" else None) if train else None
             written.append({"image_id": row["image_id"], "caption": caption.text, "references": list(row["captions"]), "score": caption.score,
                             "attributes": row.get("attributes"), "nearest": nearest})
+            bar.update(len(written) + len(skipped) - bar.n)
     if not written: raise ValueError(f"none of the pictures of {split} can be evaluated, the first: {next(iter(skipped.values()), 'it is empty')}")
     systems, notes = _systems(written, train, split, seed, language, train_pictures)
     report = _score(systems, written, split, language=language, resamples=resamples, seed=seed, training_captions=_all_captions(data.get("train")))
@@ -648,10 +650,10 @@ def evaluate_model(
     return report
 
 
-def _usable(rows, skipped:dict, progress:bool|None) -> Iterator[dict]:
-    "Rows with a caption, each id once; shows a bar."
+def _usable(rows, skipped:dict) -> Iterator[dict]:
+    "Rows with a caption, each id once."
     seen = set()
-    for row in tqdm(rows, total=len(rows) if hasattr(rows, "__len__") else None, desc="evaluate", unit="picture", disable=None if progress is None else not progress):
+    for row in rows:
         if row["image_id"] in seen: raise ValueError(f"two pictures have the image_id {row['image_id']!r}; ids have to be unique")
         seen.add(row["image_id"])
         if row["captions"]: yield row
