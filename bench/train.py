@@ -3,7 +3,7 @@
     python bench/train.py [WAY …]       prints a line for each way; without names all that were kept, with --rejected those too
 
 Each way runs in a process of its own, round after round; the first two steps are not counted, and a figure is the median."""
-import argparse, json, os, statistics, subprocess, sys, time
+import argparse, json, statistics, subprocess, sys, time
 from contextlib import nullcontext
 
 WAYS = {  # what is on, besides what the way before had
@@ -32,8 +32,7 @@ def prepare(way, quick):
     from imgcap.model import caption_loss, keep_freed_memory
     from imgcap.preprocess import CaptionCollator
     order = list(WAYS)
-    level = order.index(way) if way in order else len(order) - 1
-    on = set(order[:level + 1])
+    on = order[:order.index(way) + 1] if way in WAYS else order  # what was not kept comes on top of all that was
     if "plain" not in on: git.attend = lambda q, k, v, dropout=0.0: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     if "drop" not in on: git.drop = F.dropout
     if "kept" in on: keep_freed_memory()
@@ -108,7 +107,7 @@ def main():
     for _ in range(args.rounds):
         for way in ways:
             command = [sys.executable, __file__, "--one", way, *(["--quick"] if args.quick else [])]
-            found[way].append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "TORCHINDUCTOR_FX_GRAPH_CACHE": "1"}).stdout.splitlines()[-1]))
+            found[way].append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]))
             if not args.json: print(f"{way}: {statistics.median(found[way][-1]['seconds']):.2f} s", file=sys.stderr)
     result = {way: {"seconds": statistics.median(s for r in runs for s in r["seconds"]), "memory": max(r["memory"] for r in runs)} for way, runs in found.items()}
     repeat = " ".join(["python bench/train.py", *sys.argv[1:]])

@@ -247,7 +247,7 @@ def bench(
         measure("generate, guide", generate_guide, n=many // 2)
         measure("generate, imgcap", generate_imgcap, n=4 * many)
         measure("generate, imgcap, bfloat16", generate_imgcap, n=4 * many, dtype="bfloat16")
-    if batch_sizes is None: batch_sizes = () if device == "cpu" else (16, 32, 64, 128, 256, 512)
+    batch_sizes = list(batch_sizes) if batch_sizes is not None else [] if device == "cpu" else [16, 32, 64, 128, 256, 512]
     for size in batch_sizes:
         try: measure(f"train, imgcap, batches of {size}", train_imgcap, batch_size=size, steps=steps)
         except torch.OutOfMemoryError: echo(f"memory does not suffice for batches of {size}"); break
@@ -276,7 +276,7 @@ def bench(
         "train_limit_ratio": peak_rate / flops / images["train, guide"],
         "images_per_second": images, "captions_per_second": {"train, imgcap": images["train, imgcap"], "train, five captions a picture": five},
         "memory": {name: memory(name) for name in images}, "evaluation_memory": {name: dict(zip(map(str, sizes), found[name][0]["memory"])) for name in ("evaluate, guide", "evaluate, imgcap")},
-        "matmul_flops_per_second": peak, "training_flops_per_image": flops, "batch_size": batch_size, "batch_sizes": list(batch_sizes), "device": device, "threads": torch.get_num_threads(),
+        "matmul_flops_per_second": peak, "training_flops_per_image": flops, "batch_size": batch_size, "batch_sizes": batch_sizes, "device": device, "threads": torch.get_num_threads(),
         "training_dtype": dtype, "quick": quick, "seconds": time.perf_counter() - start}
 
 # %% ../nbs/12_bench.ipynb #3e8f6345
