@@ -16,7 +16,7 @@ help:
 	@sed -n '1,5s/^# //p' Makefile
 
 # One environment; made again only when the requirements change.
-.venv/installed: settings.ini setup.py constraints.txt
+.venv/installed: settings.ini setup.py imgcap/extras.py constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "imgcap needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; try: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv .venv
 	@# torch alone first: from the CPU index when it answers, else it comes with the rest

@@ -1,6 +1,7 @@
-"""Packaging: every value comes from settings.ini, which nbdev reads too."""
+"""Packaging: every value comes from settings.ini, which nbdev reads too; the extras come from imgcap/extras.py."""
 from configparser import ConfigParser
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_packages, setup
 
@@ -8,8 +9,9 @@ config = ConfigParser(delimiters=["="])
 config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "dedupe", "java", "onnx", "peft")}
-extras["dev"] = cfg["dev_requirements"].split() + [package for name in extras if name != "java" for package in extras[name]]
+extras = dict(run_path("imgcap/extras.py")["EXTRAS"])
+dev = [package for name in extras if name != "java" for package in extras[name]]
+extras["dev"] = cfg["dev_requirements"].split() + dev
 
 setup(
     name=cfg["lib_name"],

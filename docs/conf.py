@@ -10,7 +10,7 @@ _config = ConfigParser(delimiters=["="])
 _config.read(HERE.parent / "settings.ini", encoding="utf-8")
 _settings = _config["DEFAULT"]
 
-project = _settings["lib_name"]
+project = _settings["lib_path"]
 author = _settings["author"]
 copyright = _settings["copyright"]
 version = release = _settings["version"]

@@ -25,6 +25,7 @@ from PIL import Image
 from .creatures import ATTRIBUTES, draw_creature
 from .data import ImageError, decode_image
 from .explain import WordMap, word_heatmaps
+from .extras import install_hint
 from .infer import Captioner
 from .model import Caption, is_small
 
@@ -279,7 +280,7 @@ def _gradio():
     "The library of widgets, told to keep quiet."
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try: import gradio
-    except ImportError as error: raise ImportError("the web demo needs gradio: pip install 'imgcap[app]'") from error
+    except ImportError as error: raise ImportError(f"the web demo needs gradio: {install_hint('app')}") from error
     return gradio
 
 

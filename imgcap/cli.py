@@ -293,7 +293,7 @@ def export(
     out:Annotated[str, typer.Option(help="Folder to write; an older export there is replaced")],
     int8:Annotated[bool, typer.Option(help="Weights in 8 bits: smaller and faster on a CPU, not exactly the same")]=False,
 ):
-    "Write a model as ONNX; needs imgcap[onnx]."
+    "Write a model as ONNX; needs onnxruntime."
     from imgcap.export import export_onnx
     print(export_onnx(model, out, int8=int8))
 
@@ -314,7 +314,7 @@ def app(
     host:Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in")]="127.0.0.1",
     port:Annotated[int, typer.Option(help="Port to listen on")]=7860,
 ):
-    "Caption pictures in the browser; needs imgcap[app]."
+    "Caption pictures in the browser; needs gradio."
     from imgcap.app import launch
     launch(model, host=host, port=port)
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from .extras import install_hint
+
 # %% ../nbs/01_data.ipynb #401ea82a
 class ImageError(ValueError):
     "A picture that cannot be used; the message names the file and the reason"
@@ -798,7 +800,7 @@ def _say_empty(empty, digests, seed, shares):
 def _imagehash():
     "The library, or where to get it"
     try: import imagehash
-    except ImportError: raise ImportError("near= needs the package imagehash: pip install 'imgcap[dedupe]'") from None
+    except ImportError: raise ImportError(f"near= needs the package imagehash: {install_hint('dedupe')}") from None
     return imagehash
 
 def _perceptual_hash(image):

@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
 from .data import decode_image
+from .extras import install_hint
 from .git import GitForCausalLM
 from .model import Caption, caption_from_tokens, load_model
 from .preprocess import decoding_side, picture_pixels
@@ -99,7 +100,7 @@ def _onnxruntime():
     "The library that runs the graphs."
     try:
         import onnx, onnxruntime, onnxscript  # noqa: F401
-    except ImportError as error: raise ImportError(f"ONNX needs packages that are not installed ({error.name}): pip install 'imgcap[onnx]'") from error
+    except ImportError as error: raise ImportError(f"ONNX needs packages that are not installed ({error.name}): {install_hint('onnx')}") from error
     return onnxruntime
 
 # %% ../nbs/09b_export.ipynb #d4aee3e0

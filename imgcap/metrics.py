@@ -20,6 +20,8 @@ import numpy as np
 from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
+from .extras import install_hint
+
 # %% ../nbs/05_metrics.ipynb #18b64025
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split()) # dropped by the COCO caption code
 _TITLES = """adj adm adv alex assoc asst atty ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft gen gov govs hon insp
@@ -621,7 +623,7 @@ def java_scores(
     if unknown := [m for m in metrics if m not in known]: raise ValueError(f"{unknown[0]!r} is none of the metrics that need Java; choose from {', '.join(known)}")
     if language not in ("en", None): raise ValueError(f"language is {language!r}; METEOR and SPICE know English only")
     predictions, references = _checked(predictions, references)
-    if importlib.util.find_spec("pycocoevalcap") is None: raise ImportError("METEOR and SPICE come with pycocoevalcap, which is not installed: pip install 'imgcap[java]'")
+    if importlib.util.find_spec("pycocoevalcap") is None: raise ImportError(f"METEOR and SPICE come with pycocoevalcap, which is not installed: {install_hint('java')}")
     if not shutil.which("java"): raise FileNotFoundError("METEOR and SPICE are Java programs, and there is no java on the PATH; install a Java runtime")
     version = re.search(r'version "(?:1\.)?(\d+)', subprocess.run(["java", "-version"], capture_output=True, text=True).stderr)
     if "spice" in metrics and version and int(version[1]) > 14:

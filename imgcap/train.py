@@ -34,7 +34,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
+import imgcap
 from .data import keep_encoded
+from .extras import install_hint
 from .metrics import CiderReward, caption_scores
 from .model import Caption, caption_loss, generate_captions, generate_tokens, is_small, keep_freed_memory, last_token, model_family, quiet_transformers
 from .preprocess import CaptionCollator, augment_picture
@@ -90,7 +92,7 @@ class TrainConfig:
     objective: str = "likelihood" # "likelihood" of the reference captions, or "cider": CIDEr-D of sampled captions, for a model that writes well already
     samples: int = 5 # Captions sampled of each picture with objective "cider"
     freeze: str = "" # Parts that do not learn: "vision", or names of modules, separated by commas
-    lora: int|None = None # Train additions of this rank to every linear layer (Hu et al. 2021, arXiv:2106.09685) and nothing else; needs imgcap[peft]
+    lora: int|None = None # Train additions of this rank to every linear layer (Hu et al. 2021, arXiv:2106.09685) and nothing else; needs the library peft
     ema: float|None = None # Keep an average of the weights that forgets at this rate, such as 0.999, and validate and save that
     gradient_checkpointing: bool = False # Compute activations again in the backward pass instead of keeping them: less memory, more time
     augment: bool = True # Move, zoom and mirror pictures where captions stay true
@@ -185,7 +187,7 @@ def choose_parts(
     if not any(p.requires_grad for p in model.parameters()): raise ValueError(f"freeze={config.freeze!r} leaves nothing to learn")
     if not config.lora: return model
     try: from peft import LoraConfig, get_peft_model
-    except ImportError: raise ValueError("lora needs the library peft: pip install 'imgcap[peft]'") from None
+    except ImportError: raise ValueError(f"lora needs the library peft: {install_hint('peft')}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft calls a method of transformers by its old name
         return get_peft_model(model, LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules="all-linear"))
@@ -595,10 +597,10 @@ def _feature_file(model, config:TrainConfig, path:Path, processor, n_rows:int) -
 
 def _describe_run(model, data, config:TrainConfig, args:TrainingArguments) -> dict:
     "What one needs to know to repeat the run."
-    packages = ("imgcap", "torch", "transformers", "datasets", "accelerate", "pillow")
+    packages = ("torch", "transformers", "datasets", "accelerate", "pillow")
     return {"config": asdict(config), "model": {"type": model.config.model_type, "parameters": sum(p.numel() for p in model.parameters()), "name": model.config._name_or_path},
             "data": {split: {"pictures": len(rows), "captions": sum(map(len, rows["captions"])), "fingerprint": fingerprint(rows)} for split, rows in data.items()},
-            "versions": {**{name: version(name) for name in packages}, "python": platform.python_version()},
+            "versions": {"imgcap": imgcap.__version__, **{name: version(name) for name in packages}, "python": platform.python_version()},
             "machine": {"device": str(args.device), "processes": args.world_size, "threads": torch.get_num_threads(), "processor": platform.processor() or platform.machine()}}
 
 

@@ -2,7 +2,7 @@
 
     python tests/app_page.py [FOLDER FOR SCREENSHOTS [MODEL]]
 
-Needs imgcap[app], playwright, axe-playwright-python and a browser (tests/browser.py).
+Needs gradio, playwright, axe-playwright-python and a browser (tests/browser.py).
 """
 import contextlib
 import io
@@ -170,7 +170,7 @@ def attack(url, outside, visit):
 
 def main(screenshots=None, model="git-tiny"):
     try: from playwright.sync_api import sync_playwright; import axe_playwright_python, gradio  # noqa: F401
-    except ImportError as error: sys.exit(f"{error}; pip install 'imgcap[app]' playwright axe-playwright-python")
+    except ImportError as error: sys.exit(f"{error}; make test installs it")
     outside = watch_connections()
     from imgcap.app import launch
     from imgcap.creatures import draw_creature

@@ -1,0 +1,72 @@
+"What the package says about installing its extras, and that nobody is ever led to a stranger's `imgcap`."
+import re
+import shlex
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from imgcap.extras import EXTRAS, install_hint
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ConfigParser(delimiters=["="])
+SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
+NAME = SETTINGS["DEFAULT"]["lib_name"]  # on the package index
+# `pip install imgcap`, `imgcap[peft]`, quoted or not: PyPI's imgcap is another package
+STRANGER = re.compile(r"imgcap\[[a-z]+\]|pip3? install [^\n]*(?<![\w./:-])imgcap(?![\w/-])")
+
+
+def tracked_files():
+    "Texts of the repository, by name."
+    named = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    for name in filter(None, named.stdout.decode().split("\0")):
+        try: yield name, (ROOT / name).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, FileNotFoundError): continue
+
+
+@pytest.mark.parametrize("line", ["pip install imgcap", "pip install -q 'imgcap'", "imgcap[peft]",
+                                  "%pip install -U imgcap torch", "pip install imgcap==0.1"])
+def test_the_pattern_finds_a_stranger(line): assert STRANGER.search(line)
+
+
+@pytest.mark.parametrize("line", [f"pip install '{NAME}[peft]'", "pip install -e '.[peft]'",
+                                  "pip install git+https://example.org/a/imgcap"])
+def test_the_pattern_leaves_ours_alone(line): assert not STRANGER.search(line)
+
+
+def test_no_file_installs_a_stranger():
+    found = [f"{name}: {match[0]}" for name, text in tracked_files() if name != "tests/test_extras.py"
+             for match in STRANGER.finditer(text)]
+    assert not found, "PyPI's imgcap is somebody else's; see imgcap.extras: " + "; ".join(found)
+
+
+def test_our_name_is_written_once():
+    places = [name for name, text in tracked_files() if NAME in text]
+    assert set(places) <= {"settings.ini", "pyproject.toml"}, places  # nbdev_export writes pyproject.toml
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_hint_names_the_libraries_only(extra):
+    pip, install, *requirements = shlex.split(install_hint(extra))
+    assert (pip, install) == ("pip", "install") and requirements == EXTRAS[extra]
+    assert not any("imgcap" in requirement for requirement in requirements)
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_hint_is_satisfied_by_what_the_tests_use(extra):
+    "pip accepts the line, and with the libraries there it asks no index for anything."
+    requirements = shlex.split(install_hint(extra))[2:]
+    if missing := [r for r in requirements if not find_spec(re.split(r"\W", r)[0])]:
+        pytest.skip(f"{missing[0]} is not installed")
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--dry-run", *requirements]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Would install" not in done.stdout
+
+
+def test_unknown_extra():
+    with pytest.raises(ValueError, match="no extra 'lora'; choose from app, dedupe, java, onnx, peft"):
+        install_hint("lora")
