@@ -14,7 +14,8 @@ project = _settings["lib_path"]
 author = _settings["author"]
 copyright = _settings["copyright"]
 version = release = _settings["version"]
-site_source_url = f"{_settings['git_url']}/blob/{_settings['branch']}"
+# Links to the repository: none while it has no address.
+site_source_url = f"{_settings['git_url']}/blob/{_settings['branch']}" if _settings["git_url"] else ""
 
 extensions = ["myst_nb", "sphinx.ext.intersphinx", "notebooks", "reference", "architecture", "mathml"]
 exclude_patterns = ["_build", "ext", "locale", "inventories"]
@@ -48,7 +49,7 @@ gettext_location = False
 
 html_theme = "furo"
 html_title = project
-html_baseurl = f"{_settings['doc_host']}{_settings['doc_baseurl']}/"
+html_baseurl = f"{_settings['doc_host']}{_settings['doc_baseurl']}/" if _settings["doc_host"] else ""
 html_static_path = ["static"]
 html_css_files = ["imgcap.css"]
 html_js_files = ["scroll.js"]
@@ -57,5 +58,5 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_theme_options = {
     "top_of_page_buttons": [],
-    "footer_icons": [{"name": "Source", "url": _settings["git_url"], "html": "Source", "class": ""}],
+    "footer_icons": [{"name": "Source", "url": url, "html": "Source", "class": ""} for url in [_settings["git_url"]] if url],
 }

@@ -22,9 +22,10 @@ def read_notebook(text):
     "The notebook that Sphinx reads: MyST-NB's `nb_custom_formats` calls this with a file's text."
     notebook = nbformat.reads(text, as_version=4)
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
-    cells, before = [], ""
+    cells, before, badge = [], "", ""
     for cell in notebook.cells:
-        if cell.get("id") == "colab-badge": cells.append(nbformat.v4.new_markdown_cell(buttons(cell.source)))
+        if cell.get("id") == "colab-badge": badge = cell.source
+        elif cell.get("id") == "colab-setup": cells.append(nbformat.v4.new_markdown_cell(buttons(text, badge)))
         elif cell.cell_type == "markdown":
             before = cell.source = re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", cell.source)  # its place in docs/ is one folder less away
             cells.append(cell)
@@ -75,10 +76,12 @@ def last_sentence(markdown):
     return re.split(r"(?<=[.!?])\s+", words)[-1].rstrip(":") or "Figure"
 
 
-def buttons(badge):
-    "Links in place of the Colab badge; the badge knows where the notebook is."
-    url = re.search(r"\]\((https:[^)]*\.ipynb)\)", badge)[1]
-    return f":::{{container}} buttons\n[Open in Colab]({url}){{.button}} {{download}}`Download notebook <{url.rsplit('/')[-1]}>`\n:::"
+def buttons(text, badge):
+    "Links in place of the set-up cell: to Colab, if there is a badge that knows its address there, and to the notebook."
+    colab = re.search(r"\]\((https:[^)]*\.ipynb)\)", badge)
+    name = next(path.name for path in sources() if path.read_text(encoding="utf-8") == text)
+    links = [f"[Open in Colab]({colab[1]}){{.button}}"] if colab else []
+    return ":::{container} buttons\n" + " ".join([*links, f"{{download}}`Download notebook <{name}>`"]) + "\n:::"
 
 
 def target(cell, text):
@@ -182,7 +185,7 @@ def without_alt_text():
 
 
 def repository_links(app, doctree):
-    "Links to files of the repository that are no page of the site lead to the repository."
+    "Links to files of the repository that are no page of the site lead to the repository, if it has an address."
     from docutils import nodes
     from sphinx.addnodes import download_reference, pending_xref
     page = Path(app.env.docname)
@@ -192,8 +195,8 @@ def repository_links(app, doctree):
         for base in (ROOT / page.parent, ROOT):  # a notebook's folder; the folder of README.md
             file = (base / wanted).resolve()
             if not wanted or wanted.endswith(".ipynb") or not file.is_relative_to(ROOT) or not file.exists(): continue
-            link = nodes.reference("", "", *node.children, refuri=f"{app.config.site_source_url}/{quote(file.relative_to(ROOT).as_posix())}")
-            node.replace_self(link)
+            url = f"{app.config.site_source_url}/{quote(file.relative_to(ROOT).as_posix())}"
+            node.replace_self(nodes.reference("", "", *node.children, refuri=url) if app.config.site_source_url else node.children)
             break
 
 

@@ -231,7 +231,9 @@ def overview(every):
 
 def make_pages(app):
     every = [Module(name) for name in architecture.modules()]
-    pages = {API / f"{module.name}.rst": page(module, every).replace("{url}", app.config.site_source_url) for module in every}
+    url = app.config.site_source_url
+    def linked(text): return text.replace("{url}", url) if url else re.sub(r"`source <\{url\}[^>]*>`__( · )?", "", text)
+    pages = {API / f"{module.name}.rst": linked(page(module, every)) for module in every}
     pages[API / "index.rst"] = overview(every)
     for path, text in pages.items(): notebooks.write(path, text)
     notebooks.keep_only(API, pages)

@@ -1,0 +1,100 @@
+"""Says where the repository is: in settings.ini, and from there in badges, links and Colab's set-up cells.
+
+    python scripts/repository.py owner/name   the address on GitHub; everything that names it is written
+    python scripts/repository.py --unset      no address: no badge, no link, and the set-up cells say so
+    python scripts/repository.py              write it all again, after a notebook was added
+    python scripts/repository.py --check      say what that would change; exit with 1 when it would
+"""
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+from configparser import ConfigParser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ROOT / "settings.ini"
+# What follows from owner and name. Without an address they are empty.
+ADDRESS = {
+    "user": "{owner}",
+    "repo": "{name}",
+    "git_url": "https://github.com/{owner}/{name}",
+    "doc_host": "https://{owner}.github.io",
+    "doc_baseurl": "/{name}",
+}
+NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,39}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
+BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+         "(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/{path})")
+# Outside Colab a set-up cell only silences a remark about widgets, which the notebooks do not use.
+SETUP = """#| hide
+import sys, warnings
+warnings.filterwarnings("ignore", message="IProgress not found")
+if "google.colab" in sys.modules: get_ipython().run_line_magic("pip", "install -q git+{git_url}")"""
+SETUP_WITHOUT_ADDRESS = """#| hide
+import importlib.util, sys, warnings
+warnings.filterwarnings("ignore", message="IProgress not found")
+if "google.colab" in sys.modules and not importlib.util.find_spec("imgcap"):
+    raise SystemExit("These notebooks have no public address yet: "
+                     "upload the repository as imgcap.zip and run %pip install ./imgcap.zip first.")"""
+CELLS = ("colab-badge", "colab-setup")
+
+
+def settings_with(address):
+    "The text of settings.ini with an owner and a name, or with none."
+    owner, _, name = address.partition("/")
+    text = SETTINGS.read_text(encoding="utf-8")
+    for key, value in ADDRESS.items():
+        line = f"{key} = {value.format(owner=owner, name=name) if address else ''}".rstrip()
+        text, found = re.subn(rf"^{key} *=.*$", line, text, flags=re.MULTILINE)
+        if found != 1: raise ValueError(f"settings.ini has {found} lines {key} = ..., not one")
+    return text
+
+
+def notebook_with(path, settings):
+    "The text of a notebook with its badge and its set-up cell, after the title."
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    setup = SETUP.format(**settings) if settings["git_url"] else SETUP_WITHOUT_ADDRESS
+    new = [{"cell_type": "code", "execution_count": None, "id": "colab-setup", "metadata": {},
+            "outputs": [], "source": setup.splitlines(True)}]
+    if settings["git_url"]:
+        badge = BADGE.format(**settings, path=path.relative_to(ROOT).as_posix())
+        new.insert(0, {"cell_type": "markdown", "id": "colab-badge", "metadata": {}, "source": [badge]})
+    others = [cell for cell in notebook["cells"] if cell.get("id") not in CELLS]
+    notebook["cells"] = others[:1] + new + others[1:]
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def wanted(address=None):
+    "{path: text} of everything that names the address; the one in settings.ini unless another is given."
+    text = SETTINGS.read_text(encoding="utf-8") if address is None else settings_with(address)
+    config = ConfigParser(delimiters=["="])
+    config.read_string(text)
+    settings = {key: config["DEFAULT"][key] for key in (*ADDRESS, "branch")}
+    notebooks = [path for path in sorted((ROOT / "nbs").rglob("*.ipynb"))
+                 if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+    return {SETTINGS: text, **{path: notebook_with(path, settings) for path in notebooks}}
+
+
+def main(words):
+    check = words == ["--check"]
+    if len(words) > 1 or words and not check and words != ["--unset"] and not NAME.fullmatch(words[0]):
+        print(f"expected owner/name, --unset, --check or nothing, found {' '.join(words)!r}", file=sys.stderr)
+        return 2
+    files = wanted(None if check or not words else "" if words == ["--unset"] else words[0])
+    changed = {path: text for path, text in files.items() if path.read_text(encoding="utf-8") != text}
+    for path, text in changed.items():
+        print(("would change " if check else "changed ") + path.relative_to(ROOT).as_posix())
+        if not check: path.write_text(text, encoding="utf-8", newline="\n")
+    if SETTINGS in changed: export()
+    return int(check and bool(changed))
+
+
+def export():
+    "imgcap/_modidx.py repeats the address, and nbdev writes it."
+    nbdev_export = Path(sysconfig.get_path("scripts")) / "nbdev_export"
+    try: subprocess.run([nbdev_export], cwd=ROOT, check=True)
+    except FileNotFoundError: print("now run nbdev_export, which is not in this environment")
+
+
+if __name__ == "__main__": sys.exit(main(sys.argv[1:]))
