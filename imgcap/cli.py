@@ -165,6 +165,7 @@ def train(
 def _with_fields(command:Callable, config:type) -> Callable:
     "The command with an option for each field of a dataclass in place of `**choices`; the fields' comments are the help."
     comments = dict(re.findall(r"^    (\w+):.*?# (.*)$", inspect.getsource(config), re.MULTILINE))
+    comments |= {f.name: f.metadata["help"] for f in dataclasses.fields(config) if "help" in f.metadata}
     signature = inspect.signature(command)
     fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=Annotated[list[str] if f.default == () else f.type, typer.Option(help=comments[f.name], metavar="WORD" if f.default == () else None)])
@@ -375,7 +376,7 @@ def _with_options(name:str, function:Callable, wanted:bool) -> Callable:
         from imgcap.train import TrainConfig
         return _with_fields(function, TrainConfig)
     if wanted:
-        from imgcap.infer import Decoding
+        from imgcap.config import Decoding
         return _with_fields(function, Decoding)
     def later(): pass
     later.__doc__ = function.__doc__

@@ -194,12 +194,19 @@ def rerun(path, check):
     return [(first_line(new), what) for old, new in zip(before.cells, nbformat.reads(text, as_version=4).cells) for what in moved(old, new)]
 
 
+def every_notebook():
+    "All notebooks: those of the ground first, tutorials last."
+    found = [path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    place = {"ground": 0, "nbs": 1, "tutorials": 3}
+    return sorted(found, key=lambda path: (place.get(path.parent.name, 2), path))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="without: those in nbs and nbs/tutorials")
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="without: all")
     parser.add_argument("--check", action="store_true", help="write nothing")
     args = parser.parse_args()
-    paths = [path.resolve() for path in args.notebooks] or [*sorted(ROOT.glob("nbs/*.ipynb")), *sorted(ROOT.glob("nbs/tutorials/*.ipynb"))]
+    paths = [path.resolve() for path in args.notebooks] or every_notebook()
     if missing := [str(path) for path in paths if not path.is_file()]: parser.error(f"no such notebook: {', '.join(missing)}")
 
     failures, done = [], 0

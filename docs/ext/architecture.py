@@ -9,17 +9,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "imgcap"
-LEAVES, BEFORE_MODELS = {"viz", "metrics"}, {"creatures", "data"}  # a leaf knows no models: it may import these at most
-
-LAST = "cli"  # the command line opens every other module, also those of later notebooks
+# A module may import what stands before it here, and nothing that stands after it.
+ORDER = """words config extras files runs hub pictures creatures data viz preprocess git model decoding
+metrics train evaluate explain infer alt_text share export app bench cli""".split()
+LEAVES, BEFORE_MODELS = {"viz", "metrics"}, set(ORDER[:ORDER.index("viz")])  # a leaf knows no models: it may import these at most
 
 
 def modules():
-    "The modules in the order of the numbered notebooks that export them."
-    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))]
-    exported = [found[1] for text in texts if (found := re.search(r"#\|\s*default_exp\s+(\w+)", text))]
-    exported.sort(key=LAST.__eq__)
-    return [name for name in dict.fromkeys(exported) if (PACKAGE / f"{name}.py").is_file()]
+    "The modules that notebooks export, in their order; a ValueError where one has no place in it."
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    exported = {found[1] for text in texts if (found := re.search(r"#\|\s*default_exp\s+([\w.]+)", text))}
+    written = {path.stem for path in PACKAGE.rglob("*.py") if not path.stem.startswith("_")}
+    if strange := (exported | written) - set(ORDER): raise ValueError(f"docs/ext/architecture.py has no place for {', '.join(sorted(strange))}: put it into ORDER")
+    return [name for name in ORDER if name in exported]
 
 
 def arrows():
@@ -50,7 +52,7 @@ def backwards():
     "Arrows that should not be, as sentences."
     order = modules()
     for importer, other in arrows():
-        if order.index(other) > order.index(importer): yield f"{importer} imports {other}, whose notebook comes after its own"
+        if order.index(other) > order.index(importer): yield f"{importer} imports {other}, which comes after it"
         if importer in LEAVES and other not in BEFORE_MODELS: yield f"{importer} imports {other}, and should know pictures and captions only"
 
 

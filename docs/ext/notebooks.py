@@ -129,9 +129,11 @@ def make_pages(app=None):
     "Copy the notebooks into docs/, where Sphinx finds them, and write their lists and the gallery."
     numbered = [path for path in sources() if path.parent.name == "nbs"]
     tutorials = [path for path in sources() if path.parent.name == "tutorials"]
+    rooms = [path for path in sources() if path not in numbered + tutorials]
     pages = {DOCS / path.relative_to(ROOT): path.read_bytes() for path in sources()}
     pages[DOCS / "nbs" / "index.md"] = contents("The notebooks", numbered, NUMBERED)
-    pages[DOCS / "nbs" / "tutorials" / "index.md"] = contents("Tutorials", tutorials, TUTORIALS if tutorials else NO_TUTORIALS)
+    pages[DOCS / "nbs" / "tutorials" / "index.md"] = contents("Tutorials", tutorials, TUTORIALS if tutorials else NO_TUTORIALS, "nbs/tutorials")
+    pages[DOCS / "nbs" / "rooms.md"] = contents("The rooms behind", rooms, ROOMS)
     pages |= gallery()
     for path, data in pages.items(): write(path, data)
     for folder in ("nbs", "gallery"): keep_only(DOCS / folder, pages)
@@ -139,18 +141,19 @@ def make_pages(app=None):
 
 NUMBERED = """Each stands alone and runs from top to bottom in less than a minute on two cores. Its cells are documentation and tests at once; those marked
 at the left are exported to the package."""
+ROOMS = "One subject each, which the numbered notebooks stand on: for those who want to know or change it."
 TUTORIALS = "Whole tasks, from start to end, on what the [notebooks](../index.md) build."
 NO_TUTORIALS = "None yet. The [notebooks](../index.md) go through the same stages one by one."
 
 
-def contents(heading, paths, introduction):
-    "A page with a list of notebooks, each with its subtitle."
+def contents(heading, paths, introduction, folder="nbs"):
+    "A page in `folder` with a list of notebooks, each with its subtitle."
     lines = [f"# {heading}", "", introduction, ""]
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         subtitle = re.search(r"^> *(.*)$", notebook.cells[0].source, re.MULTILINE)
-        lines += [f"- [{title(notebook)}]({path.name}): {subtitle[1] if subtitle else ''}"]
-    if paths: lines += ["", "```{toctree}", ":hidden:", "", *(path.stem for path in paths), "```"]
+        lines += [f"- [{title(notebook)}]({path.relative_to(ROOT / folder).as_posix()}): {subtitle[1] if subtitle else ''}"]
+    if paths: lines += ["", "```{toctree}", ":hidden:", "", *(path.relative_to(ROOT / folder).with_suffix("").as_posix() for path in paths), "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -217,7 +217,7 @@ def first_line(module, name):
 
 def overview(every):
     "All public names on one page."
-    lines = ["API reference", "=============", "", "Every public name, by module, in the order of the :doc:`notebooks </nbs/index>`.", "",
+    lines = ["API reference", "=============", "", "Every public name, by module; what a module imports stands before it.", "",
              ".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in every), ""]
     for module in every:
         lines += [f":doc:`imgcap.{module.name} <{module.name}>`", "-" * (18 + 2 * len(module.name)), "", rst(module.doc), ""]
