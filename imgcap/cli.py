@@ -270,6 +270,7 @@ def score(
     predictions:Annotated[Path, typer.Argument(help="JSONL with image_id and caption, the .jsonl that imgcap caption writes, or COCO results")],
     references:Annotated[Path, typer.Argument(help="JSONL with image_id and captions, or COCO annotations")],
     as_json:Annotated[bool, typer.Option("--json", help="Print one JSON object")]=False,
+    language:Annotated[str, typer.Option(help="Language of the captions: en, de, zh, ja, th, …")]="en",
 ):
     """Compute the metrics of a file of predictions.
 
@@ -277,13 +278,12 @@ def score(
     imgcap score runs/mine/predictions.jsonl references.jsonl
     imgcap score captions.jsonl annotations/captions_val2017.json --json
 
-    A line that names its picture by path is matched to the reference whose image_id, or file_name in COCO annotations, is the end of that path, with or without its suffix.
+    A line that names its picture by path is matched to the reference whose image_id, or file_name in COCO annotations, is the end of that path, with or without its suffix; 000042 is matched to 42.
     """
-    from imgcap.metrics import caption_scores, read_predictions, read_references
+    from imgcap.metrics import caption_scores, match_ids, read_file_names, read_predictions, read_references
     wanted = read_references(references)
-    by_path = _captions_by_path(predictions)
-    written = _match_ids(by_path, wanted, references) if by_path else read_predictions(predictions)
-    scores = caption_scores(written, wanted)
+    written = match_ids(read_predictions(predictions), wanted, read_file_names(references))
+    scores = caption_scores(written, wanted, language=language)
     if as_json: print(json.dumps(scores))
     else:
         for name, value in scores.items(): print(f"{name:14}{value:10.4f}" if isinstance(value, float) else f"{name:14}{value:10}")
@@ -329,34 +329,6 @@ def bench(
     from imgcap.bench import bench as measure, bench_table
     result = measure(quick=quick, device=device, batch_sizes=batch_size, echo=lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(result) if as_json else bench_table(result))
-
-# %% ../nbs/10_cli.ipynb #a40dc528
-def _captions_by_path(predictions:Path) -> dict[str, str]|None:
-    "path -> caption of a file that `imgcap caption` wrote, with '' where a picture could not be read; None for any other file."
-    try: rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (ValueError, UnicodeDecodeError): return None
-    if not rows or not all(isinstance(row, dict) and "path" in row and "image_id" not in row for row in rows): return None
-    if lost := sum("caption" not in row for row in rows): print(f"imgcap: {lost} of {len(rows)} pictures have an error and no caption; they count as empty captions", file=sys.stderr)
-    return {row["path"]: row.get("caption", "") for row in rows}
-
-
-def _match_ids(by_path:dict[str, str], references:dict[str, list[str]], file:Path) -> dict[str, str]:
-    "image id -> caption, by the paths' ends."
-    ids = {str(image_id): image_id for image_id in references}
-    ids |= {os.path.splitext(name)[0]: image_id for name, image_id in list(ids.items()) if os.path.splitext(name)[0] not in ids}
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        annotations = json.loads(file.read_text(encoding="utf-8-sig"))
-        ids |= {image["file_name"]: str(image["id"]) for image in annotations["images"] if str(image["id"]) in references}
-    owner, lost = {}, []
-    for path in by_path:
-        parts = path.replace("\\", "/").split("/")
-        ends = ["/".join(parts[i:]) for i in range(len(parts))]
-        found = next((ids[end] for end in [*ends, *(os.path.splitext(end)[0] for end in ends)] if end in ids), None)
-        if found is None: lost.append(path)
-        elif found in owner: raise ValueError(f"{owner[found]} and {path} both look like image {found!r} of {file}; keep one, or name them by image_id")
-        else: owner[found] = path
-    if lost: raise ValueError(f"{len(lost)} of {len(by_path)} paths match no image of {file}: {', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}; its images are {', '.join(map(repr, list(references)[:3]))}, …")
-    return {image_id: by_path[path] for image_id, path in owner.items()}
 
 # %% ../nbs/10_cli.ipynb #230b6e20
 def _make_app(command:str|None=None) -> typer.Typer: # `command` gets all its options; None gives all commands theirs
