@@ -144,7 +144,7 @@ def picture_digest(image):
     if image.get("bytes") is not None: return hashlib.sha256(image["bytes"]).digest()
     try:
         if "://" in image["path"]: return hashlib.sha256(_fetch(image["path"])).digest()
-        with open(image["path"], "rb") as file: return hashlib.filepicture_digest(file, "sha256").digest()
+        with open(image["path"], "rb") as file: return hashlib.file_digest(file, "sha256").digest()
     except OSError as error: raise ImageError(f"{image['path']}: {_reason(error)}") from error
 
 # %% ../nbs/ground/pictures.ipynb #1dff3662
