@@ -36,6 +36,7 @@ def main(
 def _run(arguments:list[str]) -> int:
     "The exit status of one command line."
     command = typer.main.get_command(_make_app(arguments[0] if arguments else ""))
+    _write_any_text()
     warnings.showwarning = lambda message, *where: print(f"imgcap: warning: {message}", file=sys.stderr)
     try: return command.main(arguments, prog_name="imgcap", standalone_mode=False) or 0
     except typer.Exit as exit: return exit.exit_code
@@ -48,26 +49,40 @@ def _run(arguments:list[str]) -> int:
             else: print(f"imgcap: {error.format_message().rstrip('.')}; see {error.ctx.command_path if error.ctx else 'imgcap'} --help", file=sys.stderr)
             return 2
         if os.environ.get("IMGCAP_DEBUG") or not isinstance(error, (ValueError, OSError, ArithmeticError, ImportError)): raise
-        print(_one_line(error, command.commands.get(arguments[0])), file=sys.stderr)
+        print(_one_line(error, command.commands.get(arguments[0]), arguments), file=sys.stderr)
         return 1 if isinstance(error, ArithmeticError) else 2
 
 
-def _one_line(error:Exception, command) -> str:
+def _write_any_text():
+    "Let a terminal that cannot show a letter, such as one in ASCII, show its number instead."
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
+
+
+def _one_line(error:Exception, command, typed:list[str]) -> str:
     "What a user needs to know of a mistake, with the names of the command's options in place of those of functions' parameters."
     system = isinstance(error, OSError) and error.filename and error.strerror
     message = f"{error.filename}: {error.strerror.lower()}" if system else " ".join(str(error).split())
-    options = {parameter.name: parameter.opts[0] for parameter in (command.params if command else []) if parameter.opts[0].startswith("--")}
-    known = "|".join(sorted(options, key=len, reverse=True))
-    if known: message = re.sub(rf"(?<![\w/.-])({known})\b(=True\b|=)?", _option_name(options), message)
+    message = _with_option_names(message, command.params if command else [], typed)
     return f"imgcap: {message}" if os.environ.get("RANK", "0") == "0" else f"imgcap, process {os.environ['RANK']}: {message}"
 
 
-def _option_name(options:dict[str, str]) -> Callable:
-    "For `re.sub`: top_k, out= and do_sample=True become --top-k, --out and --do-sample; a mere `out` may be a word."
-    def name(found):
-        if "_" not in found[1] and not found[2]: return found[0]
-        return options[found[1]] + (" " if found[2] == "=" and re.match(r"\w", found.string[found.end():]) else "")
-    return name
+def _with_option_names(message:str, parameters:list, typed:list[str]) -> str:
+    "top_k, out= and do_sample=True become --top-k, --out and --do-sample; words of the user stay."
+    options = {p.name: p.opts[0] for p in parameters if p.opts[0].startswith("--")}
+    if not options: return message
+    known = "|".join(sorted(options, key=len, reverse=True))
+    theirs = "|".join(re.escape(word) for word in typed
+                      if not word.startswith("--") and any(name in word for name in options))
+    pattern = rf"(?P<typed>(?<!\w)(?:{theirs or '(?!)'})(?!\w))|(?<![\w/\\.'\"-])(?P<name>{known})"
+    pattern += r"(?:(?P<set>=True\b|=)|(?![\w/\\'\"-]|\.\w))"
+
+    def option(found):
+        name, is_set = found["name"], found["set"]
+        if not name or "_" not in name and not is_set: return found[0] # a mere `out` may be a word
+        before_value = is_set == "=" and re.match(r"\w", found.string[found.end():])
+        return options[name] + (" " if before_value else "")
+    return re.sub(pattern, option, message)
 
 # %% ../nbs/10_cli.ipynb #d1567be4
 Data = Annotated[str, typer.Option(help="creatures, a folder, a caption file (.json .jsonl .csv .tsv .txt), or owner/name on the Hub")]

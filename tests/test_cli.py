@@ -1,0 +1,92 @@
+"The command line: mistakes in one line, options under their own names, any terminal."
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
+
+import pytest
+
+from imgcap.cli import _with_option_names, main
+from imgcap.creatures import make_creatures
+
+
+def run(*words):
+    "Status, standard output and standard error of one command line."
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err): status = main(list(words))
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    "A folder of four drawings with a text file each."
+    folder = tmp_path_factory.mktemp("set") / "photos"
+    folder.mkdir()
+    for number, row in enumerate(make_creatures({"train": 4})["train"]):
+        row["image"].save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(row["captions"][0], encoding="utf-8")
+    return folder
+
+
+PARAMETERS = [SimpleNamespace(name=name, opts=["--" + name.replace("_", "-")])
+              for name in ("num_beams", "out", "top_k", "do_sample", "batch_size")]
+
+
+@pytest.mark.parametrize("message, typed, shown", [
+    ("num_beams.jpg does not exist", ["num_beams.jpg"], "num_beams.jpg does not exist"),
+    ("my num_beams x.jpg is empty", ["my num_beams x.jpg"], "my num_beams x.jpg is empty"),
+    ("photos/num_beams: no pictures", [], "photos/num_beams: no pictures"),
+    ("num_beams.jpg, num_beams-2.png", [], "num_beams.jpg, num_beams-2.png"),
+    ("prefix says 'num_beams'", [], "prefix says 'num_beams'"),
+    ("top_k is for sampling: add do_sample=True", [], "--top-k is for sampling: add --do-sample"),
+    ("num_beams is 0; it must be at least 1", ["num", "0"], "--num-beams is 0; it must be at least 1"),
+    ("batch_size=0, out= is taken", [], "--batch-size 0, --out is taken"),
+    ("look at what comes out", [], "look at what comes out"),
+])
+def test_option_names_stand_for_options_only(message, typed, shown):
+    assert _with_option_names(message, PARAMETERS, typed) == shown
+
+
+def test_a_picture_called_like_an_option_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("caption", "num_beams.jpg")
+    assert status == 2 and err.startswith("imgcap: num_beams.jpg does not exist"), err
+
+
+@pytest.mark.parametrize("words", [
+    "train --data DATA --threads -1", "train --data DATA --label-smoothing 2",
+    "train --data DATA --max-length 100000", "train --data DATA --epochs nan",
+    "train --data DATA --patience -1", "train --data DATA --seed -1",
+    "train --data DATA --max-length 1", "train --data DATA --workers -1",
+    "train --data DATA --learning-rate nan", "train --data DATA --batch-size 0",
+    "train --data DATA --warmup 2", "train --data DATA --max-grad-norm -1",
+    "train --data DATA --precision half", "train --data DATA --freeze nothing-like-it",
+    "evaluate --data DATA --model git-tiny --batch-size 0",
+    "evaluate --data DATA --model git-tiny --num-beams 0",
+    "evaluate --data DATA --model git-tiny --split nowhere",
+    "caption DATA --batch-size 0", "caption DATA --max-new-tokens 0",
+    "caption DATA --do-sample --temperature nan", "caption DATA --do-sample --top-p 1.5",
+    "caption DATA --num-beams -3",
+])
+def test_a_value_out_of_range_is_one_line_and_status_2(words, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(*words.replace("DATA", str(photos)).split())
+    lines = [line for line in err.splitlines() if not line.startswith("imgcap: warning")]
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("imgcap: "), err
+    assert not (tmp_path / "runs").exists(), "nothing is made before everything was checked"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("words", ["check --data photos", "caption photos"])
+def test_any_terminal_will_do(words, encoding, photos, tmp_path):
+    named = tmp_path / "photos"
+    named.mkdir()
+    for file in photos.iterdir(): (named / f"猫 → {file.name}").write_bytes(file.read_bytes())
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-m", "imgcap", *words.split()], cwd=tmp_path,
+                          env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode(encoding)
+    assert b"Traceback" not in done.stderr
+    if words.startswith("caption"): assert done.stdout.count(b'"caption"') == 4
