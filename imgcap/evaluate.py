@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['typical_caption', 'ScoreTable', 'weights_fingerprint', 'read_scores', 'picture_uri', 'mark_words', 'html_page',
-           'Report', 'evaluate_model', 'caption_language', 'write_captions']
+           'Report', 'evaluate_model', 'caption_language']
 
 # %% ../nbs/07_evaluate.ipynb #6534599a
 import base64
@@ -15,10 +15,12 @@ import json
 import math
 import os
 import re
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -31,15 +33,18 @@ from torch import nn
 from tqdm import tqdm
 
 from .creatures import ATTRIBUTES, attribute_counts, attribute_rates
-from .data import ImageError, decode_image, keep_encoded
-from .infer import Decoding
+from .config import Decoding
+from .data import keep_encoded
+from .decoding import CaptionWriter
+from .files import held, write_atomic
 from .metrics import (
     CaptionStatistics, bootstrap_intervals, caption_scores, caption_statistics,
     cider_document_frequencies, compare_scores)
-from .model import generate_captions, load_model
+from .model import load_model
+from .pictures import ImageError, decode_image
 from .places import last_part, public_ids, without_paths
 from .preprocess import CaptionCollator
-from .train import fingerprint, write_atomic
+from .train import fingerprint
 from .viz import compare_captions, show_predictions
 from .words import language_doubt, tokenize_caption
 
@@ -576,6 +581,19 @@ def _stale(record:dict, new:dict, split:str) -> list[str]:
     return [name for name, old in record.items()
             if name != split and old.get("weights") != new.get("weights")]
 
+@contextmanager
+def _held_soon(path:Path, seconds:float=30) -> Iterator[None]:
+    "As `held`, after another evaluation has put its files there."
+    until = time.monotonic() + seconds
+    with ExitStack() as stack:
+        while True:
+            try: stack.enter_context(held(path))
+            except BlockingIOError:
+                if time.monotonic() > until: raise
+                time.sleep(.05)
+            else: break
+        yield
+
 # %% ../nbs/07_evaluate.ipynb #587d92a9
 _TITLES = {"best": "Best by CIDEr-D", "worst": "Worst by CIDEr-D", "random": "Drawn at random from the others"}
 _LEGEND = """Below each the model's caption, then the closest reference.
@@ -757,17 +775,20 @@ class Report:
     ) -> Path: # Where the files are: the run folder, or a folder in its `evaluations`
         "Put metrics, predictions, gallery and page into a run folder, none of them half."
         folder = _folder_for(Path(run).expanduser(), self.split, self.record)
-        metrics, record = (_read_object(folder / name) for name in ("metrics.json", _RECORD))
-        stale = _stale(record, self.record, self.split)
-        for split in stale: metrics.pop(split, None), record.pop(split, None)
-        metrics[self.split] = self.scores
-        record[self.split] = {**self.record, "scores": _hash_of(self.scores)}
+        for name in ("metrics.json", _RECORD): _read_object(folder / name) # refused before the work
         files = dict(zip(_files_of(self.split), self._contents())) # all is made before any is written
-        files |= {"metrics.json": _json(metrics, indent=2) + b"\n", _RECORD: _json(record, indent=2) + b"\n"}
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items(): write_atomic(folder / name, content)
-        for split in stale:
-            for name in _files_of(split): (folder / name).unlink(missing_ok=True)
+        with _held_soon(folder / "metrics.json"):
+            metrics, record = (_read_object(folder / name) for name in ("metrics.json", _RECORD))
+            stale = _stale(record, self.record, self.split)
+            for split in stale: metrics.pop(split, None), record.pop(split, None)
+            metrics[self.split] = self.scores
+            record[self.split] = {**self.record, "scores": _hash_of(self.scores)}
+            files["metrics.json"] = _json(metrics, indent=2) + b"\n"
+            files[_RECORD] = _json(record, indent=2) + b"\n"
+            for name, content in files.items(): write_atomic(folder / name, content)
+        for name in [name for split in stale for name in _files_of(split)]:
+            (folder / name).unlink(missing_ok=True)
         return folder
 
     def _contents(self) -> tuple[bytes, bytes, bytes]:
@@ -797,7 +818,7 @@ def evaluate_model(
     **choices, # Fields of `Decoding` that differ, such as `num_beams`
 ) -> Report:
     "Caption a split, and score the captions beside those of systems that need no captioner."
-    how = _one_caption(decoding or Decoding(), choices)
+    how = _one_caption(decoding or Decoding(), choices, seed)
     _at_least(1, batch_size=batch_size, resamples=resamples)
     _at_least(0, train_pictures=train_pictures)
     if not isinstance(data, dict): data = {split: data}
@@ -807,9 +828,9 @@ def evaluate_model(
     if processor is None:
         raise ValueError("a loaded model needs its processor: "
                          "evaluate_model(model, data, processor=processor)")
+    writer, seen, skipped = CaptionWriter(model, processor, how), {}, {}
     pictures = _TrainingPictures(train, train_pictures, seed) if train is not None else None
-    seen, skipped = {}, {}
-    captions = _captions(model, processor, _usable(rows, seen, skipped), skipped, batch_size, how, seed)
+    captions = _captions(writer, _usable(rows, seen, skipped), skipped, batch_size)
     written = []
     with _bar(rows, progress) as bar:
         for row, caption in captions:
@@ -824,13 +845,13 @@ def evaluate_model(
     report.scores["model"]["skipped"] = float(len(skipped))
     doubt = language_doubt((c for w in written for c in w["references"]), language)
     report.record = _about(model, data, split, seen, source) | {
-        "language": language, "precision": _precision(model), "decoding": asdict(how),
+        "language": language, "precision": str(model.dtype).removeprefix("torch."), "decoding": asdict(how),
         "resamples": resamples, "seed": seed}
     return replace(report, skipped=skipped, notes=[doubt] * bool(doubt) + notes, rows=rows,
                    groups=tuple(groups))
 
 # %% ../nbs/07_evaluate.ipynb #7d20be06
-def _one_caption(decoding:Decoding, choices:dict) -> Decoding:
+def _one_caption(decoding:Decoding, choices:dict, seed:int) -> Decoding:
     "These options, which have to give one caption a picture."
     if unknown := sorted(choices.keys() - asdict(decoding).keys()):
         raise TypeError(f"evaluate_model() has no option {unknown[0]!r}, nor has Decoding")
@@ -838,7 +859,7 @@ def _one_caption(decoding:Decoding, choices:dict) -> Decoding:
     if how.num_return_sequences > 1:
         raise ValueError(f"num_return_sequences is {how.num_return_sequences}; "
                          "one caption of each picture is scored, so leave it at 1")
-    return how
+    return replace(how, seed=seed) if how.do_sample and how.seed is None else how
 
 
 def _at_least(low:int, **numbers:int):
@@ -857,14 +878,15 @@ def _rows_of(data:dict, split:str, groups:tuple[str, ...]) -> tuple[Iterable[dic
         data, train = {split: datasets.concatenate_datasets(parts)}, None
     if split not in data: raise ValueError(f"the data has no split {split!r}, only: {', '.join(data)}")
     for part in [data[split]] + [train] * (train is not None):
-        columns = _columns(part) # none where there is no row
+        columns = part.column_names or _columns(keep_encoded(part)) # none where there is no row
         missing = [name for name in ("image", "captions", "image_id") if name not in columns]
         if columns and missing:
             raise ValueError(f"the data has no column {missing[0]!r}, only: {', '.join(columns)}; "
                              "load_captions makes it")
+    rows = keep_encoded(data[split])
     for column in groups:
-        if column != "length": next(_column(data[split], column), None) # refused now, not after an hour
-    return keep_encoded(data[split]), train
+        if column != "length": next(_column(rows, column), None) # refused now, not after an hour
+    return rows, train
 
 
 def _usable(rows, seen:dict, skipped:dict) -> Iterator[dict]:
@@ -892,15 +914,15 @@ def _all_captions(train) -> Iterator[str]|None:
     return (c for captions in train["captions"] for c in captions or ())
 
 # %% ../nbs/07_evaluate.ipynb #7d20be07
-def _captions(model, processor, rows, skipped:dict, batch_size:int, how:Decoding, seed:int) -> Iterator[tuple]:
+def _captions(writer:CaptionWriter, rows, skipped:dict, batch_size:int) -> Iterator[tuple]:
     "Each row that can be read, with its caption."
-    collator = CaptionCollator(processor, cache_bytes=0, skipped=skipped)
+    collator = CaptionCollator(writer.processor, cache_bytes=0, skipped=skipped)
     rows = iter(rows)
     while batch := list(islice(rows, batch_size)):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "picture .* is skipped") # the report says so
             readable, pixels = collator.pixel_values(batch)
-        if readable: yield from zip(readable, write_captions(model, processor, pixels, how, seed=seed))
+        if readable: yield from zip(readable, writer(pixels))
 
 
 def _written(row:dict, caption, pictures:_TrainingPictures|None, split:str) -> dict:
@@ -921,16 +943,8 @@ def _about(model:nn.Module, data:dict, split:str, seen:dict, source:str|None) ->
             "weights": weights_fingerprint(model)}
 
 # %% ../nbs/07_evaluate.ipynb #7d20be09
-def caption_language(rows) -> str:
-    return "en"
-
-def write_captions(model, processor, pixel_values, how, seed=None):
-    was = model.training
-    model.eval()
-    try: return generate_captions(model, processor, pixel_values, max_new_tokens=how.max_new_tokens, num_beams=how.num_beams)
-    finally: model.train(was)
-
-def _precision(model): return str(model.dtype).removeprefix("torch.")
+def caption_language(rows) -> str: # until imgcap.data has it
+    return next(iter(rows), {}).get("language", "en")
 
 # %% ../nbs/07_evaluate.ipynb #f59ecbf2
 def _systems(written:list[dict], train:_TrainingPictures|None, split:str, seed:int, language, limit:int=2000) -> tuple[dict, list[str]]:

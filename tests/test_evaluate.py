@@ -1,0 +1,660 @@
+"Scores: what they are of, where they are saved, and what the systems beside the model are."
+import copy
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from imgcap import evaluate as room
+from imgcap.creatures import attribute_scores, make_creatures
+from imgcap.evaluate import Report, ScoreTable, evaluate_model, picture_uri, read_scores, typical_caption, weights_fingerprint
+from imgcap.infer import Captioner
+from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
+from imgcap.model import load_model, new_git_tiny
+from imgcap.train import fingerprint
+
+datasets.disable_progress_bars()
+FEATURES = datasets.Features({"image": datasets.Image(), "image_id": datasets.Value("string"),
+                              "captions": datasets.List(datasets.Value("string"))})
+WORDS = "a red blue green cat dog bird sits runs on the grass sea in".split()
+
+
+def png(colour):
+    buffer = io.BytesIO()
+    Image.new("RGB", (24, 24), colour).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def row(i, colour=(0, 0, 0), captions=("a red cat", "the blue dog sits"), image=None):
+    return {"image": image or png(colour), "image_id": str(i), "captions": list(captions)}
+
+
+def table(rows):
+    rows = list(rows)
+    return datasets.Dataset.from_dict({name: [r[name] for r in rows] for name in FEATURES}, features=FEATURES)
+
+
+def stream(rows):
+    return datasets.IterableDataset.from_generator(lambda: iter(list(rows)), features=FEATURES)
+
+
+def shades(n, start=0):
+    return [row(start + i, (40 * i % 256, 90, 200), (f"a {WORDS[i % 7]} cat {i}", f"the {WORDS[i % 7]} one sits"))
+            for i in range(n)]
+
+
+DAMAGED = {"bytes": b"no picture", "path": None}
+
+
+@pytest.fixture(scope="module")
+def small():
+    "A model of one layer each, in which dropout would be seen."
+    model, processor = new_git_tiny([" ".join(WORDS)] * 3, vision_layers=1, text_layers=1, hidden_size=32)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout): part.p = .5
+        for name in ("dropout", "p"):
+            if isinstance(getattr(part, name, None), float): setattr(part, name, .5)
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def creatures(): return make_creatures({"train": 6, "test": 12}, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def score(small):
+    model, processor = small
+    def score(data, split="test", **options):
+        return evaluate_model(model, data, split, **{"processor": processor, "resamples": 20, **options})
+    return score
+
+
+@pytest.fixture
+def make_run(small, tmp_path):
+    "A run folder as training leaves it, of the small model and some data."
+    def make(data, model=None, name="run"):
+        run = tmp_path / name
+        (model or small[0]).save_pretrained(run / "model")
+        small[1].save_pretrained(run / "model")
+        about = {"data": {split: {"pictures": len(rows), "fingerprint": fingerprint(rows)}
+                          for split, rows in data.items()}}
+        (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
+        return run
+    return make
+
+
+def other_weights(model, by=1e-6):
+    other = copy.deepcopy(model)
+    with torch.no_grad(): next(other.parameters()).view(-1)[0] += by
+    return other
+
+
+def read(path): return json.loads(path.read_text(encoding="utf-8"))
+
+
+# ---- what the scores are of
+
+def test_the_runs_own_scores_are_in_the_run_folder(score, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    assert score(data).save(run) == run
+    assert set(read(run / "metrics.json")) == {"test"}
+    scores, left_out = read_scores(run)
+    assert scores == read(run / "metrics.json") and not left_out
+
+
+def test_another_set_gets_a_folder_of_its_own(score, make_run, tmp_path):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    score(data).save(run)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    other = {"train": table(shades(3, 50)), "test": table(shades(4, 60))}
+    where = score(other, source="/home/ada/secret/other set").save(run)
+    assert where == run / "evaluations" / f"other_set-{fingerprint(other['test'])}"
+    names = {"metrics.json", "measured.json", "predictions.jsonl", "gallery.png", "report.html"}
+    assert {path.name for path in where.iterdir()} == names
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert list(read_scores(run)[0]["test"]["model"]) and read_scores(run)[0] == read(run / "metrics.json")
+
+
+@pytest.mark.parametrize("change", ["captions", "ids", "order", "fewer"])
+def test_any_difference_in_the_data_is_another_set(score, make_run, change):
+    rows = shades(4, 10)
+    data = {"train": table(shades(3)), "test": table(rows)}
+    run = make_run(data)
+    if change == "captions": rows[2]["captions"][1] += " here"
+    if change == "ids": rows[2]["image_id"] = "x"
+    if change == "order": rows.reverse()
+    if change == "fewer": rows.pop()
+    assert score({"train": data["train"], "test": table(rows)}).save(run).parent == run / "evaluations"
+    assert read_scores(run) == ({}, {})
+
+
+def test_a_split_that_training_did_not_get_is_the_runs_when_the_others_are(score, make_run):
+    data = {"train": table(shades(3)), "validation": table(shades(2, 5)), "test": table(shades(4, 10))}
+    run = make_run({name: data[name] for name in ("train", "validation")})
+    assert score(data).save(run) == run and set(read_scores(run)[0]) == {"test"}
+    assert score(data, "all").save(run) == run and (run / "report-all.html").is_file()
+    foreign = {**data, "train": table(shades(3, 70))}
+    assert score(foreign).save(run).parent == run / "evaluations"
+    assert score({"test": data["test"]}).save(run).parent == run / "evaluations" # nothing says whose it is
+
+
+def test_scores_of_other_weights_do_not_count(score, small, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    other = other_weights(small[0])
+    report = evaluate_model(other, data, processor=small[1], resamples=20)
+    where = report.save(run)
+    assert where.parent == run / "evaluations" and where.name.endswith(f"-of-{weights_fingerprint(other)}")
+    score(data).save(run)
+    other.save_pretrained(run / "model") # trained on
+    scores, left_out = read_scores(run)
+    assert not scores and "other weights" in left_out["test"]
+
+
+def test_older_splits_go_when_the_weights_change(score, small, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    score(data, "train").save(run)
+    other = other_weights(small[0])
+    other.save_pretrained(run / "model")
+    assert evaluate_model(other, data, processor=small[1], resamples=20).save(run) == run
+    assert set(read(run / "metrics.json")) == set(read(run / "measured.json")) == {"test"}
+    assert not list(run.glob("*-train.*"))
+
+
+def test_scores_without_a_record_or_changed_by_hand_do_not_count(score, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    score(data).save(run)
+    metrics = read(run / "metrics.json")
+    metrics["test"]["model"]["cider_d"] = 9.9
+    metrics["novel"] = {"model": {"cider_d": 1.0}}
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    scores, left_out = read_scores(run)
+    assert not scores and set(left_out) == {"test", "novel"}
+
+
+def test_a_folder_that_is_no_run_keeps_the_first_set(score, small, tmp_path):
+    first, second = {"test": table(shades(4))}, {"test": table(shades(4, 20))}
+    assert score(first).save(tmp_path) == tmp_path
+    before = (tmp_path / "metrics.json").read_bytes()
+    assert score(second, source="b").save(tmp_path).parent == tmp_path / "evaluations"
+    assert evaluate_model(other_weights(small[0]), first, processor=small[1],
+                          resamples=20).save(tmp_path).parent == tmp_path / "evaluations"
+    assert (tmp_path / "metrics.json").read_bytes() == before
+    assert score(first).save(tmp_path) == tmp_path
+
+
+def test_weights_have_the_same_fingerprint_wherever_they_are(small, tmp_path):
+    model, processor = small
+    known = weights_fingerprint(model)
+    for name, size in {"one": "1GB", "many": "20KB"}.items():
+        model.save_pretrained(tmp_path / name / "model", max_shard_size=size)
+        processor.save_pretrained(tmp_path / name / "model")
+        assert weights_fingerprint(tmp_path / name) == weights_fingerprint(tmp_path / name / "model") == known
+        assert weights_fingerprint(load_model(tmp_path / name, device="cpu")[0]) == known
+    assert len(list((tmp_path / "many" / "model").glob("*.safetensors"))) > 1
+    assert weights_fingerprint(other_weights(model)) != known
+    assert weights_fingerprint(tmp_path) == ""
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    half.save_pretrained(tmp_path / "half" / "model")
+    assert weights_fingerprint(tmp_path / "half") == weights_fingerprint(half) != known
+
+
+def test_the_record_says_how(score, small):
+    rows = [*shades(3, 10), row("bad", image=DAMAGED), row("mute", captions=())]
+    data = {"train": table(shades(2)), "test": table(rows)}
+    report = score(data, num_beams=2, source="../photos")
+    record = report.record
+    assert record["data"]["fingerprint"] == fingerprint(data["test"]) and record["data"]["pictures"] == 5
+    assert record["data"]["name"] == "photos" and record["weights"] == weights_fingerprint(small[0])
+    assert (record["language"], record["precision"]) == ("en", "float32")
+    assert record["decoding"]["num_beams"] == 2 and record["decoding"]["no_repeat_words"] == 3
+    assert report.record["data"] == score({"train": data["train"], "test": stream(rows)},
+                                          source="../photos").record["data"]
+
+
+def test_metrics_json_keeps_its_shape(score, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = score(data).save(make_run(data))
+    score(data, "train").save(run)
+    metrics = read(run / "metrics.json")
+    assert set(metrics) == {"test", "train"}
+    for systems in metrics.values():
+        assert list(systems) == ["model", "shuffled_pictures", "constant_caption", "nearest_picture", "human"]
+        for scores in systems.values():
+            for name, value in scores.items():
+                if not name.endswith("_ci"): assert isinstance(value, float), name
+                elif not name.endswith("difference_ci"): assert value[0] <= scores[name[:-3]] + 1e-9 and len(value) == 2
+
+
+# ---- one way of writing
+
+def test_evaluate_writes_what_captioner_writes(score, small, creatures):
+    pictures = creatures["test"]
+    report = score(creatures, batch_size=5)
+    said = [caption.text for caption in Captioner(small[0], processor=small[1]).many(list(pictures["image"]))]
+    assert [r["caption"] for r in report.predictions] == said
+    forced = score(creatures, force_words=("grass",))
+    assert all("grass" in r["caption"] for r in forced.predictions)
+
+
+def test_dropout_is_off_and_the_mode_comes_back(score, small, creatures):
+    model = small[0]
+    quiet = score(creatures)
+    model.train()
+    try:
+        loud = score(creatures)
+        assert model.training
+    finally: model.eval()
+    assert [r["caption"] for r in loud.predictions] == [r["caption"] for r in quiet.predictions]
+    assert [r["score"] for r in loud.predictions] == [r["score"] for r in quiet.predictions]
+
+
+def test_autocast_around_it_changes_nothing(score, creatures):
+    plain = score(creatures)
+    with torch.autocast("cpu", dtype=torch.bfloat16): inside = score(creatures)
+    assert [r["score"] for r in inside.predictions] == [r["score"] for r in plain.predictions]
+
+
+def test_sampling_is_repeatable(score, creatures):
+    first, second = (score(creatures, do_sample=True, seed=3) for _ in range(2))
+    assert [r["caption"] for r in first.predictions] == [r["caption"] for r in second.predictions]
+    assert first.record["decoding"]["seed"] == 3
+
+
+# ---- the systems
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_nobody_keeps_the_own_picture(n):
+    for seed in range(20):
+        other = room._others(n, seed)
+        assert sorted(other) == list(range(n)) and (other != np.arange(n)).all()
+
+
+def test_shuffled_pictures_are_other_pictures(score, creatures):
+    report = score(creatures)
+    written = {r["image_id"]: r["caption"] for r in report.predictions}
+    references = {r["image_id"]: r["references"] for r in report.predictions}
+    assert report.scores["model"]["cider_d"] == caption_scores(written, references)["cider_d"]
+    ids, other = list(written), room._others(len(written), seed=0)
+    shuffled = caption_scores({ids[i]: written[ids[other[i]]] for i in range(len(ids))}, references)
+    assert report.scores["shuffled_pictures"]["wer"] == shuffled["wer"]
+
+
+def test_people_are_scored_against_the_others(score, creatures, small):
+    report = score(creatures)
+    references = {r["image_id"]: r["references"] for r in report.predictions}
+    rest = {k: r[1:] for k, r in references.items()}
+    human = caption_scores({k: r[0] for k, r in references.items()}, rest)
+    assert all(report.scores["human"][name] == human[name] for name in ("cider_d", "bleu_4", "wer"))
+    assert report.scores["human"]["wer"] > .1, "a person who is compared with himself makes no mistake"
+    written = {r["image_id"]: r["caption"] for r in report.predictions}
+    same = caption_scores(written, rest)["cider_d"] - human["cider_d"]
+    assert abs(report.scores["human"]["cider_d_difference"] - same) < 1e-12
+
+
+def test_the_constant_caption_is_from_the_training_split(score):
+    train = table(row(i, captions=["a red cat sits" if i else "x", f"one{i}"]) for i in range(4))
+    test = table(row(i + 10, captions=["the blue dog runs" if i else "y", f"two{i}"]) for i in range(4))
+    def constant(data, split="test"):
+        note, = (n for n in score(data, split).notes if n.startswith("constant_caption"))
+        return note
+    assert "'a red cat sits', from the training captions" in constant({"train": train, "test": test})
+    assert "'the blue dog runs', chosen on the split test itself" in constant({"test": test})
+    assert "chosen on the split train itself" in constant({"train": train}, "train")
+
+
+def test_captions_of_one_picture_do_not_vote_for_each_other():
+    few = [["a bus", "a bus", "a bus"], ["a dog runs", "the dog sits"], ["a dog runs fast", "one dog jumps"]]
+    assert typical_caption(few) in few[1] + few[2]
+
+
+def test_the_nearest_picture_is_another_picture(score, creatures):
+    pictures = room._TrainingPictures(creatures["train"], 100, 0)
+    for i, each in enumerate(creatures["train"]):
+        assert pictures.nearest(each["image"]) == i
+        assert pictures.nearest(each["image"], but=each["image_id"]) not in (i, None)
+    report = score(creatures, "train")
+    itself = {r["image_id"]: r["references"][0] for r in report.predictions}
+    references = {r["image_id"]: r["references"] for r in report.predictions}
+    assert report.scores["nearest_picture"]["cider_d"] < caption_scores(itself, references)["cider_d"]
+
+
+def test_the_nearest_picture_is_the_one_with_the_smallest_difference(score):
+    train = table([row("dark", (10, 10, 10), ["a dark one", "x"]), row("light", (240, 240, 240), ["a light one", "y"])])
+    test = table([row(1, (30, 30, 30), ["a dark one", "x"]), row(2, (220, 220, 220), ["a light one", "y"])])
+    assert score({"train": train, "test": test}).scores["nearest_picture"]["wer"] == 0
+
+
+def test_a_sample_of_the_training_pictures(creatures):
+    few = room._TrainingPictures(creatures["train"], limit=3, seed=1)
+    assert len(few.ids) == 3 and few.total == 6
+    streamed = room._TrainingPictures(creatures["train"].to_iterable_dataset(), limit=3, seed=1)
+    assert streamed.ids == creatures["train"]["image_id"][:3] and streamed.total is None
+
+
+TRAIN = {"none": None, "damaged": [row("t", image=DAMAGED)], "two damaged": [row(f"t{i}", image=DAMAGED) for i in range(2)],
+         "no captions": [row("t", captions=())], "empty": [], "one": [row("t", captions=["a red cat", "b"])],
+         "some damaged": [row("t", image=DAMAGED), row("u", captions=["a red cat", "b"])],
+         "some mute": [row("t", captions=()), row("u", captions=["a red cat", "b"])]}
+
+
+@pytest.mark.parametrize("made", [table, stream])
+@pytest.mark.parametrize("kind", TRAIN)
+def test_whatever_training_pictures_there_are(score, kind, made):
+    data = {"test": made(shades(3, 10))} | ({} if TRAIN[kind] is None else {"train": made(TRAIN[kind])})
+    report = score(data)
+    usable = kind in ("one", "some damaged", "some mute")
+    assert ("nearest_picture" in report.scores) == usable
+    assert any("nearest_picture is left out" in note for note in report.notes) != usable
+    assert ("from the training captions" in str(report)) == (usable or "damaged" in kind)
+    assert report.page() and str(report)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_pictures(score, tmp_path, n):
+    report = score({"train": table(shades(1)), "test": table(shades(n, 5))})
+    assert ("shuffled_pictures" in report.scores) == (n > 1)
+    assert n > 1 or "cannot be shuffled" in str(report)
+    assert (report.save(tmp_path) / "gallery.png").is_file()
+
+
+def test_a_training_split_of_one_picture_is_not_nearest_to_itself(score):
+    report = score({"train": table(shades(1))}, "train")
+    assert "nearest_picture" not in report.scores and "no other training picture" in str(report)
+
+
+def test_one_caption_a_picture_leaves_people_out(score):
+    report = score({"test": table([*shades(2), row(9, captions=["a cat"])])})
+    assert "human" not in report.scores and "human is left out" in str(report)
+
+
+def test_pictures_that_cannot_be_scored_are_named(score):
+    rows = [*shades(3), row("bad", image=DAMAGED), row("mute", captions=())]
+    report = score({"test": table(rows)}, batch_size=2)
+    assert set(report.skipped) == {"bad", "mute"} and report.scores["model"]["skipped"] == 2
+    assert report.scores["model"]["n"] == 3 and "2 pictures are in no score" in str(report)
+
+
+# ---- what is refused, in one line
+
+NUMBERS = [("batch_size", 0), ("batch_size", -1), ("num_beams", 0), ("num_beams", -2), ("max_new_tokens", 0),
+           ("resamples", 0), ("train_pictures", -1), ("num_return_sequences", 2)]
+
+
+@pytest.mark.parametrize("name, value", NUMBERS)
+def test_numbers_that_cannot_be(score, name, value):
+    more = {"num_beams": 2} if name == "num_return_sequences" else {}
+    with pytest.raises(ValueError, match=rf"^{name} is {value}; .*\Z"):
+        score({"test": table(shades(2))}, **{name: value}, **more)
+
+
+DATA = [({"test": table(shades(2))}, "validation", "the data has no split 'validation', only: test"),
+        ({"test": table([])}, "test", "it is empty"),
+        ({"test": table([row(1, captions=())])}, "test", "no caption to compare with"),
+        ({"test": stream([row(1, captions=())])}, "test", "no caption to compare with"),
+        ({"test": table([row(1, image=DAMAGED)])}, "test", "not a picture"),
+        ({"test": table([row(1), row(1)])}, "test", "two pictures have the image_id '1'"),
+        ({"test": table(shades(2)).remove_columns("captions")}, "test", "no column 'captions', only: image, image_id"),
+        ({"test": table(shades(2)), "train": table(shades(2)).remove_columns("image")}, "test", "no column 'image'"),
+        ({"a": stream(shades(2)), "b": stream(shades(2))}, "all", "streams: name one of a, b")]
+
+
+@pytest.mark.parametrize("data, split, says", DATA)
+def test_data_that_cannot_be_scored(score, data, split, says):
+    with pytest.raises(ValueError, match=re.escape(says)) as caught: score(data, split)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_refusals(score, small):
+    data = {"test": table(shades(2))}
+    with pytest.raises(ValueError, match="needs its processor"): evaluate_model(small[0], data)
+    with pytest.raises(TypeError, match="no option 'beams'"): score(data, beams=2)
+    for column, says in [("weather", "no column 'weather' to group by"), ("captions.x", "there is no field 'x'")]:
+        with pytest.raises(ValueError, match=says): score(data, groups=(column,))
+        with pytest.raises(ValueError, match=says): score(data).by(column)
+    with pytest.raises(ValueError, match="no system 'baseline', only: model"): score(data).by(system="baseline")
+
+
+# ---- nothing half
+
+class Interrupted(Report):
+    "Stopped while the page is made."
+    def page(self, *args, **options): raise KeyboardInterrupt
+
+
+def test_an_interruption_writes_nothing(score, tmp_path, small):
+    report = score({"test": table(shades(3))})
+    report.save(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(KeyboardInterrupt): Interrupted(**vars(report)).save(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    def rows():
+        yield from shades(3)
+        raise KeyboardInterrupt
+    small[0].train()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            score({"test": datasets.IterableDataset.from_generator(rows, features=FEATURES)}, batch_size=2)
+        assert small[0].training
+    finally: small[0].eval()
+
+
+def test_scores_saved_halfway_are_not_cited(score, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    score(data).save(run)
+    record = (run / "measured.json").read_bytes()
+    score(data, force_words=("cat",)).save(run)
+    (run / "measured.json").write_bytes(record) # as if it had been stopped before the last file
+    assert not read_scores(run)[0]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "measured.json"])
+@pytest.mark.parametrize("content", ["{half", "[]", '{"test": 3}'])
+def test_a_damaged_file_is_refused_before_anything_is_written(score, tmp_path, name, content):
+    report = score({"test": table(shades(3))})
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(name)): report.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_long_and_odd_names(score, tmp_path):
+    for split in ("s" * 240, "../../etc/x", "ein/teil: ä", "è" * 200):
+        report = score({split: table(shades(2))}, split, source="n" * 240)
+        assert report.save(tmp_path / "run") == tmp_path / "run"
+    assert len(list((tmp_path / "run").glob("predictions-*.jsonl"))) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    other = score({"s" * 240: table(shades(2, 30))}, "s" * 240, source="n" * 240).save(tmp_path / "run")
+    assert other.parent == tmp_path / "run" / "evaluations" and len(other.name) < 120
+
+
+def test_what_is_no_number_or_no_character_is_still_json():
+    assert room._json({"a": float("nan"), "b": (1, float("inf"))}) == b'{"a": null, "b": [1, null]}'
+    assert json.loads(room._json({"a": "caf\udce9"})) == {"a": "caf\udce9"}
+
+
+# ---- language
+
+@pytest.mark.parametrize("said, language", [("zh", "data"), (None, "zh")])
+def test_the_language_goes_everywhere(score, said, language):
+    rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"]) for i, c in enumerate("红蓝绿黄")]
+    data = {"train": table(rows[:2]), "test": table(rows[2:])}
+    if said: data = {name: part.add_column("language", [said] * len(part)) for name, part in data.items()}
+    report = score(data, language=language)
+    assert report.record["language"] == "zh"
+    references = {r["image_id"]: r["references"] for r in report.predictions}
+    human = caption_scores({k: r[0] for k, r in references.items()}, {k: r[1:] for k, r in references.items()}, language="zh")
+    assert report.scores["human"]["wer"] == human["wer"]
+    assert human["wer"] != caption_scores({k: r[0] for k, r in references.items()}, {k: r[1:] for k, r in references.items()})["wer"]
+    assert 'lang="zh"' in report.page() and "language" not in str(report)
+    lengths = [float(r[0].split(" ")[0]) for r in report.by("length").rows]
+    assert all(length > 5 for length in lengths), "characters are words"
+
+
+def test_a_language_that_does_not_fit_is_said(score):
+    rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"]) for i, c in enumerate("红蓝绿")]
+    report = score({"test": table(rows)})
+    assert "say language='zh'" in str(report) and "say language='zh'" in json.dumps(report.notes)
+    assert "say language=&#x27;zh&#x27;" in report.page()
+
+
+# ---- what the report says
+
+def oracle(creatures, captions):
+    "A report of a model that wrote these captions."
+    rows = [{"image_id": r["image_id"], "caption": c, "references": r["captions"], "score": 1.0,
+             "attributes": r["attributes"], "nearest": None} for r, c in zip(creatures["test"], captions)]
+    systems, notes = room._systems(rows, None, "test", 0, "en")
+    report = room._score(systems, rows, "test", resamples=50, seed=0, language="en", training_captions=None)
+    return Report(**{**vars(report), "notes": notes, "rows": creatures["test"]})
+
+
+def test_word_errors_are_said_the_right_way_round(creatures):
+    good = oracle(creatures, [r["captions"][2] for r in creatures["test"]])
+    assert good.scores["model"]["wer"] == 0 and "WER: lower is better" in str(good)
+    low, high = good.scores["shuffled_pictures"]["wer_difference_ci"]
+    assert good.scores["shuffled_pictures"]["wer_difference"] < 0 and high < 0, "the model minus the system"
+    cells = dict(zip(good.table().head, next(r for r in good.table().rows if r[0] == "- shuffled_pictures")))
+    assert cells["WER"].startswith("-") and cells["CIDEr-D"].startswith("+")
+    assert "The right pictures are worth" in good.verdict()
+
+
+def test_a_model_that_does_not_look_is_said(creatures):
+    blind = oracle(creatures, ["a red creature"] * 12)
+    assert "No sign that the model looks" in blind.verdict()
+
+
+def test_intervals_of_differences_are_paired(creatures):
+    captions = [r["captions"][0] for r in creatures["test"]]
+    same = oracle(creatures, captions)
+    other = room._differences(*[room._Measured(same.statistics["model"], same.facts["model"], same.scores["model"])] * 2, 50, 0)
+    assert all(other[name] == 0 for name in other if not name.endswith("_ci"))
+    assert all(other[name] == (0, 0) for name in other if name.endswith("_ci")), "not drawn from the same pictures"
+
+
+def test_facts_add_up(creatures):
+    report = oracle(creatures, [r["captions"][0] for r in creatures["test"]])
+    by_hand = attribute_scores([r["captions"][0] for r in creatures["test"]], list(creatures["test"]["captions"]),
+                               list(creatures["test"]["attributes"]))
+    assert abs(report.scores["model"]["attribute_f1"] - by_hand["attribute_f1"]) < 1e-12
+    for name, rates in by_hand["by_attribute"].items():
+        assert abs(report.scores["model"][f"attribute_recall_{name}"] - rates["recall"]) < 1e-12
+    low, high = report.scores["model"]["attribute_f1_ci"]
+    assert low <= report.scores["model"]["attribute_f1"] <= high
+
+
+def test_statistics_in_blocks_are_the_same(creatures):
+    references = dict(zip(creatures["test"]["image_id"], creatures["test"]["captions"]))
+    first = {k: r[0] for k, r in references.items()}
+    blocks = room._statistics(first, references, cider_document_frequencies(references), block=5)
+    assert blocks.ids == list(references)
+    assert np.allclose(blocks.table, caption_statistics(first, references).table, rtol=0, atol=1e-12)
+
+
+# ---- groups
+
+def test_groups_of_everything_are_the_split(creatures):
+    report = oracle(creatures, [r["captions"][0] for r in creatures["test"]])
+    measured = room._Measured(report.statistics["model"], report.facts["model"], {})
+    everybody = room._group_scores(measured, np.arange(12), 50, 0)
+    assert all(everybody[name] == report.scores["model"][name] for name in everybody)
+    tables = {name: report.by(name, resamples=20) for name in ("attributes.place", "attributes.mood", "length")}
+    for found in tables.values(): assert sum(int(r[1]) for r in found.rows) == 12
+    assert [r[0] for r in tables["attributes.place"].rows] == sorted({a["place"] for a in creatures["test"]["attributes"]})
+
+
+def test_groups_of_words_and_numbers():
+    group = room._group_rows
+    many = group([str(i % 7) for i in range(20)] + ["rare", "rarer"], bins=3, most=7)
+    assert list(many)[-1] == "2 others" and many["2 others"].tolist() == [20, 21] and len(many) == 8
+    assert list(group([True, False, True], 3, 12)) == ["False", "True"]
+    assert list(group([[], None], 3, 12)) == ["none given"]
+    def sizes(values): return {name: len(rows) for name, rows in group(values, bins=3, most=12).items()}
+    assert sizes([0.0] * 50 + [float(i) for i in range(20)]) == {"0": 51, "1 to 19": 19}
+    assert sizes([20.0] * 50 + [float(i) for i in range(20)]) == {"0 to 19": 20, "20": 50}
+    assert sizes([2, 1, 2, 10]) == {"1": 1, "2": 2, "10": 1}
+    assert sizes(list(range(30))) == {"0 to 9": 10, "10 to 19": 10, "20 to 29": 10}
+
+
+class Counted(float):
+    "A number that counts how often it is compared or hashed."
+    times = 0
+    def __lt__(self, other):
+        Counted.times += 1
+        return float(self) < float(other)
+    def __gt__(self, other):
+        Counted.times += 1
+        return float(self) > float(other)
+    __hash__ = float.__hash__
+
+
+def test_many_numbers_are_put_into_bins_in_one_pass():
+    values = [i * .001 for i in range(200_000)]
+    groups = room._group_rows(values, bins=3, most=12)
+    assert [len(rows) for rows in groups.values()] == [66_667, 66_666, 66_667]
+    n, Counted.times = 4000, 0
+    room._group_rows([Counted(i) for i in range(n)], bins=3, most=12)
+    assert Counted.times < 40 * n # a pass for each number would be four hundred times as many
+
+
+# ---- the page
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+    def handle_starttag(self, tag, attributes): self.found.append((tag, dict(attributes)))
+
+
+HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<b>a</b> & 'b'"]
+
+
+def test_the_page_escapes_what_people_wrote(score):
+    rows = [row(f"{text}", (60 * i, 9, 9), [text, "a cat"]) for i, text in enumerate(HOSTILE)]
+    page = score({"test": table([*rows, row('<script>x"', image=DAMAGED)])}, groups=("length", "image_id")).page()
+    tags = Tags(page).found
+    assert [tag for tag, _ in tags].count("script") == 1 and "b" not in {tag for tag, _ in tags}
+    images = [attributes for tag, attributes in tags if tag == "img"]
+    assert len(images) == 3 and all(a["src"].startswith("data:image/jpeg;base64,") and a["alt"] for a in images)
+    assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
+    assert "<cat>" not in ScoreTable("", ["animal", "legs"], [["<cat>", "4"]])._repr_html_()
+
+
+def test_the_page_names_no_folder(score):
+    ids = ["/home/ada/secret/1.png", r"C:\Users\Ada\secret\2.png", "clients/secret/3.png", "other/secret/3.png", "4"]
+    rows = [row(name, (50 * i, 9, 9), ["a red/blue cat", "a dog"]) for i, name in enumerate(ids)]
+    rows.append(row("~/secret/5.png", image={"bytes": None, "path": "/home/ada/secret/5.png"}))
+    report = score({"test": table(rows)}, groups=("length", "image_id"))
+    page = report.page()
+    assert not re.search("secret|home|ada|Users|clients", re.sub("base64,[^\"]+", "", page))
+    assert "1.png" in page and "2.png" in page and "5.png" in page and "red/blue" in page
+    assert "/home/ada/secret/5.png" in str(report) or "~/secret/5.png" in str(report), "one's own screen may show it"
+
+
+def test_long_texts_and_large_pictures_stay_small():
+    wide = np.random.default_rng(0).integers(0, 256, (300, 4000, 3), dtype=np.uint8) # what JPEG likes least
+    assert len(picture_uri(wide)) < 10_000 and len(picture_uri(wide[:, :300])) < 60_000
+    card = {"image": wide, "name": "x", "prediction": "word " * 10_000, "references": ["word " * 10_000] * 5,
+            "score": 1.0, "confidence": .5}
+    assert len(room._card(card, "best", "")) < 40_000
+
+
+def test_only_texts_are_kept_of_pictures(score, small):
+    "What is kept does not grow with the pictures' size."
+    import pickle
+    large = io.BytesIO()
+    Image.new("RGB", (1600, 1200), "red").save(large, "JPEG")
+    rows = [row(i, image={"bytes": large.getvalue(), "path": None}) for i in range(4)]
+    report = score({"test": stream(rows)})
+    assert len(pickle.dumps((report.predictions, report.statistics))) < 40_000
