@@ -36,50 +36,76 @@ _REPLACED = {
     "---": "--", "----": "--", "....": "...", ".....": "...",
     "&lt;": "<", "&gt;": ">", "&quot;": "''", "&nbsp;": "", "&mdash;": "--", "&ndash;": "--"}
 
+# %% ../nbs/ground/words.ipynb #2e6b9d14
+def _characters(ranges): # "0041-005a 0061" as a class of a pattern
+    return "".join(rf"\u{r[:4]}-\u{r[-4:]}" for r in ranges.split())
+
+# marks that are part of a word, in the scripts that the original knows
+_ACCENTS = _characters("""02c2-02c5 02d2-02df 02e5-02eb 02ed 02ef-036f 0375 0384-0385 03f6 0483-0487
+055a-055f 0591-05bd 05bf 05c1-05c2 05c4-05c5 05c7 0615-061a 064b-065e 0670 06d6-06e4 06e7-06ed
+06fd-06fe 070f 0711 0730-074c 07a6-07b0 07eb-07f3 0900-0903 093c 093e-094e 0951-0955 0962-0963
+0981-0983 09bc 09be-09c4 09c7-09c8 09cb-09cd 09d7 09e2-09e3 0a01-0a03 0a3c 0a3e-0a4f 0a81-0a83
+0abc 0abe-0acf 0b82 0bbe-0bc2 0bc6-0bc8 0bca-0bcd 0c01-0c03 0c3e-0c56 0d3e-0d44 0d46-0d48 0e31
+0e34-0e3a 0e47-0e4e 0eb1 0eb4-0ebc 0ec8-0ecd""")
+# what is a token of its own; every other sign is dropped
+_SYMBOLS = r"$%&'*+,:;<=>\\^`|~@#/_" + _characters("""00a1 00a3 00a5-00a9 00ac 00ae-00b4 00b6-00b9
+00bf 00d7 00f7 037e 0387 0589 05be 05c0 05c3 05c6 05f3-05f4 0600-0603 0606-060c 0614 061b 061e-061f
+066a 066d 06d4 0700-070d 07f6-07f8 0964-0965 0e3f 0e4f 1fbd 2016-2017 201a 201e-2023 2030-2038 203b
+203e-2042 2044 2070 2074-207e 2080-208e 20a4 2100-2101 2103-2106 2108-2109 2114 2116-2118 211e-2123
+2125 2127 2129 212e 213a-213b 2140-2144 214a-214d 214f 2155-215e 2190-2bff 3001-3002 3012 30fb
+ff01-ff0f ff1a-ff20 ff3b-ff40 ff5b-ff65 ffe0-ffe1 ffe5-ffe6""")
+
 # %% ../nbs/ground/words.ipynb #f3cf713b
-# digits in name only, and all that Java's 16 bits do not hold
-_odd = "²³¹¼-¾⁰-₏⅐-\u218b①-⒛⓪-⓿❶-➓〇〡-〩㈠-㈩㊀-㊉\U00010000-\U0010ffff"
-_accents = "".join(c for c in map(chr, range(0x300, 0x1000)) if unicodedata.category(c)[0] == "M")
-_PARTS = {"L": rf"(?:(?![{_odd}])[^\W\d_])", "A": rf"(?:(?![{_odd}])[^\W_]|[{_accents}\xad])",
-          "q": "(?:['’\x92]|&apos;)", "h": "[-‐‑]"}
+# digits in name only (², Ⅳ), and all that Java's 16 bits do not hold
+_ODD = regex.findall(r"[\p{Nl}\p{No}]", "".join(map(chr, range(0x10000))))
+_ODD = "".join(_ODD) + "\U00010000-\U0010ffff"
+_PARTS = {"L": rf"(?:(?![{_ODD}])[^\W\d_])", "A": rf"(?:(?![{_ODD}])[^\W_]|[{_ACCENTS}\xad])",
+          "D": "(?:(?![\U00010000-\U0010ffff])\\d)", "q": "(?:['’\x92]|&apos;)", "h": "[-‐‑]"}
 _PARTS["W"] = "%(L)s%(A)s*" % _PARTS
+_PARTS["s"] = r" \t-\r\x1c-\x1f\x85\u2028\u2029\"<>|" # what ends an address
+_PARTS["E"] = "[^%(s)s(){}.!?,-]" % _PARTS # how an address ends
+_PARTS["a"] = "[A-Za-z0-9]+(?:%(h)s[A-Za-z]+){0,2}" % _PARTS
 
 def _one_of(words): # in any case, but a capital first letter must be one
     first = lambda c: re.escape(c) if c.isupper() else f"(?i:{re.escape(c)})"
     return "|".join(first(w[0]) + f"(?i:{re.escape(w[1:])})" for w in words)
 
 # %% ../nbs/ground/words.ipynb #6b2d9f04
-_PATTERNS = [re.compile(p % _PARTS) for p in (
-    r"%(A)s+",                                                        # dog, 2nd
+_PATTERNS = [re.compile(p.replace(r"\d", "%(D)s") % _PARTS) for p in (
+    r"(?!%(D)s)%(A)s+|(?:%(L)s|%(D)s|\xad)+",                         # dog, 2nd
+    rf"(?:{_one_of(_ENDINGS)})\.",                                    # inc.
     r"%(A)s+(?:[.,]%(A)s+)*[.,]{0,2}%(h)s%(A)s+(?:%(h)s%(A)s+)*",     # well-known, 3-year-old
     r"%(A)s+(?:(?:%(h)s|_)%(A)s+)+",                                  # under_score
     r"%(W)s(?:[.!?]%(W)s)+(?:%(h)s%(A)s+)*",                          # cat.jpg, end.the
-    r"%(A)s+(?:%(h)s%(A)s+){0,2}(?:/%(A)s+(?:%(h)s%(A)s+){0,2}){1,2}", # black/white
-    r"[A-Z]+(?:&(?:amp;)?[A-Z]+)+|[Cc](?:\+\+|\#)",                   # AT&T
+    r"%(a)s(?:/%(a)s){1,2}",                                          # black/white
+    r"[A-Z]+(?:&(?:amp;)?[A-Z]+)+|[Cc]\+\+|[CFcf]\#",                    # AT&T
     r"[-+]?(?:\d*(?:[.:,٫٬]\d+)+|\d+)",                               # -5, 1,000, 7:45
     r"\d*(?:[.:,]\d+)+(?:-[A-Za-z0-9]+)+",                            # 5.5-inch
     r"(?:\d+[- \xa0])?\d+/\d+",                                       # 1 1/2
     r"\(\d{2,3}\)[ \xa0]?\d{3,4}[- \xa0]\d{3,5}",                     # (555) 123-4567
-    r"[A-XZdol]%(q)s(?!(?i:ll|ve|re)(?!%(L)s))%(A)s%(A)s+(?:-%(A)s+)*", # O'Brien, o'clock
+    r"(?:(?:[A-HJ-MO-XZdlo]%(q)s|[Nn]%(q)s(?![Tt]))(?!(?i:ll|ve|re)(?!%(L)s))%(A)s%(A)s+"
+    r"|c'est)(?:-%(A)s+)*",                                           # O'Brien, o'clock
     r"%(L)s+[aeiouyAEIOUY]%(q)s(?!(?i:s|m|d|ll|ve|re)(?!%(L)s))[aeiouA-Z]%(L)s*", # Hawai'i
     r"(?i:%(q)sn%(q)s|%(q)sn(?=\s|$)|dunkin%(q)s|somethin%(q)s|ol%(q)s|%(q)sem|c'mon|%(q)still?"
     r"|%(q)scause|nor'easter|e'er|s'mores|ev'ry|li'l|nat'l|[ldjy]%(q)s)",
     r"%(q)s(?:[2-9]0s|\d\d(?=\s|$))",                                 # '80s
-    r"%(q)s(?i:s|m|d|ll|ve|re)(?!%(L)s)",                             # dog's
+    r"(?:'(?!(?i:s|m|d|ll|ve|re)[A-Za-z])|’|\x92|&apos;)(?i:s|m|d|ll|ve|re)", # dog's
     r"(?i:n%(q)st)%(L)s*",                                            # don't
     r"(?:[A-Za-z]\.)+(?:[A-Za-z](?!%(A)s))?(?:-%(A)s+)*",             # p.m., U.S.-made
     rf"(?:{_one_of(_TITLES)})\.(?:-%(A)s+)?",
-    rf"(?:{_one_of(_ENDINGS)})\.",
     rf"(?:{_one_of(_BEFORE_NUMBERS)})\.(?=\s*\d)",
     r"(?:%(A)s+(?:-%(A)s+)*|%(W)s(?:[.!?]%(W)s)+)\.(?=[,;:])",        # a dot before a comma
     r"<[/!?]?[A-Za-z][^<>]*>|<!--[^<>]*-->",                          # <b>
     r"&(?i:amp|lt|gt|quot|apos|nbsp|[mn]dash|[a-z](?:acute|grave|uml)|\#\d+);",
-    r"(?i:https?)://[^\s\"<>|()]+\.[^\s\"<>|()]*[^\s\"<>|().!?,{}-]",
-    r"(?i:www)\.[^\s\"<>|()/]*[^\s\"<>|().!?,{}/-]",
-    r"<?[A-Za-z0-9][^\s\"<>|(){}@]*@[^\s\"<>|(){}]*[^\s\"<>|(){}.,:;!?'-]>?", # me@example.com
+    r"(?i:https?)://[^%(s)s(){}]+%(E)s",                              # http://a.de/b?c=1
+    r"(?i:www)\.(?:[^%(s)s(){}.!?,]+\.)+[A-Za-z]{2,4}",
+    r"(?i:www)\.(?:[^%(s)s(){}.!?,]+\.)+?[A-Za-z]{2,4}/[^%(s)s()]+%(E)s",
+    r"(?:[^%(s)s(){}'`.!?$,-_]+\.)+(?i:com|net|org|edu)",
+    r"(?:[^%(s)s(){}'`.!?$,-_]+\.)+?(?i:com|net|org|edu)/[^%(s)s()]+%(E)s", # a.com/b?c=1
+    r"<?[A-Za-z0-9][^%(s)s(){}\xa0]*@(?:[^%(s)s(){}\xa0.]+\.)*[^%(s)s(){}\xa0.]+>?", # me@a.de
     r"\#%(L)s+|@%(L)s\w*|[A-Z]+\$",                                   # #tag, @me, US$
-    r"(?:[<>]?[:;=]['o*-]?[()DPdpO{@|\[\]]|[-^x=~<>']_[-^x=~<>']"
-    r"|\([-^x=~<>'][-_.]?[-^x=~<>']\))(?!%(A)s)",                     # :-) ^_^
+    r"[<>]?[:;=]['o*-]?[()DPdpO{@|\[\]](?![A-Za-z0-9])",              # :-)
+    r"[-^x=~<>']_[-^x=~<>']|\([-^x=~<>'][-_.]?[-^x=~<>']\)",          # ^_^
     r"--+|\.{3,5}|[?!]+|\*+|\#+|@+|_+|<<|>>|''|``",
 )]
 
@@ -90,12 +116,12 @@ _PLAIN_CAPTION = re.compile(rf"\s*({_WORDS}(?:,? +{_WORDS})*)(\.?)\s*")
 _PLAIN = re.compile(rf"({_WORD})(?:, +| +|(\.?)\s*$)") # one word, seen without them
 _DOTTED = {w.lower() for w in _TITLES + _ENDINGS}
 _TIS = re.compile(r"'[tT](?=[iI][sS]|[wW][aA][sS])")
-_NOT, _BEFORE_NOT = re.compile(r"(?i:n%(q)st)" % _PARTS), re.compile(r"[^\W\dnN_][nN]$")
+_NOT, _BEFORE_NOT = re.compile(r"(?i:n%(q)st)" % _PARTS), re.compile(
+    r"[A-Za-z]*[A-MO-Za-mo-z][nN]")
 _OWNED = re.compile(r"%(q)s\w" % _PARTS)
 _SENTENCE = re.compile(r"\s+(?:%s)(?=\s|$)" % "|".join(_STARTERS + [w.upper() for w in _STARTERS]))
 _SHORT = re.compile(r"['’\x92](?:s|m|d|ll|ve|re)|n['’\x92]t")
-_SYMBOL = re.compile("[$%&'*+,:;<=>\\\\^`|~¡¥-©¬®-´¶-¹¿×÷‖‗‚„-•‟‰-‸※‾-⁂⁄⁰⁴-⁾₀-₎₤℀-⅏⅕-⅞←-⯿"
-                     "、。〒・！-／：-＠［-｀｛-･￠￡￥￦@#/_]")
+_SYMBOL = re.compile(f"[{_SYMBOLS}]")
 
 # %% ../nbs/ground/words.ipynb #7c4e8a15
 def _written(token):
@@ -111,13 +137,14 @@ def _is_plain(word, dot):
 def _longest(text, at):
     "What is matched at a place of the text, or None."
     found = (m for p in _PATTERNS if (m := p.match(text, at)))
-    return _TIS.match(text, at) or max(found, key=re.Match.end, default=None)
+    size = lambda m: m.end() + (m.re is _PATTERNS[1]) # "inc." looks one character ahead
+    return _TIS.match(text, at) or max(found, key=size, default=None)
 
 def _shortened(found):
     "The token of a match, without what belongs to the next one."
     token, text, end = found[0], found.string, found.end()
     if found.re is _PATTERNS[0]:
-        if _BEFORE_NOT.search(token) and _NOT.match(text, end-1): return token[:-1] # do|n't
+        if _BEFORE_NOT.fullmatch(token) and _NOT.match(text, end-1): return token[:-1] # do|n't
         if token.lower() in _SPLIT and not _OWNED.match(text, end): return token[:3]
     elif len(token) == 2 and token[1] == "." and _SENTENCE.match(text, end): return token[0]
     return token
