@@ -9,6 +9,7 @@ __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'evaluating', 'quiet_t
 
 # %% ../nbs/04_model.ipynb #f7460cac
 import ctypes
+import json
 import os
 import platform
 import random
@@ -36,6 +37,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from .creatures import ATTRIBUTES, caption_creature
 from .data import offline_if_unreachable
 from .git import GitForCausalLM, set_image_size
+from .preprocess import encode_text
 
 # %% ../nbs/04_model.ipynb #bb424afb
 def train_tokenizer(
@@ -260,7 +262,7 @@ def generate_tokens(
 ) -> tuple[list[int], torch.Tensor, torch.Tensor]: # Tokens each caption begins with; new ones (N, T), with what follows an end; their log-probabilities (N, T)
     "What `generate_captions` does, in tokens."
     family, config = model_family(model.config), model.config.get_text_config(decoder=True)
-    start = tokenizer(prefix).input_ids[:-1]
+    start = encode_text(tokenizer, [prefix])["input_ids"][0][:-1]
     if max_new_tokens < 1: raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
     room = getattr(config, "max_position_embeddings", None)
     if room is not None and room <= len(start):
@@ -314,52 +316,156 @@ def last_token(
     "The token that ends a caption."
     return tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
 
+# %% ../nbs/04_model.ipynb #bdc1217a
+def _check_files(folder:Path, family:Family):
+    "Complain of a checkpoint folder in which something is missing."
+    def there(*patterns): return any(next(folder.glob(pattern), None) for pattern in patterns)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file() and not there("model.safetensors"):
+        parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        lost = [part for part in parts if not (folder / part).is_file()]
+        if lost: raise ValueError(f"{len(lost)} of the {len(parts)} files of its weights are missing, "
+                                  f"such as {lost[0]}")
+    elif not there("model.safetensors") and there("pytorch_model*.bin"):
+        load = f"transformers.{family.model_class.__name__}.from_pretrained({str(folder)!r}"
+        raise ValueError("its weights are in pytorch_model.bin only, which can run code when it is "
+                         "read, and weights are read from model.safetensors; where you trust it, "
+                         f"convert it: {load}, use_safetensors=False).save_pretrained({str(folder)!r})")
+    needed = {"weights (model.safetensors)": ["model.safetensors", index.name],
+              "tokenizer (tokenizer.json)": ["tokenizer.json", "vocab.*", "*.model"],
+              "image processor (preprocessor_config.json)": ["preprocessor_config.json",
+                                                             "processor_config.json"]}
+    if there("tokenizer.json"): needed["tokenizer_config.json"] = ["tokenizer_config.json"]
+    lacks = [what for what, patterns in needed.items() if not there(*patterns)]
+    if lacks: raise ValueError(f"there is no {', no '.join(lacks)} in it{_of_run(folder)}")
+
+
+def _of_run(folder:Path) -> str:
+    "Where the model of a run is, for one who names another part of it."
+    folder = folder.resolve()
+    run = next((f for f in (folder, *folder.parents[:2]) if (f / "checkpoints").is_dir()), None)
+    if run is None: return ""
+    if (run / "model" / "config.json").is_file(): return f"; the model of this run is {run / 'model'}"
+    return f"; the run {run} has not written its model yet: finish it with resume"
+
+# %% ../nbs/04_model.ipynb #8ee07111
+def _check_weights(model:nn.Module, found:dict):
+    "Complain where the file of weights is not the whole of this model."
+    sizes = sorted(found["mismatched_keys"])
+    if sizes:
+        name, there, wanted = sizes[0]
+        raise ValueError(f"its weights do not fit its config.json in {len(sizes)} places: {name} has "
+                         f"the shape {tuple(there)}, and should have {tuple(wanted)}")
+    names = dict(model.named_parameters())
+    lost = [name for name in sorted(found["missing_keys"]) if name in names and ".pooler." not in name]
+    if lost: raise ValueError(f"{len(lost)} of its {len(names)} weights are not in its file, such as "
+                              f"{lost[0]}; they would be random numbers")
+    def layer(name): return re.sub(r"\.\d+\.", ".0.", name)
+    layers = set(map(layer, names))
+    more = [name for name in sorted(found["unexpected_keys"]) if layer(name) in layers]
+    if more: raise ValueError("its file of weights has layers that its config.json does not have, "
+                              f"such as {more[0]}")
+
+
+def _check_tokenizer(tokenizer:PreTrainedTokenizerBase, room:int):
+    "Complain of a tokenizer that is not this model's."
+    numbers = tokenizer.get_vocab()
+    if not set(numbers) - set(tokenizer.all_special_tokens):
+        raise ValueError("its tokenizer knows no words; is a file of it missing?")
+    if (most := max(numbers.values()) + 1) > room:
+        raise ValueError(f"its tokenizer has {most} tokens, and the model room for {room}; take the "
+                         "model's own tokenizer, or, where tokens were added to it, call "
+                         f"model.resize_token_embeddings({most}) and train")
+    for place, names in ("start", ("cls_token", "bos_token")), ("end", ("sep_token", "eos_token")):
+        if all(getattr(tokenizer, name) is None for name in names):
+            raise ValueError(f"its tokenizer names no token for the {place} of a caption; "
+                             f"tokenizer_config.json should, as {' or '.join(names)}")
+
+# %% ../nbs/04_model.ipynb #05508aae
+def _find_checkpoint(name:str|os.PathLike) -> str:
+    "The folder that holds `config.json`, or the name on the Hub."
+    if str(name) == "git-tiny": return str(files("imgcap") / "checkpoints" / "git-tiny")
+    path = Path(name).expanduser()
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file(): return str(folder)
+    if path.is_dir():
+        raise ValueError(f"{name} is not a checkpoint: there is no config.json in it, "
+                         f"nor in its folder model/{_of_run(path)}")
+    if path.exists():
+        raise ValueError(f"{name} is a file; a checkpoint is a folder with config.json and model.safetensors")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(name)):
+        raise FileNotFoundError(f"{name} does not exist; give a checkpoint folder, a run folder, "
+                                "a name on the Hub, or git-tiny")
+    return str(name)
+
 # %% ../nbs/04_model.ipynb #70b42850
 def load_model(
     name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" on the Hub
     *,
     device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
     dtype:str|torch.dtype="auto", # "auto" is float32; training in bfloat16 is autocast's business
-    image_size:int|None=None, # Side of the square picture a GIT sees, in pixels; None is the checkpoint's own
+    image_size:int|None=None, # Side of the square picture a GIT sees, in pixels; None: the checkpoint's
 ) -> tuple[nn.Module, object]: # The model, in evaluation mode, and its processor
-    "Load a captioning model and its processor."
-    dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    "Load a captioning model and its processor, whole, or say what is missing."
+    chosen = "float32" if dtype == "auto" else str(dtype).removeprefix("torch.")
+    if chosen not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f"dtype is {dtype}; it is auto, float32, bfloat16 or float16")
     checkpoint = _find_checkpoint(name)
     is_here = Path(checkpoint).is_dir()
     try:
         with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
             config = AutoConfig.from_pretrained(checkpoint)
             family = model_family(config)
-            model = family.model_class.from_pretrained(checkpoint, config=config, dtype=dtype, use_safetensors=True)
-            processor = _load_processor(checkpoint)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if not is_here and "connect" in reason: reason = "it is no folder here, and the Hub cannot be reached; without a network use git-tiny or a checkpoint folder"
-        raise type(error)(f"cannot load {name}: {reason}") from error
+            if is_here: _check_files(Path(checkpoint), family)
+            model, found = family.model_class.from_pretrained(
+                checkpoint, config=config, dtype=getattr(torch, chosen), use_safetensors=True,
+                output_loading_info=True, ignore_mismatched_sizes=True)  # _check_weights names them
+            _check_weights(model, found)
+            processor = _load_processor(checkpoint, model)
+    except Exception as error:
+        raise _why_not(name, error, is_here) from error
     model.config._name_or_path = str(name)
     if image_size is not None:
-        if config.model_type != "git": raise ValueError(f"image_size can be changed for GIT only, and {name} is of type {config.model_type}")
+        if config.model_type != "git":
+            raise ValueError(f"image_size can be changed for GIT only, and {name} is of type "
+                             f"{config.model_type}")
         set_image_size(model, processor, image_size)
     return model.to(pick_device(device)).eval(), processor
 
 
-def _load_processor(checkpoint:str):
+def _why_not(name:str|os.PathLike, error:Exception, is_here:bool) -> Exception:
+    "One line for whatever the libraries say."
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, KeyError): reason = f"one of its files lacks {reason}"
+    if "safetensors" in type(error).__module__: reason = f"its weights are damaged or cut off ({reason})"
+    if not is_here and "connect" in reason:
+        reason = ("it is no folder here, and the Hub cannot be reached; "
+                  "without a network use git-tiny or a checkpoint folder")
+    return (OSError if isinstance(error, OSError) else ValueError)(f"cannot load {name}: {reason}")
+
+
+def _load_processor(checkpoint:str, model:nn.Module):
     "The processor; put together from its two halves where a checkpoint stores only those."
     processor = AutoProcessor.from_pretrained(checkpoint)
     if not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
-        processor = VisionTextDualEncoderProcessor(AutoImageProcessor.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint))
+        processor = VisionTextDualEncoderProcessor(
+            AutoImageProcessor.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint))
+    config = model.config.get_text_config(decoder=True)
+    _check_tokenizer(processor.tokenizer, config.vocab_size)
+    room = getattr(config, "max_position_embeddings", None)
+    if room: processor.tokenizer.model_max_length = min(processor.tokenizer.model_max_length, room)
     add_ends(processor.tokenizer)
     return processor
 
-
+# %% ../nbs/04_model.ipynb #d80e2206
 def add_ends(
     tokenizer:PreTrainedTokenizerFast, # Changed in place where it leaves out a first or last token
 ):
     "Make a tokenizer put a first and a last token around each caption, and give it a token for padding."
-    if tokenizer.pad_token is None: tokenizer.pad_token = tokenizer.eos_token
+    last = tokenizer.convert_ids_to_tokens(last_token(tokenizer))
+    if tokenizer.pad_token is None: tokenizer.pad_token = last
     ids = tokenizer("a").input_ids
     first = tokenizer.bos_token if tokenizer.cls_token is None else tokenizer.cls_token
-    last = tokenizer.convert_ids_to_tokens(last_token(tokenizer))
     if ids[0] == tokenizer.convert_tokens_to_ids(first) and ids[-1] == last_token(tokenizer): return
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=[first, "$A", last], special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in {first, last}])
@@ -382,21 +488,8 @@ def is_small(
 
 
 def keep_freed_memory():
-    "Let glibc keep what large tensors leave behind for the next ones; as it is, it hands memory back and gets it again page by page, step after step. Nothing happens where there is no glibc."
+    "Let glibc keep what large tensors leave behind: for a program, as it changes the whole process."
     if platform.libc_ver()[0] != "glibc": return
     allocator = ctypes.CDLL(None)
-    allocator.mallopt(ctypes.c_int(-3), ctypes.c_int(2 ** 30))  # M_MMAP_THRESHOLD: blocks up to here come from memory that is kept (mallopt(3))
-    allocator.mallopt(ctypes.c_int(-1), ctypes.c_int(2 ** 31 - 1))  # M_TRIM_THRESHOLD: how much may lie idle
-
-
-def _find_checkpoint(name:str|os.PathLike) -> str:
-    "The folder that holds `config.json`, or the name on the Hub."
-    if str(name) == "git-tiny": return str(files("imgcap") / "checkpoints" / "git-tiny")
-    path = Path(name).expanduser()
-    for folder in (path / "model", path):
-        if (folder / "config.json").is_file(): return str(folder)
-    if path.is_dir(): raise ValueError(f"{name} is not a checkpoint: there is no config.json in it, nor in its folder model/")
-    if path.exists(): raise ValueError(f"{name} is a file; a checkpoint is a folder with config.json and model.safetensors")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(name)):
-        raise FileNotFoundError(f"{name} does not exist; give a checkpoint folder, a run folder, a name on the Hub, or git-tiny")
-    return str(name)
+    allocator.mallopt(ctypes.c_int(-3), ctypes.c_int(2 ** 30))  # M_MMAP_THRESHOLD: blocks to keep
+    allocator.mallopt(ctypes.c_int(-1), ctypes.c_int(2 ** 31 - 1))  # M_TRIM_THRESHOLD

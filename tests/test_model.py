@@ -3,11 +3,13 @@ import json
 import shutil
 import threading
 from dataclasses import astuple
+from importlib.resources import files
 
 import pytest
 import torch
 import transformers
 from huggingface_hub.utils import are_progress_bars_disabled
+from safetensors.torch import load_file, save_file
 from small_models import BUILDERS, pixels, small_model
 
 from imgcap.model import (
@@ -190,3 +192,229 @@ def test_silence_restores_what_was(level, bars):
     finally:
         logging.set_verbosity(before[0])
         logging.enable_progress_bar()
+
+
+# --- checkpoints that are not whole
+
+@pytest.fixture(params=FAMILIES)
+def checkpoint(request, checkpoints, tmp_path):
+    "A copy to spoil."
+    return shutil.copytree(checkpoints[request.param][0], tmp_path / "RUN" / "model"), request.param
+
+
+@pytest.fixture
+def git(checkpoints, tmp_path): return shutil.copytree(checkpoints["git"][0], tmp_path / "RUN" / "model")
+
+
+def refused(folder, *words):
+    "The one line with which `load_model` refuses."
+    with pytest.raises((OSError, ValueError)) as caught: load_model(folder, device="cpu")
+    message = str(caught.value)
+    assert str(folder) in message and "\n" not in message, message
+    for word in words: assert word in message, message
+    return message
+
+
+def change(file, **values):
+    "Other values in a JSON file, at any depth; None takes a key out."
+    content = json.loads(file.read_text())
+    def visit(part):
+        if isinstance(part, dict):
+            for key in list(part):
+                if key not in values: visit(part[key])
+                elif values[key] is None: del part[key]
+                else: part[key] = values[key]
+    visit(content)
+    file.write_text(json.dumps(content))
+
+
+def change_weights(folder, edit):
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    edit(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def vocabulary(folder): return json.loads((folder / "tokenizer.json").read_text())
+
+
+@pytest.mark.parametrize("name, word", [
+    ("tokenizer.json", "no tokenizer (tokenizer.json)"), ("tokenizer_config.json", "no tokenizer_config.json"), ("processor_config.json", "no image processor"),
+    ("model.safetensors", "no weights (model.safetensors)"), ("config.json", "no config.json")])
+def test_a_missing_file_is_named(checkpoint, name, word):
+    folder, _ = checkpoint
+    (folder / name).unlink()
+    refused(folder, word)
+
+
+def test_missing_files_are_named_together(git):
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"): (git / name).unlink()
+    refused(git, "no tokenizer (tokenizer.json), no image processor")
+
+
+@pytest.mark.parametrize("has_model", [True, False])
+def test_part_of_a_run(git, has_model):
+    "What training writes for itself is no model to caption with, and the message says which one is."
+    run = git.parent
+    saved = shutil.copytree(git, run / "checkpoints" / "checkpoint-5")
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"): (saved / name).unlink()
+    if not has_model: shutil.rmtree(git)
+    word = f"the model of this run is {run / 'model'}" if has_model else "finish it with resume"
+    refused(saved, word)
+    refused(run / "checkpoints", word)
+    if not has_model: refused(run, word)
+
+
+def test_an_empty_folder(tmp_path): refused(tmp_path, "no config.json")
+
+
+def test_pickled_weights_only(checkpoint):
+    folder, family = checkpoint
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    refused(folder, "pytorch_model.bin", "safetensors", "convert", FAMILIES[family].model_class.__name__)
+
+
+def test_the_conversion_works(git, monkeypatch):
+    "The command in the message makes a checkpoint that loads."
+    wanted = load_model(git)[0].state_dict()
+    torch.save(load_file(git / "model.safetensors"), git / "pytorch_model.bin")
+    (git / "model.safetensors").unlink()
+    command = refused(git).partition("convert it: ")[2]
+    with quiet_transformers(): eval(command, {"transformers": transformers})
+    assert all(torch.equal(wanted[name], p) for name, p in load_model(git)[0].state_dict().items())
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
+def test_a_truncated_file(checkpoint, share):
+    folder, _ = checkpoint
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:int(len(data) * share)])
+    refused(folder)
+
+
+def test_weights_in_several_files(git, tmp_path):
+    model, _ = load_model(git)
+    (git / "model.safetensors").unlink()
+    with quiet_transformers(): model.save_pretrained(git, max_shard_size="50KB")
+    parts = sorted(git.glob("model-*.safetensors"))
+    assert len(parts) > 2
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), load_model(git)[0].parameters()))
+    parts[1].unlink()
+    refused(git, f"1 of the {len(parts)} files", parts[1].name)
+
+
+def test_a_weight_that_is_missing(checkpoint):
+    folder, _ = checkpoint
+    name = sorted(n for n in load_file(folder / "model.safetensors") if "pooler" not in n and "position_ids" not in n)[-1]
+    change_weights(folder, lambda weights: weights.pop(name))
+    refused(folder, name, "random")
+
+
+def test_a_weight_of_another_shape(checkpoint):
+    folder, _ = checkpoint
+    name = next(n for n, w in load_file(folder / "model.safetensors").items() if "embeddings.patch_embedding" in n or "projection.weight" in n)
+    change_weights(folder, lambda weights: weights.update({name: weights[name][:5].clone()}))
+    refused(folder, name, "(5,")
+
+
+def test_weights_of_a_deeper_model(git):
+    def deeper(weights):
+        for name in [n for n in weights if "encoder.layer.0" in n]: weights[name.replace("layer.0", "layer.1")] = weights[name].clone()
+    change_weights(git, deeper)
+    refused(git, "layer.1", "config.json")
+
+
+def test_a_config_of_another_size(checkpoint):
+    folder, _ = checkpoint
+    change(folder / "config.json", vocab_size=777)
+    refused(folder, "777")
+
+
+def test_weights_that_nobody_needs_are_no_reason(git):
+    "Checkpoints of other versions and tasks carry some."
+    change_weights(git, lambda weights: weights.update({"itm_head.weight": torch.zeros(2, 2), "git.embeddings.old_ids": torch.zeros(3)}))
+    load_model(git)
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_tokens_without_room(checkpoint, n):
+    "Added to the tokenizer, and not to the model."
+    folder, family = checkpoint
+    processor = load_model(folder)[1]
+    had = len(processor.tokenizer)
+    processor.tokenizer.add_tokens([f"word{i}" for i in range(n)])
+    processor.save_pretrained(folder)
+    refused(folder, f"{had + n} tokens", f"room for {had}", "resize_token_embeddings")
+
+
+def test_tokens_with_room(git):
+    "Resized, it loads; more room than tokens is no fault."
+    model, processor = load_model(git)
+    processor.tokenizer.add_tokens(["octopus"])
+    model.resize_token_embeddings(len(processor.tokenizer) + 7)
+    with quiet_transformers():
+        model.save_pretrained(git)
+        processor.save_pretrained(git)
+    loaded, its_processor = load_model(git)
+    assert generate_captions(loaded, its_processor, pixels(its_processor), prefix="octopus")[0].text.startswith("octopus")
+
+
+def test_another_models_tokenizer(git):
+    shutil.copy(files("imgcap") / "checkpoints" / "git-tiny" / "tokenizer.json", git)
+    refused(git, "1024 tokens", "model's own tokenizer")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "{not json", '{"version": "1.0", "model": {"type": "BPE"}}', "\0\1\2"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "processor_config.json", "tokenizer_config.json", "model.safetensors"])
+def test_a_file_of_nonsense(git, name, content):
+    (git / name).write_text(content)
+    refused(git)
+
+
+def test_a_tokenizer_without_an_end(git):
+    change(git / "tokenizer_config.json", eos_token=None, sep_token=None)
+    refused(git, "end of a caption", "sep_token or eos_token")
+
+
+def test_a_tokenizer_without_words(git):
+    content = vocabulary(git)
+    content["model"] |= {"vocab": {t: i for t, i in content["model"]["vocab"].items() if t in ("[PAD]", "[CLS]", "[SEP]")}, "merges": []}
+    (git / "tokenizer.json").write_text(json.dumps(content))
+    refused(git, "knows no words")
+
+
+@pytest.mark.parametrize("dtype", ["float33", "int8", "Tensor", torch.int64, 16])
+def test_dtypes_that_are_none(dtype):
+    with pytest.raises(ValueError, match=f"dtype is {dtype}"): load_model("git-tiny", dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
+def test_dtypes(dtype): assert load_model("git-tiny", device="cpu", dtype=dtype)[0].dtype == torch.bfloat16
+
+
+# --- a prefix is text
+
+@FAMILY
+def test_a_prefix_cannot_end_a_caption(family):
+    model, processor = small_model(family)
+    for prefix in ("[SEP]", "a [SEP]", "[CLS] a [PAD]"):
+        start, *_ = generate_tokens(model, processor.tokenizer, pixels(processor, 1), prefix=prefix, max_new_tokens=2)
+        assert not set(start[1:]) & set(processor.tokenizer.all_special_ids)
+        assert generate_captions(model, processor, pixels(processor, 1), prefix=prefix)[0].text.startswith(prefix)
+
+
+@FAMILY
+@pytest.mark.parametrize("words", [20, 58, 61])
+def test_a_prefix_takes_room(family, words):
+    "As many tokens as there are positions, and not one more."
+    model, processor = small_model(family)
+    start, new, _ = generate_tokens(model, processor.tokenizer, pixels(processor, 2), prefix="a" + " a" * words,
+                                    max_new_tokens=99, min_new_tokens=64 - words - 2)
+    assert len(start) == words + 2 and new.shape[1] == 64 - words - 2
+
+
+@FAMILY
+def test_a_prefix_without_room(family):
+    model, processor = small_model(family)
+    with pytest.raises(ValueError, match="prefix has 7[0-9] tokens, and the model has room for 64 in all"):
+        generate_captions(model, processor, pixels(processor, 1), prefix="a " * 70)
