@@ -197,24 +197,28 @@ def evaluate(
     model:Model,
     images:Images=None,
     split:Annotated[str, typer.Option(help="Split to score; all takes every picture of the set")]="test",
-    out:Annotated[str|None, typer.Option(help="Folder for metrics.json, predictions.jsonl and gallery.png; the run itself when --model is one")]=None,
+    out:Annotated[str|None, typer.Option(help="Folder for scores, captions and a page; the run itself when --model is one")]=None,
     image_column:ImageColumn=None,
     caption_column:CaptionColumn=None,
+    language:Annotated[str|None, typer.Option(help="Language of the captions: en, de, zh, ja, …; by default what the set says, else en")]=None,
     batch_size:Annotated[int, typer.Option(help="Pictures at a time")]=32,
-    num_beams:Annotated[int, typer.Option(help="1 is greedy decoding")]=1,
     device:Device="auto",
+    **choices,
 ):
-    "Score a model, beside baselines that cannot see."
-    from datasets import DatasetDict, concatenate_datasets
+    """Score a model, beside baselines that cannot see.
+
+    The scores of another set than the run's own go into a folder in RUN/evaluations.
+    """
+    from imgcap.config import Decoding
     from imgcap.evaluate import evaluate_model
-    from imgcap.model import load_model
-    loaded, processor = load_model(model, device=device)
+    how, folder = Decoding(**choices), out or (model if Path(model, "run.json").is_file() else None)
+    if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
     rows = _load(data, images, image_column, caption_column)
-    if split == "all": rows = DatasetDict({"all": concatenate_datasets(list(rows.values()))})
-    report = evaluate_model(loaded, rows, split, processor=processor, batch_size=batch_size, num_beams=num_beams)
+    report = evaluate_model(model, rows, split, decoding=how, language=language or "data",
+                            batch_size=batch_size, source=data, device=device)
+    where = folder and report.save(folder) # first, since a screen may not be able to show all of it
     print(report)
-    folder = out or (model if Path(model, "run.json").is_file() else None)
-    if folder: print(f"metrics, predictions and gallery are in {report.save(folder)}")
+    if where: print(f"metrics, predictions and gallery are in {where}")
 
 # %% ../nbs/10_cli.ipynb #5fd7cbed
 def caption(
@@ -358,7 +362,7 @@ def _make_app(command:str|None=None) -> typer.Typer: # `command` gets all its op
 
 def _with_options(name:str, function:Callable, wanted:bool) -> Callable:
     "The command with its options, some of which come with PyTorch and only when they are wanted."
-    if name not in ("train", "caption"): return function
+    if name not in ("train", "caption", "evaluate"): return function
     if wanted and name == "train":
         from imgcap.train import TrainConfig
         return _with_fields(function, TrainConfig)
