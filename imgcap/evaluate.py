@@ -46,7 +46,7 @@ from .places import last_part, public_ids, without_paths
 from .preprocess import CaptionCollator
 from .train import fingerprint
 from .viz import compare_captions, show_predictions
-from .words import language_doubt, tokenize_caption
+from .words import language_doubt, primary_language, tokenize_caption
 
 # %% ../nbs/07_evaluate.ipynb #f9a93e1f
 def _others(
@@ -824,6 +824,7 @@ def evaluate_model(
     if not isinstance(data, dict): data = {split: data}
     rows, train = _rows_of(data, split, groups)
     if language == "data": language = caption_language(rows)
+    primary_language(language) # refused now, not after an hour
     if isinstance(model, (str, os.PathLike)): model, processor = load_model(model, device=device)
     if processor is None:
         raise ValueError("a loaded model needs its processor: "

@@ -2,7 +2,10 @@
 import copy
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import datasets
@@ -12,6 +15,7 @@ import torch
 from PIL import Image
 
 from imgcap import evaluate as room
+from imgcap.cli import main
 from imgcap.creatures import attribute_scores, make_creatures
 from imgcap.evaluate import Report, ScoreTable, evaluate_model, picture_uri, read_scores, typical_caption, weights_hash
 from imgcap.infer import Captioner
@@ -419,6 +423,7 @@ def test_other_refusals(score, small):
     data = {"test": table(shades(2))}
     with pytest.raises(ValueError, match="needs its processor"): evaluate_model(small[0], data)
     with pytest.raises(TypeError, match="no option 'beams'"): score(data, beams=2)
+    with pytest.raises(ValueError, match="language is 'english!'"): score(data, language="english!")
     for column, says in [("weather", "no column 'weather' to group by"), ("captions.x", "there is no field 'x'")]:
         with pytest.raises(ValueError, match=says): score(data, groups=(column,))
         with pytest.raises(ValueError, match=says): score(data).by(column)
@@ -658,3 +663,50 @@ def test_only_texts_are_kept_of_pictures(score, small):
     rows = [row(i, image={"bytes": large.getvalue(), "path": None}) for i in range(4)]
     report = score({"test": stream(rows)})
     assert len(pickle.dumps((report.predictions, report.statistics))) < 40_000
+
+
+# ---- the command
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, creatures):
+    folder = tmp_path_factory.mktemp("set") / "photos"
+    folder.mkdir()
+    for i, each in enumerate(creatures["test"]):
+        each["image"].save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text("\n".join(each["captions"]) + "\n", encoding="utf-8")
+    return folder
+
+
+def command(*words, folder, **environment):
+    return subprocess.run([sys.executable, "-m", "imgcap", "evaluate", *map(str, words)], cwd=folder,
+                          env={**os.environ, **environment}, capture_output=True)
+
+
+def test_a_terminal_that_cannot_show_it_costs_no_score(photos, tmp_path):
+    for name in list(photos.iterdir()): (tmp_path / f"猫{name.name}").write_bytes(name.read_bytes())
+    done = command("--data", tmp_path, "--model", "git-tiny", "--split", "all", "--out", "scores", "--language", "en",
+                   folder=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+    assert read(tmp_path / "scores" / "metrics.json")["all"]["model"]["n"] == 12
+    assert read(tmp_path / "scores" / "measured.json")["all"]["language"] == "en"
+    assert "猫" in (tmp_path / "scores" / "predictions-all.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words, says", [("--num-beams 0", "--num-beams is 0"), ("--batch-size -1", "--batch-size is -1"),
+                                         ("--out 1.png", "1.png is a file"), ("--language x-y-z!", "language is"),
+                                         ("--num-beams 2 --num-return-sequences 2", "leave it at 1")])
+def test_a_wrong_option_is_one_line(words, says, photos, capsys, monkeypatch):
+    monkeypatch.chdir(photos)
+    assert main(["evaluate", "--data", str(photos), "--model", "git-tiny", *words.split()]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    assert len(said) == 1 and says in said[0]
+
+
+def test_the_command_writes_as_it_is_told(photos, tmp_path, capsys):
+    assert main(["evaluate", "--data", str(photos), "--model", "git-tiny", "--split", "all", "--out", str(tmp_path),
+                 "--prefix", "a drawing of", "--max-new-tokens", "6"]) == 0
+    assert "metrics, predictions and gallery are in" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "predictions-all.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all(r["caption"].startswith("a drawing of") for r in rows)
+    assert read(tmp_path / "measured.json")["all"]["decoding"]["prefix"] == "a drawing of"
+    assert read(tmp_path / "measured.json")["all"]["data"]["name"] == "photos"
