@@ -1,9 +1,11 @@
 # make demo   caption drawings: install, train, evaluate, look      make test   every gate that CI runs
-# make docs   build the site       make site   and try it in a browser      make translations   extract its texts
+# make docs   build the site       make site   try it in a browser      make translations   extract its texts
 # make lint   ruff and mypy        make notebooks   run all notebooks anew, and say which printed numbers moved
 # make bench  speed and memory     make jupyter  run them in JupyterLab, in a browser     make colab  try the set-up cell
 # make clean  remove what make made
 PYTHON ?= python3
+# How many tests run side by side
+JOBS ?= 2
 # Where CPU builds of torch are; on Linux the default index brings gigabytes of CUDA libraries. "" turns it off.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
@@ -28,7 +30,7 @@ demo: .venv/installed
 	$(BIN)/imgcap demo
 
 test: .venv/installed
-	$(BIN)/python tests/gates.py
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=15
 
 notebooks: .venv/installed
 	$(BIN)/python scripts/rerun.py
@@ -47,26 +49,29 @@ bench: .venv/installed
 	$(BIN)/python bench/train.py
 
 docs: .venv/installed
-	$(BIN)/python tests/gates.py docs
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
 
-site: docs
-	$(BIN)/python tests/gates.py site
+site: .venv/installed
+	$(BIN)/python -m pytest tests/test_site.py
 
 translations: .venv/installed
 	$(BIN)/python -m sphinx -q -b gettext docs docs/_build/gettext
 
 lint: .venv/installed
-	$(BIN)/python tests/gates.py lint
+	$(BIN)/python -m ruff check -q imgcap tests bench scripts docs
+	$(BIN)/python -m mypy
 
 # What a weekly run tries: the newest transformers
 newest: .venv/installed
 	$(PIP) install -q --upgrade transformers
-	$(BIN)/python tests/gates.py notebooks
+	$(BIN)/python -m pytest -n $(JOBS) tests/test_notebooks.py
 
 # The wheel of a release; TAG=v1.2.3 must be the version in settings.ini
 dist: .venv/installed
 	@test -z "$(TAG)" || test "$(TAG)" = "v$$(sed -n 's/^version = //p' settings.ini)" || { echo "tag $(TAG) is not the version in settings.ini"; exit 1; }
-	$(BIN)/python tests/gates.py wheel
+	rm -rf build dist
+	$(PIP) wheel -q . --no-deps --no-build-isolation -w dist
+	WHEEL=$$(ls dist/*.whl) $(BIN)/python -m pytest tests/test_wheel.py
 
 clean:
-	rm -rf .venv .venv-wheel build dist runs *.egg-info
+	rm -rf .venv .venv-wheel .venv-oldest .venv-newest build dist runs *.egg-info .pytest_cache

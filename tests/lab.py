@@ -1,11 +1,13 @@
-"""Opens JupyterLab in a browser, runs notebooks from its menu as a reader would, and looks: no error, and every figure and progress bar is there.
+"""Opens JupyterLab in a browser, runs notebooks from its menu as a reader would, and looks: no error, and every
+figure and progress bar is there.
 
-    python tests/lab.py                          the numbered notebooks and the tutorial, in their full form, slow cells too: an hour and more
-    python tests/lab.py --quick                  the tutorial in its quick form, and a page of progress bars: under a minute
-    python tests/lab.py nbs/02_viz.ipynb …       only these
+    python tests/lab.py                      the lesson's notebooks and the tutorial, in their full form, slow cells
+                                             too: an hour and more (make jupyter)
+    python tests/lab.py nbs/02_viz.ipynb …   only these
 
-What a cell of the repository's notebook shows, its copy without outputs must show anew when it runs. Settings, kernels and IPython profiles of whoever runs this are neither used nor changed.
-Where there is no browser (tests/browser.py) nothing is tested, and that is said; where CI is set it is a failure.
+What a cell of the repository's notebook shows, its copy without outputs must show anew when it runs. Settings,
+kernels and IPython profiles of whoever runs this are neither used nor changed. test_lab.py does the same with the
+tutorial in its quick form and with a page of progress bars.
 """
 import argparse
 import json
@@ -23,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from browser import launch
+from browser import find_browser, launch
 from playwright.sync_api import Error, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +139,10 @@ class Reader:
     def __init__(self, browser, url, token, screenshots):
         self.browser, self.url, self.token, self.screenshots = browser, url, token, screenshots
 
+    def without_token(self, failure):
+        "What went wrong, for a log that others read."
+        return str(failure).split("Browser logs:")[0].strip().replace(self.token, "…")
+
     def run_all(self, name, notebook, minutes):
         "Open a notebook, choose Run ▸ Run All Cells, wait, look. What it says when all is well."
         self.faults, start = [], time.monotonic()
@@ -205,10 +211,9 @@ class Reader:
         for kernel in json.load(ask("api/kernels", "GET")): ask(f"api/kernels/{kernel['id']}", "DELETE")
 
 
-def main(files, quick, minutes, screenshots):
-    notebooks = {file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.name: json.loads(file.read_text(encoding="utf-8")) for file in files or [*([] if quick else NUMBERED), TUTORIAL]}
-    if not files: notebooks = {BARS: progress_bars(), **notebooks}
-    failed = 0
+@contextmanager
+def laid_out(notebooks, quick):
+    "JupyterLab over copies of these notebooks, {name: notebook}, without their outputs; gives address and token."
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = Path(folder).resolve()
         shutil.copytree(ROOT / "docs" / "images", folder / "root" / "docs" / "images")  # which texts show
@@ -216,16 +221,29 @@ def main(files, quick, minutes, screenshots):
             copy = folder / "root" / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(json.dumps(without_outputs(notebook)), encoding="utf-8")
-        with jupyterlab(folder, quick) as (url, token), sync_playwright() as playwright:
-            browser = launch(playwright)
-            if browser is None: sys.exit("no browser" if os.environ.get("CI") else print("no browser: JupyterLab was not tested"))
-            reader = Reader(browser, url, token, screenshots)
-            for name, notebook in notebooks.items():
-                try: print(f"{name}: {reader.run_all(name, notebook, minutes)}", flush=True)
-                except (Failed, Error) as failure:
-                    failed += 1
-                    print(f"{name} failed:\n  {str(failure).split('Browser logs:')[0].strip().replace(token, '…')}", flush=True)
-            browser.close()
+        with jupyterlab(folder, quick) as (url, token): yield url, token
+
+
+def read(file):
+    "(name, notebook) of a file, named from the repository's folder if it is there."
+    name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.name
+    return name, json.loads(file.read_text(encoding="utf-8"))
+
+
+def main(files, quick, minutes, screenshots):
+    notebooks = dict(map(read, files)) if files else {
+        BARS: progress_bars(), **dict(map(read, [*([] if quick else NUMBERED), TUTORIAL]))}
+    choice, failed = find_browser(), 0
+    if "missing" in choice: sys.exit(choice["missing"])
+    with laid_out(notebooks, quick) as (url, token), sync_playwright() as playwright:
+        browser = launch(playwright, choice)
+        reader = Reader(browser, url, token, screenshots)
+        for name, notebook in notebooks.items():
+            try: print(f"{name}: {reader.run_all(name, notebook, minutes)}", flush=True)
+            except (Failed, Error) as failure:
+                failed += 1
+                print(f"{name} failed:\n  {reader.without_token(failure)}", flush=True)
+        browser.close()
     print(f"{len(notebooks) - failed} notebooks ran in JupyterLab without an error, {failed} failed")
     return 1 if failed else 0
 

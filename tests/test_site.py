@@ -1,0 +1,252 @@
+"""The built site in a browser that reaches nothing but it: pages load, say nothing on the console and ask no
+other server; links and pictures are there; search finds."""
+import ast
+import functools
+import http.server
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+from browser import complaints_of
+from sphinx.util.inventory import InventoryFile
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs" / "ext"))
+import architecture  # noqa: E402
+
+pytestmark = [pytest.mark.xdist_group("site"), pytest.mark.first]
+RULES = [
+    "label", "select-name", "button-name", "link-name", "image-alt", "svg-img-alt", "input-image-alt",
+    "aria-input-field-name", "aria-toggle-field-name", "document-title", "html-has-lang",
+    "heading-order", "duplicate-id-aria", "list", "scrollable-region-focusable",
+]
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+# What one page says of itself; lazy pictures are told to come.
+LOOK = """async () => {
+  const pictures = [...document.querySelectorAll('article img')];
+  pictures.forEach(p => p.loading = 'eager');
+  await Promise.all(pictures.map(p => p.decode().catch(() => null)));
+  return {
+    text: document.querySelector('article').innerText,
+    missing: pictures.filter(p => !p.naturalWidth).map(p => p.src),
+    silent: pictures.filter(p => !p.alt.trim()).map(p => p.src),
+    links: [...new Set([...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href')))]
+      .map(h => URL.canParse(h, location) ? new URL(h, location).href : 'invalid:' + h),
+    ids: [...document.querySelectorAll('[id]')].map(e => e.id),
+  }
+}"""
+
+# What sticks out of the window, unless it is in a box that scrolls by itself.
+TOO_WIDE = """() => {
+  const scrolls = e => e && e.tagName !== 'ARTICLE'
+    && (['auto', 'scroll'].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  return [...document.querySelectorAll('article *')]
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e)).map(e => e.outerHTML);
+}"""
+# Contrast is slow to judge, and a page has ten thousand words of a few kinds: what holds only kinds that
+# were judged before, here or on another page, is taken away.
+ONLY_NEW_KINDS = """known => {
+  const seen = new Set(known), kinds = new Map(), stay = new Set(), fresh = [];
+  const kind = e => {
+    if (!e || e === document.documentElement) return '';
+    if (!kinds.has(e)) kinds.set(e, kind(e.parentElement) + '>' + e.tagName + '.'
+      + [...e.classList].sort().join('.') + (e.getAttribute('style') || ''));
+    return kinds.get(e);
+  };
+  for (const e of document.body.querySelectorAll('*')) {
+    const says = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    if (seen.has(kind(e)) || !says) continue;
+    seen.add(kind(e));
+    fresh.push(kind(e));
+    for (let outer = e; outer; outer = outer.parentElement) stay.add(outer);
+  }
+  for (const e of document.body.querySelectorAll('*'))
+    if (e.isConnected && !stay.has(e)) e.remove();
+  return fresh;
+}"""
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address): pass  # the browser left before a file was sent
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+@pytest.fixture(scope="module")
+def build(run, tmp_path_factory):
+    "Build the site, where a warning is an error; gives its folder."
+    def _build(*options):
+        folder = tmp_path_factory.mktemp("site")
+        run(sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", f"{folder}-kept", *options, "docs", folder)
+        return folder
+    return _build
+
+
+@pytest.fixture(scope="module")
+def site(build): return build("-W", "--keep-going", "-E")
+
+
+@pytest.fixture(scope="module")
+def url(site):
+    "The address of a server of the site on the loopback interface."
+    server = QuietServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+class Reader:
+    "A tab that goes through the site, and what was wrong."
+    def __init__(self, browser, url):
+        self.url, self.faults, self.ids, self.links, self.kinds, self.page = url, [], {}, [], [], ""
+        self.context = browser.new_context(color_scheme="light", reduced_motion="reduce")
+        self.tab = self.context.new_page()
+        self.tab.on("console", lambda message: message.type in ("error", "warning")
+                    and self.fault(f"the console says {message.text}"))
+        self.tab.on("pageerror", lambda error: self.fault(f"a script fails: {error}"))
+        self.tab.on("request", lambda request: request.url.startswith((url, "data:", "blob:"))
+                    or self.fault(f"asks for {request.url}"))
+        self.tab.on("response", lambda response: response.status < 400
+                    or self.fault(f"{response.url} answers {response.status}"))
+
+    def fault(self, what): self.faults.append(f"{self.page}: {what}")
+
+    def open(self, page):
+        self.page = page
+        self.tab.goto(self.url + page)
+
+    def axe(self, scheme, rules):
+        for complaint in complaints_of(self.tab, rules): self.fault(f"{scheme}: {complaint}")
+
+    def look(self, page):
+        "One page in a wide window, in the dark, and on a phone."
+        tab = self.tab
+        tab.set_viewport_size(WIDE)
+        tab.emulate_media(color_scheme="light")
+        self.open(page)
+        seen = tab.evaluate(LOOK)
+        if len(seen["text"]) < 20 and page != "search.html": self.fault("is empty")
+        for line in seen["text"].splitlines():
+            if line.lstrip().startswith(("#|", "# |")): self.fault(f"shows the directive {line.strip()}")
+        for source in seen["missing"]: self.fault(f"picture {source} is missing")
+        for source in seen["silent"]: self.fault(f"picture {source} has no alt text")
+        self.ids[page] = set(seen["ids"])
+        self.links += [(page, link) for link in seen["links"]]
+        self.axe("light", RULES)
+        tab.set_viewport_size(PHONE)
+        for element in tab.evaluate(TOO_WIDE)[:3]:
+            self.fault(f"is wider than a phone of 360: {element[:150]}")
+        tab.set_viewport_size(WIDE)
+        self.kinds += (new := tab.evaluate(ONLY_NEW_KINDS, self.kinds))
+        for scheme in ("light", "dark") if new else ():
+            tab.emulate_media(color_scheme=scheme)
+            self.axe(scheme, ["color-contrast"])
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html")
+                  if "_static" not in path.parts)
+
+
+@pytest.fixture(scope="module")
+def reader(browser, url, pages):
+    "A reader who has been on every page."
+    reader = Reader(browser, url)
+    for page in pages: reader.look(page)
+    yield reader
+    reader.context.close()
+
+
+@pytest.fixture
+def tab(browser, url):
+    "A fresh tab, whose reader has no faults in the end."
+    reader = Reader(browser, url)
+    yield reader.tab
+    reader.context.close()
+    assert not reader.faults
+
+
+def test_pages(reader, pages):
+    assert len(pages) > 40 and not reader.faults, "\n".join(reader.faults)
+
+
+def test_links(reader, site, url):
+    "Every link inside the site leads to a page and a place that are there."
+    faults = []
+    for page, link in reader.links:
+        if link.startswith("invalid:"): faults.append(f"{page} links to {link}")
+        if not link.startswith(url): continue
+        address, place = urldefrag(urljoin(url + page, link))
+        name = unquote(urlsplit(address).path).lstrip("/") or "index.html"
+        if name.endswith("/"): name += "index.html"
+        if not (site / name).is_file(): faults.append(f"{page} links to {name}, which is not there")
+        elif place and name in reader.ids and unquote(place) not in reader.ids[name]:
+            faults.append(f"{page} links to {name}#{place}, and there is no such place")
+    assert len(reader.links) > 1000 and not faults, "\n".join(faults)
+
+
+def test_search(tab, url):
+    tab.goto(url + "index.html")
+    tab.get_by_role("search").get_by_role("textbox").fill("CaptionCollator")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#search-results li a")
+    found = tab.eval_on_selector_all("#search-results li a", "links => links.map(a => a.href)")
+    assert url + "api/preprocess.html" in [link.split("?")[0].split("#")[0] for link in found]
+
+
+def test_keyboard(tab, url):
+    "The first Tab offers to skip the menu; the theme can be changed by keyboard and stays changed."
+    tab.goto(url + "index.html")
+    tab.keyboard.press("Tab")
+    assert "skip-to-content" in tab.evaluate("document.activeElement.className")
+    tab.locator("button.theme-toggle:visible").first.focus()
+    tab.keyboard.press("Enter")
+    chosen = tab.evaluate("document.body.dataset.theme")
+    tab.reload()
+    assert chosen != "auto" and tab.evaluate("document.body.dataset.theme") == chosen
+
+
+def test_buttons_of_notebooks(tab, url, pages):
+    "Each notebook can be downloaded, and opened in Colab once the repository has an address."
+    settings = (ROOT / "settings.ini").read_text(encoding="utf-8")
+    wanted = ["Download notebook", *(["Open in Colab"] if "\ngit_url = http" in settings else [])]
+    notebooks = [page for page in pages if (ROOT / page).with_suffix(".ipynb").is_file()]
+    assert len(notebooks) > 20
+    for page in notebooks:
+        tab.goto(url + page)
+        shown = tab.eval_on_selector_all(".buttons a", "links => links.map(a => a.innerText)")
+        assert sorted(shown) == sorted(wanted), page
+
+
+def public_names():
+    for name in architecture.modules():
+        tree = ast.parse((architecture.PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        public = [ast.literal_eval(node.value) for node in tree.body
+                  if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+        yield from (f"imgcap.{name}.{each}" for names in public for each in names if each in defined)
+
+
+def test_every_public_name_is_in_the_reference(site):
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    documented = {name for kind, entries in inventory.data.items() if kind.startswith("py:")
+                  for name in entries}
+    assert not set(public_names()) - documented
+
+
+def test_no_arrow_runs_backwards(): assert not list(architecture.backwards())
+
+
+def test_a_second_language(build):
+    "What the catalogue holds is translated. Only the written pages are built, which is quick."
+    folder = build("-D", "language=zh_CN",
+                   "-D", "exclude_patterns=_build,ext,locale,inventories,nbs,api,gallery",
+                   "-D", "suppress_warnings=toc.excluded,myst.xref_missing")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert '<html class="no-js" lang="zh-CN"' in page and "两条命令" in page

@@ -1,0 +1,81 @@
+"Two processes on one machine train as one does: shared data, gathered validation, one writer of files."
+import json
+import subprocess
+import sys
+
+import pytest
+
+ONE, TWO = 1, 2
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={TWO}"]
+
+
+def train(run, batch_size, objective):
+    "What each process does; this file is its own script."
+    import datasets
+
+    from imgcap.creatures import make_creatures
+    from imgcap.model import new_git_tiny
+    from imgcap.train import finetune
+
+    datasets.disable_progress_bars()
+    data = make_creatures({"train": 48, "validation": 13})
+    finetune(*new_git_tiny(vision_layers=1, text_layers=1), data, out=run, max_steps=8, validations=2,
+             batch_size=int(batch_size), precision="float32", threads=1, objective=objective, learning_rate=1e-3)
+
+
+def start(run, batch_size, objective="likelihood", processes=ONE):
+    command = [sys.executable, *(TORCHRUN if processes > 1 else []), __file__, run, batch_size, objective]
+    return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def log(run): return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    "The run of one process, that of two, and what the two said."
+    home = tmp_path_factory.mktemp("runs")
+    alone, together = start(home / "one", 16), start(home / "two", 8, processes=TWO)
+    finish(alone)
+    return home / "one", home / "two", finish(together)
+
+
+pytestmark = pytest.mark.xdist_group("two_processes")
+
+
+def test_log_is_that_of_one(runs):
+    one, two = map(log, runs[:2])
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    for name in ("loss", "eval_loss", "eval_cider_d", "eval_wer"):
+        pairs = [(x[name], y[name]) for x, y in zip(one, two) if name in x]
+        assert pairs and all(x == pytest.approx(y, abs=1e-4) for x, y in pairs), (name, pairs)
+
+
+def test_weights_are_those_of_one(runs):
+    from safetensors.torch import load_file
+    one, two = (load_file(run / "model" / "model.safetensors") for run in runs[:2])
+    assert one.keys() == two.keys()
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-3
+
+
+def test_one_process_writes_and_speaks(runs):
+    _, two, said = runs
+    about = json.loads((two / "run.json").read_text())
+    assert about["machine"]["processes"] == TWO and about["finished"]["steps"] == 8
+    assert said.count("validation loss") == 2, said
+    assert not list(two.rglob("*.partial*"))
+
+
+def test_reward_in_two_processes(tmp_path):
+    finish(start(tmp_path / "cider", 4, "cider", processes=TWO))
+    assert json.loads((tmp_path / "cider" / "run.json").read_text())["finished"]["steps"] == 8
+
+
+if __name__ == "__main__": train(*sys.argv[1:])
