@@ -12,7 +12,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # %% ../nbs/ground/config.ipynb #74104772
@@ -44,11 +44,21 @@ _WANTED = {int: "a whole number", float: "a number", bool: "True or False", str:
 def _as_kind(value, kind:type):
     "The value as int, float, bool or str; a TypeError where it is none."
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if kind is float and number and math.isfinite(value): return float(value)
-    if kind is int and number and math.isfinite(value) and int(value) == value: return int(value)
-    if kind in (bool, str) and isinstance(value, kind): return value
-    if kind is bool and type(value).__name__ == "bool_": return bool(value)
-    raise TypeError(f"{value!r}; it must be {_WANTED[kind]}")
+    try:
+        if kind is float and number and math.isfinite(value): return float(value)
+        if kind is int and number and int(value) == value: return int(value)
+    except (OverflowError, ValueError): pass  # infinity, no number, or more than a float can hold
+    if kind in (bool, str) and isinstance(value, kind): return kind(value)
+    if kind is bool and type(value).__module__ == "numpy" and str(value) in ("True", "False"):
+        return bool(value)
+    raise TypeError(f"{_shown(value)}; it must be {_WANTED[kind]}")
+
+
+def _shown(value) -> str:
+    "A value in a message, cut where it is long."
+    try: text = repr(value)
+    except ValueError: return "a number of thousands of digits"  # Python does not write those
+    return text if len(text) <= 60 else text[:57] + "..."
 
 # %% ../nbs/ground/config.ipynb #9ebc8cbf
 _LIMITS = {
@@ -72,11 +82,11 @@ def check_value(
     except TypeError as error: raise ValueError(f"{field.name} is {error}") from None
     if choices := field.metadata["choices"]:
         if value not in choices:
-            raise ValueError(f"{field.name} is {value!r}; choose {', '.join(choices[:-1])} or {choices[-1]}")
+            raise ValueError(f"{field.name} is {_shown(value)}; choose {', '.join(choices[:-1])} or {choices[-1]}")
     limits = {name: field.metadata[name] for name in _LIMITS if field.metadata[name] is not None}
     if all(_LIMITS[name][1](value, limit) for name, limit in limits.items()): return value
     said = " and ".join(f"{_LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
-    raise ValueError(f"{field.name} is {value}; it must be {said}")
+    raise ValueError(f"{field.name} is {_shown(value)}; it must be {said}")
 
 
 def check_options(
@@ -103,36 +113,40 @@ def says(words:list[str], phrase:list[str]) -> bool:
 @dataclass(frozen=True)
 class Decoding:
     "How captions are written; greedily, unless told otherwise."
-    num_beams: int = option(1, "Beam search with so many beams; 1 is greedy", at_least=1)
+    num_beams: int = option(1, "Beam search with so many beams; 1 is greedy", at_least=1, at_most=1000)
     max_new_tokens: int = option(40,
-        "A caption ends after so many tokens at the latest", at_least=1)
+        "A caption ends after so many tokens at the latest", at_least=1, at_most=10_000)
     min_new_tokens: int = option(0,
-        "A caption does not end before it has so many tokens", at_least=0)
+        "A caption does not end before it has so many tokens", at_least=0, at_most=10_000)
     length_penalty: float = option(1.0,
-        "With beams: above 1 favours long captions, below 1 short ones")
+        "With beams: above 1 favours long captions, below 1 short ones", at_least=-10, at_most=10)
     do_sample: bool = option(False, "Draw words instead of taking the likeliest")
     temperature: float|None = option(None,
-        "With sampling: below 1 the likely words gain, above 1 the unlikely ones", above=0)
-    top_k: int|None = option(None, "With sampling: draw among so many words", at_least=1)
+        "With sampling: below 1 the likely words gain, above 1 the unlikely ones",
+        at_least=0.001, at_most=1000)
+    top_k: int|None = option(None,
+        "With sampling: draw among so many words", at_least=1, at_most=10_000_000)
     top_p: float|None = option(None,
         "With sampling: draw among the likeliest words that together have this "
         "probability", above=0, at_most=1)
     seed: int|None = option(None,
         "With sampling: the same seed draws the same caption of a picture; by default "
-        "each call draws anew")
+        "each call draws anew", at_least=-1e18, at_most=1e18)
     num_return_sequences: int = option(1,
-        "So many captions for each picture: the best beams, samples, or diverse captions", at_least=1)
+        "So many captions for each picture: the best beams, samples, or diverse captions",
+        at_least=1, at_most=1000)
     diversity_penalty: float = option(0.0,
         "Above 0: each further caption of a picture pays so many nats for a word that an "
-        "earlier one has in the same place", at_least=0)
+        "earlier one has in the same place", at_least=0, at_most=1000)
     no_repeat_words: int = option(3,
         "No so many words in a row come twice in a caption, and no word so many times in "
-        "a row; 0 lets them", at_least=0)
+        "a row; 0 lets them", at_least=0, at_most=10_000)
     no_repeat_ngram_size: int = option(0,
-        "The same counted in tokens, of which a word may have several; 0 is off", at_least=0)
+        "The same counted in tokens, of which a word may have several; 0 is off",
+        at_least=0, at_most=10_000)
     repetition_penalty: float = option(1.0,
         "Above 1: words that were said become less likely (Keskar et al. 2019, "
-        "arXiv:1909.05858)", above=0)
+        "arXiv:1909.05858)", at_least=0.01, at_most=100)
     prefix: str = option("", "Start of every caption, which the model goes on from")
     force_words: Sequence[str] = option((), "Words or phrases that every caption has to say")
     forbid_words: Sequence[str] = option((), "Words or phrases that no caption says")
@@ -140,6 +154,7 @@ class Decoding:
     def __post_init__(self):
         for name in ("force_words", "forbid_words"): self._as_tuple(name)
         check_options(self)
+        for text in (self.prefix, *self.force_words, *self.forbid_words): _check_text(text)
         self._check_search()
         self._check_several()
         for phrase in map(bare_words, self.forbid_words):
@@ -149,11 +164,15 @@ class Decoding:
                     raise ValueError(f"{name} says {' '.join(phrase)!r}, which forbid_words forbids")
 
     def _as_tuple(self, name:str):
-        words = getattr(self, name)
-        words = (words,) if isinstance(words, str) else tuple(words or ())
+        words = () if (given := getattr(self, name)) is None else given
+        if isinstance(words, str): words = (words,)
+        try: words = None if isinstance(words, (bytes, bytearray, Mapping)) else tuple(words)
+        except TypeError: words = None
+        if words is None: raise ValueError(f"{name} is {_shown(given)}; it must be a list of words")
         object.__setattr__(self, name, words)
-        if empty := [word for word in words if not bare_words(word)]:
-            raise ValueError(f"{name} holds {empty[0]!r}, which is no word")
+        for word in words:
+            if not isinstance(word, str) or not bare_words(word):
+                raise ValueError(f"{name} holds {_shown(word)}, which is no word")
 
     def _check_search(self):
         "One way to search, and no option of another."
@@ -181,3 +200,8 @@ class Decoding:
         if self.diversity_penalty and several == 1:
             raise ValueError("diversity_penalty tells several captions of a picture apart: "
                              "set num_return_sequences")
+
+def _check_text(text:str):
+    "Complain about what is no text, such as half of a character."
+    try: text.encode()
+    except UnicodeEncodeError: raise ValueError(f"{_shown(text)} cannot be written as UTF-8") from None
