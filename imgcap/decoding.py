@@ -8,88 +8,126 @@ __all__ = ['spell', 'CaptionError', 'CaptionWriter', 'write_captions']
 # %% ../nbs/model/decoding.ipynb #7ecaff82
 import hashlib
 import math
+import queue
 import random
 import re
+import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import nn
 from transformers import (
-    LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper,
-    TopPLogitsWarper)
+    LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList,
+    TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 
 from .config import CJK, Decoding, bare_words, says
-from .model import Caption, generate_captions, last_token, quiet_transformers
+from .model import (
+    Caption, evaluating, generate_captions, last_token, quiet_transformers)
 
 # %% ../nbs/model/decoding.ipynb #b82caf1b
 class _NoRepeat(LogitsProcessor):
     "No `n` words in a row come twice, and no word comes `n` times in a row."
     def __init__(self, tokenizer, n:int): self.tokenizer, self.n, self.first = tokenizer, n, {}
 
-    def __call__(self, input_ids:torch.Tensor, scores:torch.Tensor) -> torch.Tensor: # tokens (B, T), scores (B, V)
-        banned = [(row, token) for row, text in enumerate(self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)) for token in self._after(bare_words(text))]
-        return scores.index_put(tuple(torch.tensor(banned, device=scores.device).T), scores.new_tensor(-torch.inf)) if banned else scores
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far (B, T)
+        scores:torch.Tensor, # Of the next one (B, V)
+    ) -> torch.Tensor: # The same, with -inf where a token is banned
+        texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        return _without(scores, (self._after(bare_words(text)) for text in texts))
 
     def _after(self, words:list[str]) -> Iterator[int]:
         "First tokens of the words that followed when the last words were said before."
         before = self.n - 1
         last = words[max(0, len(words) - before):]
         if len(last) == before > 0 and len(set(last)) == 1: yield self._first_token(last[0])
+        # In Chinese, three characters are a word and a half, and come twice in good sentences.
+        if last and re.match(f"[{CJK}]", last[-1]): return
         for i in range(len(words) - before):
-            # In Chinese, three characters are a word and a half, and come twice in good sentences.
-            if words[i:i + before] == last and not (last and re.match(f"[{CJK}]", last[-1])): yield self._first_token(words[i + before])
+            if words[i:i + before] == last: yield self._first_token(words[i + before])
 
     def _first_token(self, word:str) -> int:
         if word not in self.first: self.first[word] = spell(self.tokenizer, word)[0]
         return self.first[word]
 
 
+def _without(scores:torch.Tensor, banned:Iterable[Iterable[int]]) -> torch.Tensor:
+    "Scores (B, V) with -inf at the tokens that are banned in each row."
+    places = [(row, token) for row, tokens in enumerate(banned) for token in tokens]
+    if not places: return scores
+    at = tuple(torch.tensor(places, device=scores.device).T)
+    return scores.index_put(at, scores.new_tensor(-torch.inf))
+
+
 def spell(tokenizer, words:str) -> list[int]:
-    "Tokens of words in the middle of a caption."
-    return tokenizer(" " + words, add_special_tokens=False).input_ids
+    "Tokens of words in the middle of a caption; `[SEP]` and the like are words as any other."
+    return tokenizer(" " + words, add_special_tokens=False, split_special_tokens=True).input_ids
 
 # %% ../nbs/model/decoding.ipynb #f7968163
 @dataclass(frozen=True)
 class _Vocabulary:
     "What each token adds to a text."
-    glued: torch.Tensor # (V,) whether it goes on with the word before it
+    glued: torch.Tensor # (K,) tokens that go on with the word before them
     starting: dict[str, list[int]] # Word -> tokens that are this whole word, and start it
     going_on: dict[str, list[int]] # Letters -> tokens that add them to the word before
 
 
-@lru_cache(maxsize=4)
-def _vocabulary(tokenizer) -> _Vocabulary:
+def _read_vocabulary(tokenizer) -> _Vocabulary:
     "Found out by writing each token after the word `a`."
     start = spell(tokenizer, "a")
-    alone = tokenizer.decode(start)
-    added = [text[len(alone):] for text in tokenizer.batch_decode([[*start, token] for token in range(len(tokenizer))])]
-    found = _Vocabulary(torch.tensor([bool(re.match(r"[\w\ufffd]", text)) for text in added]), defaultdict(list), defaultdict(list))
-    for token, text in enumerate(added):
-        if re.fullmatch(r"\s*\w+", text): (found.going_on if found.glued[token] else found.starting)[text.strip().casefold()].append(token)
-    return found
+    length = len(tokenizer.decode(start))
+    texts = tokenizer.batch_decode([[*start, token] for token in range(len(tokenizer))])
+    glued, starting, going_on = [], defaultdict(list), defaultdict(list)
+    for token, text in enumerate(text[length:] for text in texts):
+        if goes_on := bool(re.match(r"[\w\ufffd]", text)): glued.append(token)
+        if re.fullmatch(r"\s*\w+", text):
+            (going_on if goes_on else starting)[text.strip().casefold()].append(token)
+    return _Vocabulary(torch.tensor(glued, dtype=torch.long), starting, going_on)
 
 
+_VOCABULARIES = {} # What a vocabulary depends on -> the vocabulary; the last four
+
+
+def _vocabulary(tokenizer) -> _Vocabulary:
+    "Read once for each state that a tokenizer has been in; tokens may be added to it."
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    about = backend.to_str() if backend else f"{type(tokenizer)} {sorted(tokenizer.get_vocab().items())}"
+    about += f" {tokenizer.all_special_ids} {getattr(tokenizer, 'clean_up_tokenization_spaces', None)}"
+    key = hashlib.sha256(about.encode()).digest()
+    if key not in _VOCABULARIES:
+        for old in list(_VOCABULARIES)[:-3]: _VOCABULARIES.pop(old, None)
+        _VOCABULARIES[key] = _read_vocabulary(tokenizer)
+    return _VOCABULARIES[key]
+
+# %% ../nbs/model/decoding.ipynb #f665d274
 class _Forbid(LogitsProcessor):
     "Certain words are not said."
-    def __init__(self, tokenizer, phrases:Iterable[str]): self.tokenizer, self.phrases, self.vocabulary = tokenizer, [bare_words(phrase) for phrase in phrases], _vocabulary(tokenizer)
+    def __init__(self, tokenizer, phrases:Iterable[str]):
+        self.tokenizer, self.vocabulary = tokenizer, _vocabulary(tokenizer)
+        self.phrases = [bare_words(phrase) for phrase in phrases]
 
-    def __call__(self, input_ids:torch.Tensor, scores:torch.Tensor) -> torch.Tensor: # tokens (B, T), scores (B, V)
-        banned = [(row, token) for row, text in enumerate(self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)) for token in self._completing(text)]
-        return scores.index_put(tuple(torch.tensor(banned, device=scores.device).T), scores.new_tensor(-torch.inf)) if banned else scores
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far (B, T)
+        scores:torch.Tensor, # Of the next one (B, V)
+    ) -> torch.Tensor: # The same, with -inf where a token is banned
+        texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        return _without(scores, (self._completing(text) for text in texts))
 
     def _completing(self, text:str) -> Iterator[int]:
         "Tokens that would complete a forbidden phrase."
         words, is_open = bare_words(text), bool(re.search(r"\w$", text)) # an open last word may grow
+        done, begun = (words[:-1], words[-1]) if is_open else (words, "")
+        starting, going_on = self.vocabulary.starting, self.vocabulary.going_on
         for *before, last in self.phrases:
-            starts_here = not before or words[-len(before):] == before
-            if starts_here: yield from self.vocabulary.starting.get(last, ())
-            if starts_here and re.match(f"[{CJK}]", last): yield from self.vocabulary.going_on.get(last, ())
-            done, begun = (words[:-1], words[-1]) if is_open else (words, "")
-            if last.startswith(begun) and (not before or done[-len(before):] == before): yield from self.vocabulary.going_on.get(last[len(begun):], ())
+            if not before or words[-len(before):] == before:
+                yield from starting.get(last, ())
+                if re.match(f"[{CJK}]", last): yield from going_on.get(last, ())
+            if last.startswith(begun) and (not before or done[-len(before):] == before):
+                yield from going_on.get(last[len(begun):], ())
 
 # %% ../nbs/model/decoding.ipynb #3a03e125
 _INSISTENCE = (1, 2, 3, 4, 6, 8, 12, 16) # Nats, one attempt each
@@ -97,83 +135,108 @@ _INSISTENCE = (1, 2, 3, 4, 6, 8, 12, 16) # Nats, one attempt each
 
 def _only(choice:torch.Tensor, scores:torch.Tensor) -> torch.Tensor:
     "Scores (B, V) that leave each row its choice (B,) and nothing else."
-    return torch.full_like(scores, -torch.inf).scatter(1, choice[:, None].to(scores.device), 0.0)
+    alone = torch.full_like(scores, -torch.inf)
+    return alone.scatter(1, choice[:, None].to(scores.device), 0.0)
 
 
 class _Force(LogitsProcessor):
     "Sees to it that words are said, and chooses the next token."
-    def __init__(self, tokenizer, phrases:Iterable[str], room:int): # `room`: tokens that a caption may have
-        self.tokenizer, self.room, self.end, self.start = tokenizer, room, last_token(tokenizer), None
-        self.phrases, self.glued = [bare_words(phrase) for phrase in phrases], _vocabulary(tokenizer).glued
+    def __init__(self, tokenizer, phrases:Iterable[str], room:int): # `room`: tokens of a caption
+        self.tokenizer, self.room, self.start = tokenizer, room, None
+        self.end, self.glued = last_token(tokenizer), _vocabulary(tokenizer).glued
+        self.phrases = [bare_words(phrase) for phrase in phrases]
         self.spelled = [spell(tokenizer, phrase) for phrase in phrases]
         self.begun = {} # row -> tokens that it is about to write
 
-    def __call__(self, input_ids:torch.Tensor, scores:torch.Tensor) -> torch.Tensor: # tokens (B · attempts, T), scores (B · attempts, V)
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far (B · attempts, T)
+        scores:torch.Tensor, # Of the next one (B · attempts, V)
+    ) -> torch.Tensor: # One choice a row, as scores
         if self.start is None: self.start = input_ids.shape[1]
         texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
-        return _only(torch.tensor([self._choose(row, *given) for row, given in enumerate(zip(input_ids.tolist(), texts, scores.cpu()))]), scores)
+        given = enumerate(zip(input_ids.tolist(), texts, scores.cpu()))
+        return _only(torch.tensor([self._choose(row, *each) for row, each in given]), scores)
 
     def _choose(self, row:int, ids:list[int], text:str, scores:torch.Tensor) -> int:
         "The next token of one attempt; scores (V,)."
         if self.begun.get(row): return self.begun[row].pop(0)
-        words, is_open = bare_words(text), bool(re.search(r"\w$", text))
+        words, scores = bare_words(text), scores.clone()
         missing = [i for i, phrase in enumerate(self.phrases) if not says(words, phrase)]
-        scores = scores.clone()
-        if is_open and any(not says(words[:-1], phrase) for i, phrase in enumerate(self.phrases) if i not in missing): scores[self.glued] = -torch.inf # `cat` is said and shall not become `catalogue`
+        said = [phrase for i, phrase in enumerate(self.phrases) if i not in missing]
+        if re.search(r"\w$", text) and not all(says(words[:-1], phrase) for phrase in said):
+            scores[self.glued] = -torch.inf # `cat` is said and shall not become `catalogue`
         if not missing: return int(scores.argmax())
         scores[self.end] = -torch.inf
-        ways = {self.spelled[i][k]: self.spelled[i][k + 1:] for i in missing for k in self._written(i, ids)} # next token -> what has to follow
-        likeliest, tokens = int(scores.argmax()), list(ways)
-        bonus = _INSISTENCE[row % len(_INSISTENCE)]
-        must = self.room + self.start - len(ids) <= sum(len(self.spelled[i]) for i in missing)
-        best = max(tokens, key=lambda token: float(scores[token]))
-        if not must and (likeliest == best or scores[likeliest] >= scores[best] + bonus): return likeliest
+        ways = {self.spelled[i][k]: self.spelled[i][k + 1:] # next token -> what has to follow
+                for i in missing for k in self._written(i, ids)}
+        likeliest = int(scores.argmax())
+        best = max(ways, key=lambda token: float(scores[token]))
+        wins = likeliest != best and scores[likeliest] < scores[best] + self._bonus(row)
+        needed = sum(len(self.spelled[i]) for i in missing)
+        if not wins and self.room + self.start - len(ids) > needed: return likeliest
         self.begun[row] = list(ways[best])
         return best
 
+    def _bonus(self, row:int) -> int: return _INSISTENCE[row % len(_INSISTENCE)]
+
     def _written(self, i:int, ids:list[int]) -> list[int]:
-        "How many tokens of phrase `i` may stand already: none, or the longest start of it that the row ends in."
+        "How many tokens of phrase `i` may stand already: none, or the longest start of it."
         tokens = self.spelled[i]
-        return [0, *(k for k in range(len(tokens) - 1, 0, -1) if ids[-k:] == tokens[:k])][:2]
+        starts = (k for k in range(len(tokens) - 1, 0, -1) if ids[-k:] == tokens[:k])
+        return [0, *starts][:2]
 
 
 def _check_spelling(tokenizer, phrases:Iterable[str]):
     "Complain about a word that the tokens cannot write."
     for phrase in phrases:
         tokens = spell(tokenizer, phrase)
-        if tokenizer.unk_token_id in tokens or bare_words(tokenizer.decode([*spell(tokenizer, "a"), *tokens])) != ["a", *bare_words(phrase)]:
+        read = bare_words(tokenizer.decode([*spell(tokenizer, "a"), *tokens]))
+        if tokenizer.unk_token_id in tokens or read != ["a", *bare_words(phrase)]:
             raise ValueError(f"force_words: the tokens of this model cannot write {phrase!r}")
 
 # %% ../nbs/model/decoding.ipynb #4322a4c9
 class _Diverse(LogitsProcessor):
-    "Chooses the next token of each caption of a picture, away from those before it (arXiv:1610.02424, one beam a group, Hamming diversity)."
-    def __init__(self, tokenizer, captions:int, penalty:float): self.captions, self.penalty, self.end = captions, penalty, last_token(tokenizer)
+    """Chooses the next token of each caption of a picture, away from those before it.
 
-    def __call__(self, input_ids:torch.Tensor, scores:torch.Tensor) -> torch.Tensor: # tokens (B · captions, T), scores (B · captions, V)
+    arXiv:1610.02424, one beam a group, Hamming diversity."""
+    def __init__(self, tokenizer, captions:int, penalty:float):
+        self.captions, self.penalty, self.end = captions, penalty, last_token(tokenizer)
+
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far (B · captions, T)
+        scores:torch.Tensor, # Of the next one (B · captions, V)
+    ) -> torch.Tensor: # One choice a row, as scores
         writing = (input_ids[:, 1:] != self.end).all(1).view(-1, self.captions)
         groups, times, choices = scores.view(-1, self.captions, scores.shape[1]), 0, []
         for group in range(self.captions):
             choice = (groups[:, group] - self.penalty * times).argmax(-1)
             counts = writing[:, group] & (choice != self.end) # all may end at the same time
-            times = times + torch.zeros_like(groups[:, group]).scatter(1, choice[:, None], counts[:, None].to(scores.dtype))
+            said = torch.zeros_like(groups[:, group])
+            times = times + said.scatter(1, choice[:, None], counts[:, None].to(scores.dtype))
             choices.append(choice)
         return _only(torch.stack(choices, 1).flatten(), scores)
 
 # %% ../nbs/model/decoding.ipynb #2f8e8a56
 class _GumbelNoise(LogitsProcessor):
-    "Chooses the next token by a draw from the softmax; each row has its own source of randomness (arXiv:1411.0030)."
-    def __init__(self, seeds:Iterable[int]): self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    "Chooses the next token by a draw from the softmax; each row has its own source (arXiv:1411.0030)."
+    def __init__(self, seeds:Iterable[int]):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    def __call__(self, input_ids:torch.Tensor, scores:torch.Tensor) -> torch.Tensor: # scores (B, V)
-        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=g) for g in self.generators])
-        return _only((scores.float() - noise.clamp_min(1e-30).log().to(scores.device)).argmax(-1), scores)
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far (B, T)
+        scores:torch.Tensor, # Of the next one (B, V)
+    ) -> torch.Tensor: # One choice a row, as scores
+        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=generator)
+                             for generator in self.generators])
+        gumbel = -noise.clamp_min(1e-30).log()
+        return _only((scores.float() + gumbel.to(scores.device)).argmax(-1), scores)
 
 
 def _seeds(pixels:torch.Tensor, seed:int, copies:int) -> list[int]:
     "A seed for each of the `copies` captions of each picture (B, C, H, W)."
-    prints = [hashlib.sha256(picture.numpy().tobytes()).hexdigest() for picture in pixels.float()]
-    digests = [hashlib.sha256(f"{seed}/{copy}/{picture}".encode()).digest() for picture in prints for copy in range(copies)]
-    return [int.from_bytes(digest[:8], "big") >> 1 for digest in digests]
+    def number(text): return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    prints = [hashlib.sha256(each.numpy().tobytes()).hexdigest() for each in pixels.float().cpu()]
+    return [number(f"{seed}/{copy}/{picture}") for picture in prints for copy in range(copies)]
 
 # %% ../nbs/model/decoding.ipynb #66896853
 @dataclass(frozen=True)
@@ -205,14 +268,14 @@ class CaptionWriter:
 
     def __call__(self,
         pixels:torch.Tensor, # Pictures (B, C, H, W)
-        **more, # Further arguments of `generate`, such as `streamer`
+        **more, # Further arguments of `generate`: `streamer`, `stopping_criteria`
     ) -> list: # A `Caption` for each picture, or a list of them where several were asked for
         how, n = self.how, self.copies
         options = {name: getattr(how, name) for name in _LIBRARY}
         # Our processors have chosen already; with do_sample the library lets a picture have several rows.
         if how.do_sample or how.diversity_penalty or how.force_words:
             options.update(do_sample=True, top_k=0)
-        with _as_it_is(self.model):
+        with _its_turn(self.model), _as_it_is(self.model):
             captions = generate_captions(
                 self.model, self.processor, pixels, num_return_sequences=n, prefix=how.prefix,
                 logits_processor=self._steps(pixels), max_new_tokens=how.max_new_tokens,
@@ -221,6 +284,19 @@ class CaptionWriter:
         several = [captions[i:i + n] for i in range(0, len(captions), n)]
         if how.force_words: return [max(attempts, key=_likelihood) for attempts in several]
         return several
+
+    def stream(self,
+        pixels:torch.Tensor, # One picture (1, C, H, W)
+    ) -> Iterator[list]: # Of what stands there after each token, a text a caption; at last `Caption`s
+        "Write in a thread, and tell meanwhile; where nobody listens any more, writing stops."
+        listener = _Listener(self)
+        thread = threading.Thread(target=listener.write, args=(pixels,), daemon=True)
+        thread.start()
+        try: yield from listener.states()
+        finally:
+            listener.closed.set()
+            here = threading.current_thread() is thread # collected as rubbish
+            if listener.begun.is_set() and not here: thread.join()
 
     def _steps(self, pixels:torch.Tensor) -> LogitsProcessorList:
         "What changes the scores of the next token before one is chosen."
@@ -241,24 +317,34 @@ def _room(model:nn.Module, tokenizer, how:Decoding) -> int:
     "Tokens that a caption may have; a ValueError where what it must say does not fit."
     text_config = model.config.get_text_config(decoder=True)
     positions = getattr(text_config, "max_position_embeddings", None)
-    with quiet_transformers(): before = len(tokenizer(how.prefix).input_ids) - 1
+    with quiet_transformers():
+        before = len(tokenizer(how.prefix, split_special_tokens=True).input_ids) - 1
     room = how.max_new_tokens if positions is None else min(how.max_new_tokens, positions - before)
-    if room < 1: raise ValueError(f"prefix has {before} tokens, and the model has room for {positions} in all")
+    if room < 1:
+        raise ValueError(f"prefix has {before} tokens, and the model has room for {positions} in all")
     _check_spelling(tokenizer, how.force_words)
     needed = sum(len(spell(tokenizer, phrase)) for phrase in how.force_words)
-    if needed > room: raise ValueError(f"force_words need {needed} tokens, and a caption has room for {room}")
+    if needed > room:
+        raise ValueError(f"force_words need {needed} tokens, and a caption has room for {room}")
     return room
+
+
+_TURNS, _NEW_TURN = weakref.WeakKeyDictionary(), threading.Lock() # Model -> its lock
+
+
+@contextmanager
+def _its_turn(model:nn.Module) -> Iterator[None]:
+    "Within, no other thread writes with the model: its mode and random numbers are shared."
+    with _NEW_TURN: turn = _TURNS.setdefault(model, threading.RLock())
+    with turn: yield
 
 
 @contextmanager
 def _as_it_is(model:nn.Module) -> Iterator[None]:
     "Within: evaluation mode, no autocast, random numbers of its own."
-    was_training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
-    model.eval()
-    try:
-        with torch.random.fork_rng(devices=devices), torch.autocast(model.device.type, enabled=False): yield
-    finally: model.train(was_training)
+    with evaluating(model), torch.random.fork_rng(devices=devices):
+        with torch.autocast(model.device.type, enabled=False): yield
 
 
 def write_captions(
@@ -269,3 +355,47 @@ def write_captions(
 ) -> list: # A `Caption` for each picture, or a list of them where several were asked for
     "Write the captions of one batch."
     return CaptionWriter(model, processor, how)(pixels)
+
+# %% ../nbs/model/decoding.ipynb #abd305e6
+class _Listener(StoppingCriteria):
+    "One stream: takes what `generate` has just written, and stops it when the stream is closed."
+    def __init__(self, writer:CaptionWriter):
+        self.writer, self.tokenizer = writer, writer.processor.tokenizer
+        self.came, self.begun, self.closed = queue.Queue(), threading.Event(), threading.Event()
+
+    def put(self, tokens:torch.Tensor): # First the start of each caption (N, T), then a token for each (N)
+        self.came.put(tokens)
+
+    def end(self): pass
+
+    def __call__(self, input_ids:torch.Tensor, scores, **more) -> torch.Tensor: # Whether to stop (N,)
+        return torch.full((len(input_ids),), self.closed.is_set(), device=input_ids.device)
+
+    def write(self, pixels:torch.Tensor):
+        "For the thread: write, and put the captions or the error at the end of the queue."
+        writer = self.writer
+        in_one_go = writer.how.num_beams > 1 or writer.how.force_words
+        try:
+            with _its_turn(writer.model):
+                self.begun.set() # in this order, closing and beginning cannot miss each other
+                if self.closed.is_set(): return
+                captions = writer(pixels, streamer=None if in_one_go else self,
+                                  stopping_criteria=StoppingCriteriaList([self]))
+            self.came.put(captions[0] if isinstance(captions[0], list) else captions)
+        except BaseException as error: self.came.put(error) # the listener raises it
+
+    def states(self) -> Iterator[list]:
+        "What stands there after each token, and at last the captions."
+        ids = []
+        while isinstance(tokens := self.came.get(), torch.Tensor):
+            rows = tokens.tolist() if tokens.ndim == 2 else [[token] for token in tokens.tolist()]
+            copies = len(rows) // len(ids) if ids else 1
+            ids = [old + new for old, new in zip(ids * copies, rows, strict=True)] if ids else rows
+            yield [_whole_words(self.tokenizer.decode(row, skip_special_tokens=True)) for row in ids]
+        if isinstance(tokens, BaseException): raise tokens
+        yield tokens
+
+
+def _whole_words(text:str) -> str:
+    "A text without the word at its end, which may go on; a Chinese character is whole."
+    return re.sub(rf"[^\s{CJK}]+$", "", text.strip()).strip()
