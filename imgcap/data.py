@@ -550,7 +550,6 @@ def _with_language(
     language=None,  # what the caller says, which wins
 ):  # the same with a constant column `language`, where somebody said what it is
     "Splits that say in which language their captions are"
-    import datasets
     if language is not None: primary_language(language)
     language, found = _stated_language(found, language)
     if not language: return {name: _without(ds, "language") for name, ds in found.items()}

@@ -52,8 +52,8 @@ _END = r"[^\s'\"<>|*?,;:()\[\]{}]*" # what may stand in a path that nobody quote
 _ROOTED = r"(?:file:/|~\w*[/\\]|[A-Za-z]:[/\\]|\\\\|\.{1,2}[/\\]|/(?=[^\s/]))" # how a path starts
 _QUOTED = re.compile(rf"""(?<![\w])(['"])({_ROOTED}[^'"\n]*)\1""", re.IGNORECASE)
 _STARTED = re.compile(rf"(?<![\w:/<.~\\]){_ROOTED}{_END}", re.IGNORECASE)
-_INSIDE = re.compile(rf"(?<![\w:/\\.~-])[\w.@%+-]+(?:[/\\]+[\w.@%+-]+)+") # a/b, perhaps
-_WEB = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://\S+", re.IGNORECASE)
+_INSIDE = re.compile(r"(?<![\w:/\\.~-])[\w.@%+-]+(?:[/\\]+[\w.@%+-]+)+") # a/b, perhaps
+_WEB = re.compile(r"\b(?!file:)[a-z][a-z0-9+.-]+://\S+", re.IGNORECASE)
 
 
 def without_paths(

@@ -43,7 +43,7 @@ FORMS = {
     "bytes": lambda folder, p: {"bytes": encoded(p), "path": None},
     "bytes with a path": lambda folder, p: {"bytes": encoded(p), "path": "train-0.png"},
     "path": lambda folder, p: {"bytes": None, "path": as_file(folder, p)},
-    "name": lambda folder, p: as_file(folder, p), "picture": lambda folder, p: p, "raw": lambda folder, p: encoded(p),
+    "name": as_file, "picture": lambda folder, p: p, "raw": lambda folder, p: encoded(p),
     "array": lambda folder, p: np.asarray(p), "open": lambda folder, p: io.BytesIO(encoded(p))}
 AUGMENT = pytest.mark.parametrize("augment", [None, lambda image, captions, rng: image], ids=["whole", "augmented"])
 
