@@ -21,6 +21,7 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
 from .extras import install_hint
+from .files import read_json_lines, some
 from .words import join_words, language_doubt, primary_language, tokenize_caption
 
 # %% ../nbs/05_metrics.ipynb #d1484a9a
@@ -81,10 +82,7 @@ class DocumentFrequencies:
         return cls(**found)
 
 # %% ../nbs/05_metrics.ipynb #2496f0be
-def _some(names): # the first three of many
-    names = list(names)
-    shown = ", ".join(repr(n) if len(repr(n)) < 80 else repr(n)[:79] + "…" for n in names[:3])
-    return shown + (f" and {len(names)-3} more" if len(names) > 3 else "")
+def _some(names): return some([r if len(r) < 80 else r[:79] + "…" for r in map(repr, names)], 3)
 
 def _id(value): # 1, "1" and the 1.0 that a column of numbers with a gap becomes are one picture
     whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
@@ -470,14 +468,7 @@ def _read_json(path):
         raise ValueError(f"{path} is not UTF-8 (byte {e.start}); save it as UTF-8") from None
     try: found = json.loads(text)
     except json.JSONDecodeError: # not one JSON value, so one a line
-        found = []
-        for i, line in enumerate(text.split("\n"), 1): # U+2028 is no end of a line
-            if not line.strip(): continue
-            try: found.append((f"{path}, line {i}", json.loads(line)))
-            except json.JSONDecodeError as e:
-                raise ValueError(f"{path}, line {i} is not JSON ({e.msg}); "
-                                 "write one JSON object a line") from None
-        return found
+        return [(f"{path}, line {i}", row) for i, row in read_json_lines(path)]
     if isinstance(found, dict): found = found.get("annotations", [found])
     if not isinstance(found, list):
         raise ValueError(f"{path} holds {type(found).__name__}; "
