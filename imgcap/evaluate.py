@@ -545,7 +545,7 @@ def html_page(
             f'<body>{body}{f"<script>{script}</script>" if script else ""}</body></html>\n')
 
 # %% ../nbs/07_evaluate.ipynb #7d20be04
-def _files_of(split:str) -> tuple[str, str, str]:
+def split_files(split:str) -> tuple[str, str, str]:
     "Names of a split's predictions, gallery and page; those of test have no name in them."
     name = "" if split == "test" else "-" + _file_name(split)
     return f"predictions{name}.jsonl", f"gallery{name}.png", f"report{name}.html"
@@ -776,7 +776,7 @@ class Report:
         "Put metrics, predictions, gallery and page into a run folder, none of them half."
         folder = _folder_for(Path(run).expanduser(), self.split, self.record)
         for name in ("metrics.json", _RECORD): _read_object(folder / name) # refused before the work
-        files = dict(zip(_files_of(self.split), self._contents())) # all is made before any is written
+        files = dict(zip(split_files(self.split), self._contents())) # all is made before any is written
         folder.mkdir(parents=True, exist_ok=True)
         with _held_soon(folder / "metrics.json"):
             metrics, record = (_read_object(folder / name) for name in ("metrics.json", _RECORD))
@@ -787,12 +787,12 @@ class Report:
             files["metrics.json"] = _json(metrics, indent=2) + b"\n"
             files[_RECORD] = _json(record, indent=2) + b"\n"
             for name, content in files.items(): write_atomic(folder / name, content)
-        for name in [name for split in stale for name in _files_of(split)]:
+        for name in [name for split in stale for name in split_files(split)]:
             (folder / name).unlink(missing_ok=True)
         return folder
 
     def _contents(self) -> tuple[bytes, bytes, bytes]:
-        "Predictions, gallery and page, as in `_files_of`."
+        "Predictions, gallery and page, as in `split_files`."
         gallery = io.BytesIO()
         self.gallery().save(gallery, "PNG", optimize=True)
         rows = b"".join(_json(row) + b"\n" for row in self.predictions)

@@ -10,44 +10,77 @@ import json
 import mmap
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData, get_token
+from huggingface_hub import (
+    CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData, get_token)
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
+from .config import Decoding
+from .evaluate import read_scores, split_files
+from .files import read_json_lines, some, write_atomic
 from .model import model_family
-from .train import write_atomic
+from .places import hub_id, is_path, last_part, public_ids, without_paths
 
 # %% ../nbs/09_share.ipynb #976716a6
-def _read_run(run:str|os.PathLike) -> tuple[dict, dict]:
-    "`run.json` without paths, and `metrics.json`, empty where there is none."
+@dataclass
+class _Run:
+    "What a run folder says, fit for strangers."
+    about:dict # run.json without paths
+    base:str|None # The model it started from, when that is on the Hub
+    source:str|None # The set it was trained on, when that is on the Hub
+    scores:dict # {split: {system: {metric: value}}}, those of these weights and this data
+    measured:dict # {split: how}
+    left_out:dict # {split: why its scores are not there}
+
+
+def _read_run(run:str|os.PathLike) -> _Run:
+    "`run.json` without paths, and the scores that belong to the run."
     run = Path(run).expanduser()
-    if not (run / "run.json").is_file(): raise FileNotFoundError(f"{run} is not a run folder: there is no run.json in it; give the folder that training wrote")
-    about, metrics = (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in (run / "run.json", run / "metrics.json"))
-    if "skipped_pictures" in about.get("finished", {}): about["finished"]["skipped_pictures"] = sorted(about["finished"]["skipped_pictures"])
-    return _without_paths(about), metrics
+    if not (run / "run.json").is_file():
+        raise FileNotFoundError(f"{run} is not a run folder: there is no run.json in it; "
+                                "give the folder that training wrote")
+    try: about = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except ValueError as error: raise ValueError(f"{run / 'run.json'} is not JSON ({error})") from None
+    if not isinstance(about, dict) or not {"config", "model", "data"} <= about.keys():
+        raise ValueError(f"{run / 'run.json'} was not written by a training: model, data or config is missing")
+    folders, named = _folders(run, about), about.get("source")
+    scores, left_out = read_scores(run)
+    record = json.loads((run / "measured.json").read_text(encoding="utf-8")) if scores else {}
+    return _Run(_in_public(about, folders), hub_id(about["model"].get("name"), *folders),
+                hub_id(named, *folders) if isinstance(named, str) else None,
+                scores, _in_public({split: record[split] for split in scores}, folders), left_out)
 
 
-def _without_paths(value):
-    "The same JSON value with each absolute path cut to its last part."
-    if isinstance(value, dict): return {key: _without_paths(v) for key, v in value.items()}
-    if isinstance(value, list): return [_without_paths(v) for v in value]
-    if not isinstance(value, str): return value
-    if value.startswith("~") or PurePosixPath(value).is_absolute(): return PurePosixPath(value).name
-    return PureWindowsPath(value).name if PureWindowsPath(value).is_absolute() else value
+def _folders(run:Path, about:dict) -> list[Path]:
+    "From where a relative path may have been meant: the run and the folders around it."
+    return [run, *run.resolve().parents]
+
+# %% ../nbs/09_share.ipynb #8e31f0a1
+_NAMES = {"source", "out", "name", "images", "data"} # whose value is a path as a whole, or none
 
 
-def _hub_id(name:str|None) -> str|None:
-    "The name when it is one on the Hub, and not a folder here."
-    return name if name and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists() else None
+def _in_public(value, folders:list[Path], key:str=""):
+    "The same JSON value with the last part of each path only."
+    if isinstance(value, list): return [_in_public(v, folders, key) for v in value]
+    if isinstance(value, str):
+        if key in _NAMES and is_path(value, *folders): return last_part(value)
+        return without_paths(value, *folders)
+    if not isinstance(value, dict): return value
+    if isinstance(skipped := value.get("skipped_pictures"), (dict, list)):
+        value = {**value, "skipped_pictures": sorted(public_ids(skipped).values())}
+    return {without_paths(k, *folders): _in_public(v, folders, k) for k, v in value.items()}
 
 # %% ../nbs/09_share.ipynb #d6d89f73
-_METRICS = {"cider_d": "CIDEr-D ↑", "bleu_4": "BLEU-4 ↑", "rouge_l": "ROUGE-L ↑", "wer": "WER ↓", "attribute_f1": "Attribute F1 ↑"} # What a card shows; the rest stands in metrics.json
+_METRICS = {"cider_d": "CIDEr-D ↑", "bleu_4": "BLEU-4 ↑", "rouge_l": "ROUGE-L ↑", "wer": "WER ↓",
+            "attribute_f1": "Attribute F1 ↑"} # What a card shows; the rest stands in metrics.json
 
 
 def _source(about:dict, fields:dict) -> str:
@@ -58,22 +91,63 @@ def _source(about:dict, fields:dict) -> str:
 
 def _beside(systems:dict, metric:str) -> dict|None:
     "What belongs to the model's score: its interval, and what systems reach that need no captioner."
-    interval = {"interval": [round(end, 4) for end in systems["model"][f"{metric}_ci"]]} if f"{metric}_ci" in systems["model"] else {}
-    baselines = {system: round(scores[metric], 4) for system, scores in systems.items() if system != "model" and scores.get(metric) is not None}
+    ends = systems["model"].get(f"{metric}_ci")
+    interval = {"interval": [round(end, 4) for end in ends]} if ends else {}
+    baselines = {system: round(scores[metric], 4) for system, scores in systems.items()
+                 if system != "model" and scores.get(metric) is not None}
     return {**interval, **({"baselines": baselines} if baselines else {})} or None
 
 
-def _front_matter(name:str, about:dict, metrics:dict, fields:dict) -> ModelCardData:
+def _front_matter(name:str, run:_Run, fields:dict) -> ModelCardData:
     "What the Hub reads: library, task, tags, base model, results of the system `model` on each split."
-    source = _source(about, fields) or "unknown"
+    kind, source = run.about["model"]["type"], _source(run.about, fields) or "unknown"
     results = [
-        EvalResult(task_type="image-to-text", task_name="Image captioning", dataset_type=source, dataset_name=source, dataset_split=split,
-                   metric_type=metric, metric_name=label[:-2], metric_value=round(systems["model"][metric], 4),
-                   metric_args=_beside(systems, metric))
-        for split, systems in metrics.items() for metric, label in _METRICS.items() if systems.get("model", {}).get(metric) is not None]
-    known = {"library_name": "transformers", "pipeline_tag": "image-to-text", "tags": ["image-captioning", "imgcap", about["model"]["type"]],
-             "base_model": _hub_id(about["model"].get("name")), "datasets": _hub_id(source), "model_name": name, "eval_results": results or None}
-    return ModelCardData(**{**known, **fields})
+        EvalResult(
+            task_type="image-to-text", task_name="Image captioning",
+            dataset_type=run.source or "unknown", dataset_name=source, dataset_split=split,
+            dataset_args={"fingerprint": run.measured[split]["data"]["fingerprint"]},
+            metric_type=metric, metric_name=label[:-2], metric_args=_beside(systems, metric),
+            metric_value=round(systems["model"][metric], 4))
+        for split, systems in run.scores.items() for metric, label in _METRICS.items()
+        if systems.get("model", {}).get(metric) is not None]
+    ours = ["image-captioning", "imgcap", kind]
+    known = {"library_name": "transformers", "pipeline_tag": "image-to-text", "base_model": run.base,
+             "datasets": run.source, "language": run.about.get("language"), "model_name": name,
+             "eval_results": results or None}
+    tags = list(dict.fromkeys(ours + _listed(fields.get("tags"))))
+    return ModelCardData(**{**known, **fields, "tags": tags})
+
+
+def _listed(value) -> list: return [] if value is None else value if isinstance(value, list) else [value]
+
+# %% ../nbs/09_share.ipynb #8e31f0a3
+_FIELDS = { # field: what each of its values looks like, and examples
+    "license": (r"[a-z0-9][a-z0-9.+-]*", "an identifier as the Hub has it, such as apache-2.0, mit or cc-by-4.0"),
+    "language": (r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code", "a code such as en, zh or pt-BR"),
+    "tags": (r"[^\s,][^\n,]{0,99}", "one or several words such as birds"),
+    "library_name": (r"[a-z0-9._-]+", "a library such as transformers"),
+    "pipeline_tag": (r"[a-z0-9-]+", "a task such as image-to-text"),
+    "model_name": (r"[^\n]+", "a name in one line"),
+}
+
+
+def _checked(fields:dict) -> dict:
+    "Front matter as the Hub wants it; a ValueError names what it does not."
+    fields = {name: list(value) if isinstance(value, (tuple, set)) else value
+              for name, value in fields.items() if value is not None}
+    for name, value in fields.items():
+        if name == "eval_results": raise ValueError("eval_results come from what was measured; leave them out")
+        pattern, wanted = _FIELDS.get(name, (None, ""))
+        for each in _listed(value):
+            if name in ("datasets", "base_model"):
+                if isinstance(each, str) and hub_id(each) == each: continue
+                raise ValueError(f"{name} is {each!r}, which is not owner/name of something on the Hub; "
+                                 "leave it out where it is not there")
+            if pattern and not (isinstance(each, str) and re.fullmatch(pattern, each)):
+                raise ValueError(f"{name} is {each!r}; give {wanted}")
+        try: json.dumps(value)
+        except (TypeError, ValueError): raise ValueError(f"{name} is {value!r}; give text, numbers or lists") from None
+    return fields
 
 # %% ../nbs/09_share.ipynb #afa99922
 _SYSTEMS = {"model": "this model", "shuffled_pictures": "this model, each caption written for another picture", "constant_caption": "one caption for every picture",
@@ -87,18 +161,31 @@ def _cell(scores:dict, metric:str) -> str:
     return f"{scores[metric]:.2f}" + ("" if low is None else f" ({low:.2f} to {high:.2f})")
 
 
-def _results(metrics:dict) -> str:
+def _results(run:_Run) -> str:
     "A table of systems and metrics for each split."
-    if not metrics: return "It has not been measured on a test split yet."
+    if not run.scores: return "It has not been measured on a test split yet."
     text = []
-    for split, systems in metrics.items():
+    for split, systems in run.scores.items():
         shown = [m for m in _METRICS if any(m in scores for scores in systems.values())]
-        n = systems.get("model", {}).get("n")
-        text += [f"Split `{split}`" + (f", {n:.0f} pictures:" if n else ":"), ""]
+        text += [_of_what(split, systems.get("model", {}), run.measured[split]), ""]
         text += ["| | " + " | ".join(_METRICS[m] for m in shown) + " |", "| --- |" + " --- |" * len(shown)]
-        text += [f"| {_SYSTEMS.get(system, system)} | " + " | ".join(_cell(scores, m) for m in shown) + " |" for system, scores in systems.items()]
+        text += [f"| {_SYSTEMS.get(system, system)} | " + " | ".join(_cell(scores, m) for m in shown) + " |"
+                 for system, scores in systems.items()]
         text += ["", *_does_not_look(systems)]
-    return "\n".join(text + ["In parentheses: 95 % intervals over pictures. ↑ more is better, ↓ less is better. All metrics are in `metrics.json`, the captions in `predictions.jsonl`."])
+    return "\n".join([*text, "In parentheses: 95 % intervals over pictures. ↑ more is better, ↓ less is better. "
+                      "All metrics are in `metrics.json`, the captions in `predictions.jsonl`."])
+
+
+def _of_what(split:str, scores:dict, measured:dict) -> str:
+    "What the table below is of, and how the captions were written."
+    n, skipped = scores.get("n"), scores.get("skipped")
+    pictures = f", {n:.0f} pictures" if n else ""
+    if skipped: pictures += f" ({skipped:.0f} more could not be scored)"
+    usual = asdict(Decoding())
+    how = measured.get("decoding", usual)
+    chosen = [f"{name}={value!r}" for name, value in how.items() if value != usual.get(name) and value != []]
+    return (f"Split `{split}`{pictures}, fingerprint `{measured['data']['fingerprint']}`; captions in "
+            f"{measured.get('precision', 'float32')}" + (f" with {', '.join(chosen)}" if chosen else "") + ":")
 
 
 def _does_not_look(systems:dict) -> list[str]:
@@ -114,7 +201,8 @@ def _training(about:dict) -> str:
     batch = f"{config['batch_size']} pictures" + (f" × {config['accumulate']}" if config.get("accumulate", 1) > 1 else "")
     steps = f"{finished['steps']} steps in {finished['train_seconds']:.0f} s" if finished else "not finished"
     best = f"; kept is step {finished['best_step']}, the one with the best CIDEr-D on the validation split" if finished.get("best_step") else ""
-    skipped = f" Pictures that could not be read and were left out: {len(finished['skipped_pictures'])}." if finished.get("skipped_pictures") else ""
+    unread = finished.get("skipped_pictures")
+    skipped = f" Pictures that could not be read and were left out: {len(unread)} ({some(unread)})." if unread else ""
     return "\n".join([
         "| split | pictures | captions | fingerprint |", "| --- | --- | --- | --- |", *rows, "",
         "The fingerprint is a hash of picture ids and captions: the same data gives the same one." + skipped, "",
@@ -134,13 +222,18 @@ def model_card(
     **fields, # Front matter to add or change, such as `license="mit"`, `language="en"`, `datasets="owner/name"`
 ) -> str: # Content of README.md
     "Write a model card from a run's `run.json` and `metrics.json`."
-    run = Path(run).expanduser()
-    about, metrics = _read_run(run)
-    front = _front_matter(repo_id.split("/")[-1] if repo_id != "owner/name" else run.resolve().name, about, metrics, fields)
+    run, found = Path(run).expanduser(), _read_run(run)
+    for split, reason in found.left_out.items():
+        warnings.warn(f"scores of the split {split} are left out of the card: {reason}; evaluate again", stacklevel=2)
+    about, fields = found.about, _checked(fields)
+    name = repo_id.split("/")[-1] if repo_id != "owner/name" else " ".join(run.resolve().name.split())
+    front = _front_matter(name, found, fields)
     base = f", fine-tuned from [{front.base_model}](https://huggingface.co/{front.base_model})" if isinstance(front.base_model, str) else ""
     auto_class = model_family(AutoConfig.for_model(about["model"]["type"])).model_class.__name__
-    gallery = "".join(f"\n![Pictures with the captions this model wrote for them]({path.name})\n" for path in sorted(run.glob("gallery*.png")))
-    license = f"Licence: {front.license}." if front.license else "No licence has been chosen: ask before you use it."
+    galleries = [split_files(split)[1] for split in found.scores]
+    gallery = "".join(f"\n![Pictures with the captions this model wrote for them]({name})\n"
+                      for name in galleries if (run / name).is_file())
+    license = f"Licence: {', '.join(_listed(front.license))}." if front.license else "No licence has been chosen: ask before you use it."
     source = f"Pictures and captions: {_source(about, fields) or 'the source is not recorded'}."
     return f"""---
 {front.to_yaml()}
@@ -153,7 +246,7 @@ Writes a caption for a picture. A {about['model']['type'].upper()} with {about['
 
 ## How good it is
 
-{_results(metrics)}
+{_results(found)}
 {gallery}
 ## How to use it
 
@@ -180,7 +273,7 @@ ids = model.generate(pixel_values=inputs["pixel_values"], max_new_tokens={about[
 print(processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip())
 ```
 
-Both take the likeliest words, as for the scores above; imgcap besides does not let three words in a row come twice, which hardly ever makes a difference to a model that was trained for long enough.
+Both take the likeliest words. imgcap, which wrote the captions for the scores above, besides does not let three words in a row come twice; that hardly ever makes a difference to a model that was trained for long enough.
 
 ## What it was trained on, and how
 
@@ -197,22 +290,38 @@ It describes pictures like those it was trained on. Any other picture gets a sen
 def write_card(
     run:str|os.PathLike, # Run folder
     *,
-    repo_id:str="owner/name", # As for `model_card`
+    repo_id:str|None=None, # As for `model_card`; None is that of the card that is there
     **fields, # As for `model_card`
 ) -> Path: # README.md in the run folder
     "Write the model card into the run folder; what a person chose or wrote there stays."
     path = Path(run).expanduser() / "README.md"
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if not old: write_atomic(path, model_card(run, repo_id=repo_id, **fields))
-    elif _MARK in old:
-        chosen = {key: value for key, value in ModelCard(old).data.to_dict().items() if key in ("license", "license_name", "license_link", "language", "datasets")}
-        write_atomic(path, model_card(run, repo_id=repo_id, **{**chosen, **fields}))
-    elif fields: raise ValueError(f"{path} was edited by hand and stays as it is: write {', '.join(fields)} into its front matter, or delete the file")
+    if old and _MARK not in old:
+        if fields:
+            raise ValueError(f"{path} was edited by hand and stays as it is: write {', '.join(fields)} "
+                             "into its front matter, or delete the file")
+        return path
+    named = re.search(r'Captioner\("([^"/\s]+/[^"/\s]+)"\)', old)
+    repo_id = repo_id or (named[1] if named else "owner/name")
+    write_atomic(path, model_card(run, repo_id=repo_id, **{**_chosen(old, path), **fields}))
     return path
+
+
+def _chosen(card:str, path:Path) -> dict:
+    "What a person put into the front matter of an older card."
+    if not card: return {}
+    try: data = ModelCard(card).data.to_dict()
+    except Exception as error: # of YAML, or of a class that huggingface_hub makes from it
+        raise ValueError(f"the front matter of {path} cannot be read ({' '.join(str(error).split())}); "
+                         "mend it, or delete the file") from None
+    kept = ("license", "license_name", "license_link", "language", "datasets", "tags")
+    return {key: value for key, value in data.items() if key in kept
+            and not (key == "datasets" and not all(map(hub_id, _listed(value))))}
 
 # %% ../nbs/09_share.ipynb #dedd097d
 _CHECKPOINT = (".safetensors", ".json", ".txt", ".model", ".jinja") # Weights, settings, and what tokenizers consist of
-_BESIDE = r"README\.md|metrics\.json|predictions[^/]*\.jsonl|gallery[^/]*\.png|report[^/]*\.html"
+_BESIDE = (r"README\.md|metrics\.json|measured\.json|predictions[^/]*\.jsonl|"
+           r"gallery[^/]*\.png|report[^/]*\.html")
 
 
 def published_files(
@@ -220,16 +329,45 @@ def published_files(
 ) -> dict[str, Path|bytes]: # Name in the repository → file here, or content
     "What a push would send."
     run = Path(run).expanduser()
-    about, _ = _read_run(run)
-    paths = {path.relative_to(run / "model").as_posix(): path for path in sorted((run / "model").rglob("*")) if path.is_file()}
-    files = {name: path for name, path in paths.items() if not re.search(r"(^|/)\.", name)} # hidden files stay here
+    files = _model_files(run)
+    found = _read_run(run)
+    for split in found.scores:
+        predictions, *others = split_files(split)
+        files |= {name: run / name for name in others if (run / name).is_file()}
+        if (run / predictions).is_file(): files[predictions] = _public_predictions(run / predictions)
+    if found.scores: files |= {"metrics.json": _json(found.scores), "measured.json": _json(found.measured)}
+    if (run / "README.md").is_file(): files["README.md"] = run / "README.md"
+    return files | {"run.json": _json(found.about)}
+
+
+def _json(value) -> bytes: return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _public_predictions(path:Path) -> Path|bytes:
+    "The file as it is where its ids are no paths, else its lines with other ids."
+    rows = [row for _, row in read_json_lines(path)]
+    names = public_ids(str(row.get("image_id")) for row in rows)
+    if all(name == image_id for image_id, name in names.items()): return path
+    rows = [{**row, "image_id": names[str(row.get("image_id"))]} for row in rows]
+    return b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
+
+# %% ../nbs/09_share.ipynb #8e31f0a4
+def _model_files(run:Path) -> dict[str, Path|bytes]:
+    "The checkpoint, file by file, or the reason why it cannot be published."
+    paths = {path.relative_to(run / "model").as_posix(): path
+             for path in sorted((run / "model").rglob("*")) if path.is_file()}
+    files = {name: path for name, path in paths.items() if not re.search(r"(^|/)\.", name)} # hidden files stay
     for name, path in files.items():
         if path.suffix not in _CHECKPOINT:
-            raise ValueError(f"model/{name} is refused: a checkpoint consists of {', '.join(_CHECKPOINT)} files, and other formats can run code where they are loaded; remove it or save the model again")
+            raise ValueError(f"model/{name} is refused: a checkpoint consists of {', '.join(_CHECKPOINT)} files, "
+                             "and other formats can run code where they are loaded; "
+                             "remove it or save the model again")
         if path.suffix == ".safetensors": _check_weights(name, path)
-    if not any(name.endswith(".safetensors") for name in files): raise FileNotFoundError(f"{run} holds no trained model: there is no .safetensors file in its folder model/; finish the training first")
-    files |= {path.name: path for path in sorted(run.iterdir()) if re.fullmatch(_BESIDE, path.name)}
-    return files | {"run.json": json.dumps(about, indent=2, ensure_ascii=False).encode()}
+        elif re.fullmatch(r"\w*config\.json", path.name): files[name] = _public_config(path, run)
+    if not any(name.endswith(".safetensors") for name in files):
+        raise FileNotFoundError(f"{run} holds no trained model: there is no .safetensors file in its folder "
+                                "model/; finish the training first")
+    return files
 
 
 def _check_weights(name:str, path:Path):
@@ -238,19 +376,49 @@ def _check_weights(name:str, path:Path):
         with safe_open(path, framework="numpy") as file: file.keys()
     except SafetensorError as error: raise ValueError(f"model/{name} is not a complete safetensors file: {error}") from error
 
+
+def _public_config(path:Path, run:Path) -> Path|bytes:
+    "The file as it is, or without the folder that a model or tokenizer was loaded from."
+    try: config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error: raise ValueError(f"{path} is not JSON ({error}); save the model again") from None
+    def public(value, key=""):
+        if isinstance(value, dict): return {k: public(v, k) for k, v in value.items()}
+        if isinstance(value, list): return [public(v, key) for v in value]
+        named = isinstance(value, str) and re.search(r"(path|file|dir|folder)$", key)
+        return last_part(value) if named and is_path(value, *_folders(run, {})) else value
+    found = public(config)
+    return path if found == config else _json(found)
+
 # %% ../nbs/09_share.ipynb #bfbc17d9
 def _refuse_tokens(files:dict[str, Path|bytes], token:str):
     "Raise where a file holds the token, or something that looks like one of the Hub's."
+    for name, content in _contents(files):
+        if _has_token(content, token):
+            raise ValueError(f"{name} is refused: there is an access token in it; remove it, "
+                             "and make a new token if that file was ever published")
+
+
+def _contents(files:dict[str, Path|bytes]) -> Iterator[tuple[str, bytes|mmap.mmap]]:
+    "Name and bytes of each file, large ones without reading them into memory."
     for name, content in files.items():
-        if isinstance(content, bytes): found = _has_token(content, token)
-        elif content.stat().st_size == 0: continue # an empty file cannot be mapped
-        else:
-            with open(content, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory: found = _has_token(memory, token)
-        if found: raise ValueError(f"{name} is refused: there is an access token in it; remove it, and make a new token if that file was ever published")
+        if isinstance(content, bytes): yield name, content
+        elif content.stat().st_size: # an empty file cannot be mapped
+            with open(content, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+                yield name, memory
 
 
 def _has_token(content:bytes|mmap.mmap, token:str) -> bool:
     return content.find(token.encode()) >= 0 or re.search(rb"hf_[A-Za-z0-9]{30,}", content) is not None
+
+
+def _refuse_places(files:dict[str, Path|bytes], run:Path):
+    "Raise where a text that somebody else wrote names the home folder, or the run's."
+    places = {f"{Path.home()}{os.sep}", *(f"{p}{os.sep}" for p in (run.resolve().parent, Path.cwd()) if len(p.parts) > 2)}
+    spelled = {spelling.encode(errors="replace") for place in places - {os.sep * 2, os.sep}
+               for spelling in (place, place.replace("\\", "\\\\"), Path(place).as_posix() + "/")}
+    for name, content in _contents({k: v for k, v in files.items() if not k.endswith((".safetensors", ".png"))}):
+        if any(content.find(place) >= 0 for place in spelled):
+            raise ValueError(f"{name} is refused: it names a folder of this machine; take the path out of it")
 
 # %% ../nbs/09_share.ipynb #1dea220b
 def push_run(
@@ -272,6 +440,7 @@ def push_run(
     write_card(run, repo_id=repo_id, **fields)
     files = published_files(run)
     _refuse_tokens(files, token)
+    _refuse_places(files, Path(run).expanduser())
     api = HfApi(endpoint=endpoint, token=token, library_name="imgcap")
     with _one_line_errors(api.endpoint, repo_id, token):
         url = api.create_repo(repo_id, private=private, exist_ok=True)
