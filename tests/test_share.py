@@ -1,0 +1,486 @@
+"What leaves this machine: the card, the files of a push, and nothing that names a place or opens a door."
+import contextlib
+import io
+import json
+import logging
+import re
+import shutil
+import traceback
+import warnings
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import RepositoryNotFoundError
+from little_hub import TOKEN, little_hub
+from safetensors.torch import load_file, save_file
+
+from imgcap import share as room
+from imgcap.evaluate import evaluate_model
+from imgcap.infer import Captioner
+from imgcap.places import hub_id, is_path, last_part, public_ids, without_paths
+from imgcap.share import model_card, published_files, push_run, write_card
+
+
+@pytest.fixture(scope="module")
+def scored(tiny_run, creatures, tmp_path_factory):
+    "A run that was measured."
+    run = tmp_path_factory.mktemp("scored") / "first-captioner"
+    shutil.copytree(tiny_run, run, ignore=shutil.ignore_patterns("checkpoints"))
+    evaluate_model(run, creatures, resamples=50, device="cpu").save(run)
+    return run
+
+
+@pytest.fixture
+def run(scored, tmp_path):
+    "A copy of it to change."
+    return Path(shutil.copytree(scored, tmp_path / scored.name))
+
+
+def change(run, **values):
+    "Change run.json; a value of None takes the field out."
+    about = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    for name, value in values.items():
+        *path, last = name.split("__")
+        inner = about
+        for key in path: inner = inner[key]
+        if value is None: inner.pop(last, None)
+        else: inner[last] = value
+    (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    return run
+
+
+def metrics_of(run): return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+
+
+def train_on(run):
+    "One weight changes."
+    path = run / "model" / "model.safetensors"
+    weights = load_file(path)
+    next(iter(weights.values())).view(-1)[0] += 1e-3
+    save_file(weights, path, {"format": "pt"})
+
+
+def quiet(function, *args, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*args, **options)
+
+
+def everything(run, **fields):
+    "All bytes that a push would send, but weights and pictures in the page."
+    quiet(write_card, run, **fields)
+    files = quiet(published_files, run)
+    texts = {name: content if isinstance(content, bytes) else content.read_bytes() for name, content in files.items()
+             if not name.endswith((".safetensors", ".png"))}
+    return re.sub(rb'base64,[^"]+', b"", b"\n".join(texts.values())).decode("utf-8")
+
+
+# ---- the card
+
+def test_the_card_cites_what_was_measured(run):
+    card = model_card(run, license="apache-2.0", language="en")
+    measured, data = metrics_of(run)["test"], ModelCard(card).data
+    cited = {(r.dataset_split, r.metric_type): r.metric_value for r in data.eval_results}
+    assert cited == {("test", m): round(measured["model"][m], 4) for m in room._METRICS}
+    first = data.eval_results[0]
+    assert first.metric_args["interval"] == [round(end, 4) for end in measured["model"]["cider_d_ci"]]
+    assert first.metric_args["baselines"] == {name: round(s["cider_d"], 4) for name, s in measured.items() if name != "model"}
+    for system, scores in measured.items():
+        low, high = scores["cider_d_ci"]
+        assert f"| {room._SYSTEMS[system]} | {scores['cider_d']:.2f} ({low:.2f} to {high:.2f}) |" in card
+    assert "WER ↓" in card and "CIDEr-D ↑" in card and "↓ less is better" in card
+    record = json.loads((run / "measured.json").read_text(encoding="utf-8"))["test"]
+    assert f"fingerprint `{record['data']['fingerprint']}`; captions in float32:" in card
+    assert (data.library_name, data.pipeline_tag, data.license, data.language) == ("transformers", "image-to-text", "apache-2.0", "en")
+
+
+@pytest.mark.parametrize("low, warned", [(-.1, True), (0, True), (.1, False)])
+def test_a_model_that_does_not_look_is_told(low, warned):
+    assert bool(room._does_not_look({"shuffled_pictures": {"cider_d_difference_ci": [low, .2]}})) == warned
+    assert not room._does_not_look({})
+
+
+def test_scores_of_other_weights_are_not_cited(run):
+    train_on(run)
+    with pytest.warns(UserWarning, match="test are left out of the card: they were measured on other weights"):
+        card = model_card(run)
+    assert "It has not been measured" in card and ModelCard(card).data.eval_results is None
+    files = quiet(published_files, run)
+    assert not {"metrics.json", "measured.json", "predictions.jsonl", "report.html", "gallery.png"} & set(files)
+
+
+def test_scores_of_another_set_are_not_cited(run, creatures):
+    before = model_card(run)
+    where = evaluate_model(run, {"test": creatures["validation"]}, resamples=50, device="cpu", source="other").save(run)
+    assert model_card(run) == before and where.parent.name == "evaluations"
+    assert not any("evaluations" in name for name in published_files(run))
+    for file in where.iterdir(): shutil.copy(file, run) # put there by hand
+    assert "It has not been measured" in quiet(model_card, run)
+
+
+def test_only_splits_that_belong_are_sent(run, creatures):
+    evaluate_model(run, creatures, "train", resamples=50, device="cpu").save(run)
+    metrics = metrics_of(run)
+    metrics["train"]["model"]["cider_d"] = 9.0
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    (run / "predictions-mine.jsonl").write_text("{}\n", encoding="utf-8")
+    files = quiet(published_files, run)
+    assert "predictions.jsonl" in files and not any("-" in name and name.endswith((".jsonl", ".html")) for name in files)
+    assert set(json.loads(files["metrics.json"])) == set(json.loads(files["measured.json"])) == {"test"}
+    assert "gallery-train" not in quiet(model_card, run)
+
+
+def test_the_card_says_how_captions_were_written(run, creatures):
+    evaluate_model(run, creatures, resamples=50, device="cpu", num_beams=3, prefix="a").save(run)
+    assert "captions in float32 with num_beams=3, prefix='a':" in model_card(run)
+
+
+def test_a_run_that_is_young_or_strange(run, tmp_path):
+    for name in ("metrics.json", "measured.json"): (run / name).unlink()
+    assert "It has not been measured" in model_card(run)
+    assert "not finished" in model_card(change(run, finished=None))
+    change(run, model=None)
+    with pytest.raises(ValueError, match="not written by a training"): model_card(run)
+    (run / "run.json").write_text("{half", encoding="utf-8")
+    with pytest.raises(ValueError, match="is not JSON"): model_card(run)
+    with pytest.raises(FileNotFoundError, match="is not a run folder"): model_card(tmp_path)
+
+
+def test_pictures_that_could_not_be_read_are_counted(run):
+    change(run, finished__skipped_pictures={"/home/ada/secret/7.png": "cannot read /home/ada/secret/7.png", "8": "empty"})
+    assert "could not be read and were left out: 2 (7.png, 8)." in model_card(run)
+    change(run, finished__skipped_pictures=["clients/secret/7.png"])
+    assert "left out: 1 (7.png)." in model_card(run)
+
+
+def test_what_a_person_chose_or_wrote_stays(run):
+    card = write_card(run, repo_id="ada/birds", license="mit", language="en", tags="birds")
+    first = card.read_text(encoding="utf-8")
+    assert write_card(run).read_text(encoding="utf-8") == first
+    assert 'Captioner("ada/birds")' in first and "birds" in ModelCard(first).data.tags
+    card.write_text(first.replace(room._MARK, "Written by hand."), encoding="utf-8")
+    assert "Written by hand." in write_card(run).read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="write license into its front matter"): write_card(run, license="mit")
+
+
+def test_an_older_card_with_a_local_set_is_mended(run):
+    card = write_card(run, license="mit")
+    text = card.read_text(encoding="utf-8").replace("license: mit", "license: mit\ndatasets: photos")
+    card.write_text(text, encoding="utf-8")
+    assert "datasets" not in ModelCard(write_card(run).read_text(encoding="utf-8")).data.to_dict()
+    card.write_text(text.replace("license: mit", "license: [mit"), encoding="utf-8")
+    with pytest.raises(ValueError, match="front matter of .* cannot be read"): write_card(run)
+
+
+FIELDS = [("license", "Apache 2.0"), ("license", ["mit", "My Own"]), ("license", 3), ("language", "english language"),
+          ("language", ["en", "x"]), ("tags", ["birds", ""]), ("tags", [3]), ("tags", "two\nlines"), ("tags", "x" * 200),
+          ("datasets", "photos"), ("datasets", "./owner/photos"), ("datasets", ["owner/birds", "/home/ada/birds"]),
+          ("base_model", "./my/model"), ("base_model", "my model"), ("library_name", "Tensor Flow"),
+          ("pipeline_tag", "Image To Text"), ("model_name", "two\nlines"), ("thumbnail", object()), ("eval_results", [])]
+
+
+@pytest.mark.parametrize("name, value", FIELDS)
+def test_front_matter_that_the_hub_would_show_wrongly(run, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} (is|come)") as caught: model_card(run, **{name: value})
+    assert "\n" not in str(caught.value)
+
+
+GOOD = [("license", "cc-by-nc-sa-4.0"), ("license", ["mit", "openrail++"]), ("language", ["en", "pt-BR"]),
+        ("tags", ("birds", "made by hand")), ("datasets", ["owner/birds", "owner/fish"]), ("base_model", "owner/model"),
+        ("thumbnail", "https://example.org/x.png"), ("license", None)]
+
+
+@pytest.mark.parametrize("name, value", GOOD)
+def test_front_matter_that_is_right(run, name, value):
+    data = ModelCard(model_card(run, **{name: value})).data.to_dict()
+    if name == "tags": assert data["tags"] == ["image-captioning", "imgcap", "git", "birds", "made by hand"]
+    else: assert data.get(name) == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_the_language_of_the_run_stands_in_the_card(run):
+    assert ModelCard(model_card(change(run, language="zh"))).data.language == "zh"
+    assert ModelCard(model_card(run, language="en")).data.language == "en"
+
+
+# ---- paths
+
+PLACES = ["/home/ada/secret/birds", "secret/ada/birds", "./secret/birds", "../secret/birds", "~/secret/birds", "~ada/secret/birds",
+          r"C:\Users\secret\birds", r"\\secret\ada\birds", "file:///home/secret/birds", "secret/birds/", "C:/secret/birds",
+          r".\secret\birds", "secret/birds.csv", "secret/*.jpg", "secret pictures/birds"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_place_leaves(run, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if place == "secret/birds/": (tmp_path / place).mkdir(parents=True) # the same string could be a repository
+    message = f"cannot read '{place}/7.png': no such file"
+    change(run, model__name=place, source=place, config__out=place, images=place, note=message,
+           finished__skipped_pictures={f"{place}/7.png": message})
+    said = everything(run)
+    assert not re.search("secret|ada|Users", said), re.findall(".*(?:secret|ada|Users).*", said)
+    assert "base_model" not in said and "datasets:" not in said and "type: unknown" in said
+
+
+def test_names_on_the_hub_are_linked(run):
+    change(run, model__name="microsoft/git-base", source="owner/birds:small")
+    data = ModelCard(model_card(run)).data
+    assert data.base_model == "microsoft/git-base" and data.datasets == "owner/birds"
+    assert data.eval_results[0].dataset_type == "owner/birds"
+    assert "[microsoft/git-base](https://huggingface.co/microsoft/git-base)" in model_card(run)
+
+
+@pytest.mark.parametrize("where", ["here", "beside the run", "where training ran"])
+def test_a_folder_like_a_name_on_the_hub_is_a_folder(run, where, tmp_path, monkeypatch):
+    folder = {"here": tmp_path / "elsewhere", "beside the run": run.parent, "where training ran": tmp_path}[where]
+    if where == "where training ran":
+        (tmp_path / "runs").mkdir()
+        run = Path(shutil.move(run, tmp_path / "runs" / "x"))
+    (folder / "my" / "model").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    change(run, model__name="my/model", source="my/model")
+    data = ModelCard(model_card(run)).data.to_dict()
+    assert "base_model" not in data and "datasets" not in data and "my/model" not in everything(run)
+
+
+def test_ids_that_are_paths_stay_ids(tiny_run, creatures, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")))
+    def rename(row, i): return {"image_id": f"/home/ada/secret/{'ab'[i % 2]}/{i // 2}.png"}
+    data = {**creatures, "test": creatures["test"].map(rename, with_indices=True, load_from_cache_file=False)}
+    report = evaluate_model(run, data, resamples=20, device="cpu", groups=("length", "image_id"))
+    where = report.save(run)
+    assert where.parent.name == "evaluations" # other ids: another set
+    for file in where.iterdir(): shutil.move(file, run)
+    record = json.loads((run / "measured.json").read_text(encoding="utf-8"))
+    change(run, data__test={"pictures": 6, "captions": 30, "fingerprint": record["test"]["data"]["fingerprint"]})
+    assert "secret" not in everything(run)
+    sent = [json.loads(line) for line in published_files(run)["predictions.jsonl"].splitlines()]
+    assert len({row["image_id"] for row in sent}) == 6 and all(re.fullmatch(r"\d-\w{6}\.png", row["image_id"]) for row in sent)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert all(row["image_id"] in page for row in sent), "page and file call a picture by the same name"
+    assert "/home/ada/secret" in (run / "predictions.jsonl").read_text(encoding="utf-8"), "the file here is left alone"
+
+
+def test_configurations_of_the_checkpoint_name_no_folder(run):
+    for name in ("config.json", "tokenizer_config.json"):
+        path = run / "model" / name
+        config = {**json.loads(path.read_text(encoding="utf-8")), "_name_or_path": "/home/ada/secret/git",
+                  "vocab_file": "secret/a/vocab.txt", "base_model_name_or_path": "microsoft/git-base", "sep": "/"}
+        path.write_text(json.dumps(config), encoding="utf-8")
+    files = published_files(run)
+    for name in ("config.json", "tokenizer_config.json"):
+        sent = json.loads(files[name])
+        assert (sent["_name_or_path"], sent["vocab_file"], sent["sep"]) == ("git", "vocab.txt", "/")
+        assert sent["base_model_name_or_path"] == "microsoft/git-base"
+    assert isinstance(files["tokenizer.json"], Path), "a vocabulary is not touched"
+
+
+@pytest.mark.parametrize("place", [str(Path.home()) + "/notes.txt", "PARENT/x"])
+def test_a_text_by_hand_that_names_a_folder_is_refused(run, place):
+    place = place.replace("PARENT", str(run.resolve().parent))
+    card = write_card(run)
+    card.write_text(card.read_text(encoding="utf-8").replace(room._MARK, place), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"README.md is refused: it names a folder of this machine"):
+        push_run(run, "ada/x", token=TOKEN, endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("text, public", [
+    ("[Errno 2] No such file or directory: '/home/ada/my pictures/7.png'", "[Errno 2] No such file or directory: '7.png'"),
+    ("/home/ada/my pictures/7.png: not a picture", "7.png: not a picture"),
+    (r'cannot open "C:\My Pictures\7.png" (5)', 'cannot open "7.png" (5)'),
+    ("a/b/c.png, ~/x/7.png; ../y/8.png and ./9.png", "c.png, 7.png; 8.png and 9.png"),
+    ("file:///home/ada/7.png is broken", "7.png is broken"),
+    ("black/white, 24/7, 1/2, n/a, and/or, image/jpeg, w/o", "black/white, 24/7, 1/2, n/a, and/or, image/jpeg, w/o"),
+    ("see https://example.org/a/b.png", "see https://example.org/a/b.png"),
+    ("a red cat on the grass", "a red cat on the grass"), ("", "")])
+def test_paths_in_sentences(text, public): assert without_paths(text) == public
+
+
+def test_what_is_a_path():
+    for place in PLACES:
+        assert is_path(place) or place == "secret/birds/" and not hub_id(place), place
+        assert "secret" not in last_part(place) or place.startswith("secret pictures")
+    for name in ("creatures", "openmoji:zh", "owner/birds", "owner/birds:small", "https://example.org/x.tar", "hf://datasets/a/b"):
+        assert not is_path(name), name
+    assert hub_id("owner/birds:small") == "owner/birds" and not hub_id("birds") and not hub_id(None) and not hub_id("a/b/c")
+    assert [last_part(place) for place in ("~", "/", "..", "C:\\", "")] == [""] * 5
+
+
+def test_public_ids_differ():
+    ids = ["7", "a/7", "b/7", "/x/7.png", "/y/7.png", "z.png", "https://a.org/7.png"]
+    names = public_ids(ids)
+    assert len(set(names.values())) == len(ids) and names["7"] == "7" and names["z.png"] == "z.png"
+    assert not any("/" in name for name in list(names.values())[:-1]) and names[ids[-1]] == ids[-1]
+
+
+# ---- what goes, and what is refused
+
+def test_hidden_files_and_checkpoints_stay(run):
+    for name in ("model/.DS_Store", "model/.cache/x.json", ".env"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("x", encoding="utf-8")
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "optimizer.pt").write_bytes(b"x")
+    (run / "notes.txt").write_text("x", encoding="utf-8")
+    assert set(published_files(run)) == {
+        "config.json", "generation_config.json", "model.safetensors", "processor_config.json", "tokenizer.json",
+        "tokenizer_config.json", "metrics.json", "measured.json", "predictions.jsonl", "gallery.png", "report.html", "run.json"}
+
+
+@pytest.mark.parametrize("name, content", [
+    ("pytorch_model.bin", b"\x80\x02pickle"), ("training_args.pt", b"x"), ("x.pkl", b"x"), ("modeling.py", b"x"),
+    ("deep/x.bin", b"x"), ("second.safetensors", b"\x80\x02pickle"), ("model.safetensors", None), ("config.json", b"{half")])
+def test_what_could_run_code_or_is_not_whole_is_refused(run, name, content):
+    path = run / "model" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(ValueError, match=re.escape(path.name)) as caught: published_files(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_weights_is_refused(run):
+    (run / "model" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no trained model"): published_files(run)
+
+
+@pytest.mark.parametrize("name", ["README.md", "model/tokenizer.json", "model/config.json", "run.json", "report.html", "gallery.png",
+                                  "predictions.jsonl", "model/model.safetensors"])
+@pytest.mark.parametrize("secret", [TOKEN, "hf_" + "x" * 34])
+def test_no_file_with_a_token_is_sent(run, name, secret):
+    write_card(run)
+    path = run / name
+    if name == "run.json": change(run, note=f"HF_TOKEN={secret}")
+    elif name.endswith("config.json"): path.write_text(json.dumps({**json.loads(path.read_text()), "x": secret}), encoding="utf-8")
+    elif name == "README.md": path.write_text(path.read_text(encoding="utf-8").replace(room._MARK, secret), encoding="utf-8")
+    elif name == "predictions.jsonl": path.write_bytes(path.read_bytes().replace(b'"caption": "', f'"caption": "{secret}'.encode(), 1))
+    elif name.endswith("safetensors"): save_file({**load_file(path), secret: torch.zeros(1)}, path, {"format": "pt"})
+    else: path.write_bytes(path.read_bytes() + secret.encode())
+    with pytest.raises(ValueError, match=rf"{path.name} is refused: there is an access token in it") as caught:
+        quiet(room._refuse_tokens, quiet(published_files, run), TOKEN)
+    assert secret not in str(caught.value)
+
+
+def test_a_token_in_one_file_of_many_is_found(tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths: path.write_bytes(b"")
+    files = {path.name: path for path in paths} | {"d": b"x"}
+    room._refuse_tokens(files, TOKEN)
+    for name in [*files, "last"]:
+        with pytest.raises(ValueError, match=name): room._refuse_tokens({**files, name: TOKEN.encode()}, TOKEN)
+
+
+# ---- pushing
+
+@pytest.fixture
+def hub():
+    with little_hub() as hub: yield hub
+
+
+@contextlib.contextmanager
+def every_word_in(file):
+    "Meanwhile all that any library has to say goes into the file, down to what only developers ask for."
+    loggers = (logging.root, logging.getLogger("huggingface_hub"))
+    before = [(logger.level, logger.handlers) for logger in loggers]
+    for logger in loggers: logger.level, logger.handlers = logging.DEBUG, [logging.StreamHandler(file)]
+    logging.root.manager._clear_cache()
+    try:
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file): yield
+    finally:
+        for logger, (level, handlers) in zip(loggers, before): logger.level, logger.handlers = level, handlers
+        logging.root.manager._clear_cache()
+
+
+def test_what_is_pushed_is_what_is_pulled(run, hub, creatures, tmp_path):
+    heard = io.StringIO()
+    with every_word_in(heard): url = push_run(run, "ada/first-captioner", token=TOKEN, endpoint=hub.endpoint, license="mit")
+    assert url == f"{hub.endpoint}/ada/first-captioner" and TOKEN not in heard.getvalue()
+    assert sum("/commit/" in asked for asked in hub.asked) == 1, "one commit holds everything"
+    pulled = Path(huggingface_hub.snapshot_download("ada/first-captioner", endpoint=hub.endpoint,
+                                                    cache_dir=tmp_path / "cache", token=False))
+    expected = published_files(run)
+    assert {path.name for path in pulled.iterdir()} == set(expected)
+    for name, content in expected.items():
+        assert (pulled / name).read_bytes() == (content if isinstance(content, bytes) else content.read_bytes())
+    said = [json.loads(line)["caption"] for line in (pulled / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [caption.text for caption in Captioner(pulled, device="cpu").many(list(creatures["test"]["image"]))] == said
+    sent = b"".join(path.read_bytes() for path in pulled.iterdir())
+    assert str(run.parent).encode() not in sent and TOKEN.encode() not in sent
+    assert ModelCard.load(pulled / "README.md").data.model_name == "first-captioner"
+
+
+def test_the_code_in_the_card_runs(run, creatures, tmp_path):
+    creatures["test"][0]["image"].save(tmp_path / "picture.png")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for code in re.findall(r"```python\n(.*?)```", model_card(run, repo_id="ada/x"), re.S):
+            exec(code.replace("ada/x", str(run / "model")).replace("picture.png", str(tmp_path / "picture.png")), {})
+    assert printed.getvalue().splitlines()[0] == Captioner(run, device="cpu")(tmp_path / "picture.png").text
+
+
+def test_a_second_push_removes_what_belonged_to_the_first(run, hub):
+    push_run(run, "ada/x", token=TOKEN, endpoint=hub.endpoint)
+    main = hub.repos["ada/x"]["main"]
+    main["model-00001-of-00002.safetensors"], main["LICENSE"] = main["model.safetensors"], main["config.json"]
+    train_on(run)
+    quiet(push_run, run, "ada/x", token=TOKEN, endpoint=hub.endpoint, revision="trained")
+    gone = {"metrics.json", "measured.json", "predictions.jsonl", "gallery.png", "report.html", "model-00001-of-00002.safetensors"}
+    assert set(hub.files("ada/x")) - set(hub.files("ada/x", "trained")) == gone
+    assert "LICENSE" in hub.files("ada/x", "trained")
+
+
+def test_a_private_repository(run, hub, tmp_path):
+    push_run(run, "ada/secret", token=TOKEN, endpoint=hub.endpoint, private=True)
+    options = {"endpoint": hub.endpoint, "cache_dir": tmp_path / "cache"}
+    with pytest.raises(RepositoryNotFoundError): huggingface_hub.hf_hub_download("ada/secret", "config.json", token=False, **options)
+    assert huggingface_hub.hf_hub_download("ada/secret", "config.json", token=TOKEN, **options)
+    assert "config.json" in HfApi(endpoint=hub.endpoint, token=TOKEN).list_repo_files("ada/secret")
+
+
+def refused(error, run, repo_id="ada/x", token=TOKEN, **options):
+    "The line that says why; never with the token in it."
+    with pytest.raises(error) as caught: push_run(run, repo_id, token=token, **options)
+    line = str(caught.value)
+    assert "\n" not in line and (not token or token not in "".join(traceback.format_exception(caught.value)))
+    return line
+
+
+@pytest.mark.parametrize("repo_id", ["first", "ada/first captioner", "https://huggingface.co/ada/x", "ada/x--y", "ada/" + "n" * 240,
+                                     "a/b/c", "/x", "ada/"])
+def test_names_that_the_hub_would_not_take(run, hub, repo_id):
+    refused(ValueError, run, repo_id, endpoint=hub.endpoint)
+    assert not hub.asked, "refused only after something was sent"
+
+
+def test_what_is_wrong_here_is_found_before_anything_is_sent(run, hub, monkeypatch):
+    monkeypatch.setattr(room, "get_token", lambda: None)
+    assert "not logged in" in refused(PermissionError, run, token=None, endpoint=hub.endpoint)
+    refused(FileNotFoundError, run / "nothing", endpoint=hub.endpoint)
+    refused(ValueError, run, endpoint=hub.endpoint, license="Apache 2.0")
+    assert not (run / "README.md").exists()
+    (run / "model" / "x.bin").write_bytes(b"x")
+    refused(ValueError, run, endpoint=hub.endpoint)
+    assert not hub.asked
+
+
+@pytest.mark.parametrize("part, status, error", [("create", 403, PermissionError), ("preupload", 403, PermissionError),
+                                                 ("batch", 413, ConnectionError), ("lfs/", 507, ConnectionError),
+                                                 ("commit", 500, ConnectionError)])
+def test_what_the_hub_refuses_is_one_line(run, hub, part, status, error):
+    hub.refuse = {part: (status, {"error": f"no, Bearer {TOKEN}"})}
+    assert str(status) in refused(error, run, endpoint=hub.endpoint)
+
+
+def test_no_hub(run, hub):
+    assert "(401)" in refused(PermissionError, run, token="hf_" + "expired" * 5, endpoint=hub.endpoint)
+    hub.refuse = {"create": (200, b"<html>Welcome!</html>")}
+    assert "does not answer like the Hub" in refused(ConnectionError, run, endpoint=hub.endpoint)
+    assert "is there a network?" in refused(ConnectionError, run, endpoint="http://127.0.0.1:9")
+
+
+def test_a_run_folder_with_a_long_name(scored, tmp_path):
+    run = Path(shutil.copytree(scored, tmp_path / ("n" * 240)))
+    card = write_card(run).read_text(encoding="utf-8")
+    assert "# " + "n" * 240 in card and ModelCard(card).data.model_name == "n" * 240
