@@ -9,6 +9,7 @@ __all__ = ['EXTRAS', 'install_hint']
 EXTRAS = {
     "app": ["gradio>=6.31"],  # the web page
     "dedupe": ["imagehash>=4.3"],  # pictures that are nearly the same
+    "heif": ["pillow-heif>=1.0"],  # HEIC, as iPhones write it
     "java": ["pycocoevalcap>=1.2"],  # METEOR and SPICE; they want a Java runtime beside it
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "peft": ["peft>=0.18"],  # LoRA

@@ -68,5 +68,5 @@ def test_hint_is_satisfied_by_what_the_tests_use(extra):
 
 
 def test_unknown_extra():
-    with pytest.raises(ValueError, match="no extra 'lora'; choose from app, dedupe, java, onnx, peft"):
+    with pytest.raises(ValueError, match="no extra 'lora'; choose from app, dedupe, heif, java, onnx, peft"):
         install_hint("lora")
