@@ -21,12 +21,12 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
 from .extras import install_hint
-from .files import read_json_lines, some
+from .files import read_json_lines, some, write_atomic
 from .words import join_words, language_doubt, primary_language, tokenize_caption
 
 # %% ../nbs/05_metrics.ipynb #d1484a9a
 class _NgramTable(NamedTuple):
-    "All n-grams of one length in a list of captions, counted per caption; sorted by caption, then by n-gram."
+    "All n-grams of one length, counted per caption; sorted by caption, then by n-gram."
     caption: np.ndarray # (R,) which caption
     gram: np.ndarray    # (R,) which n-gram, 0 … size-1
     count: np.ndarray   # (R,) how often
@@ -36,19 +36,21 @@ class _NgramTable(NamedTuple):
 def _ngram_tables(captions, n=4, names=False):
     "One table for each n-gram length 1 … n."
     vocabulary = {}
-    words = np.fromiter((vocabulary.setdefault(w, len(vocabulary)) for c in captions for w in c), dtype=np.int64)
+    words = np.fromiter((vocabulary.setdefault(w, len(vocabulary)) for c in captions for w in c),
+                        dtype=np.int64)
     owner = np.repeat(np.arange(len(captions)), [len(c) for c in captions])
-    start, gram, size, text = np.arange(len(words)), words, max(1, len(vocabulary)), list(vocabulary)
-    word_text, tables = text, []
+    start, gram, size, tables = np.arange(len(words)), words, max(1, len(vocabulary)), []
+    text = word_text = list(vocabulary)
     for k in range(1, n+1):
-        if k > 1: # an n-gram is the (n-1)-gram at the same place and one more word of the same caption
+        if k > 1: # the (n-1)-gram at the same place and one more word of the caption
             fits = start + k-1 < len(words)
             start, gram = start[fits], gram[fits]
             same = owner[start] == owner[start + k-1]
             start, gram = start[same], gram[same]
             keys, gram = np.unique(gram*len(vocabulary) + words[start + k-1], return_inverse=True)
             size = max(1, len(keys))
-            if names: text = [f"{text[a]} {word_text[b]}" for a, b in zip(*np.divmod(keys, len(vocabulary)))] if len(keys) else []
+            parts = zip(*np.divmod(keys, len(vocabulary))) if names and len(keys) else []
+            text = [f"{text[a]} {word_text[b]}" for a, b in parts]
         rows, count = np.unique(owner[start]*size + gram, return_counts=True)
         tables.append(_NgramTable(rows//size, rows%size, count, size, text if names else []))
     return tables
@@ -56,7 +58,7 @@ def _ngram_tables(captions, n=4, names=False):
 # %% ../nbs/05_metrics.ipynb #4f807bc5
 @dataclass
 class DocumentFrequencies:
-    "In how many images' references each n-gram of one to four words occurs, those of two images or more."
+    "In how many images' references each n-gram of one to four words occurs, from two images on."
     images: int            # number of images counted
     counts: dict[str, int] # n-gram, words joined by a space → number of images, if not one
     language: str | None = "en" # what the words were made in, as in `tokenize_caption`
@@ -66,7 +68,7 @@ class DocumentFrequencies:
         path: str | Path, # JSON file to write
     ) -> None:
         "Write the frequencies as JSON."
-        Path(path).write_text(json.dumps(self.__dict__, ensure_ascii=False), encoding="utf-8")
+        write_atomic(path, json.dumps(self.__dict__, ensure_ascii=False))
 
     @classmethod
     def load(
@@ -76,9 +78,12 @@ class DocumentFrequencies:
         "Read frequencies that `save` wrote."
         try: found = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError: found = None # not JSON, or not UTF-8
-        if not isinstance(found, dict) or set(found) != {"images", "counts", "language"} or not isinstance(found["counts"], dict):
-            raise ValueError(f"{path} holds no document frequencies; write them with cider_document_frequencies(references).save(path)")
-        if not isinstance(found["images"], int) or found["images"] < 1: raise ValueError(f"{path} counts {found['images']!r} images; count at least one")
+        whole = isinstance(found, dict) and set(found) == {"images", "counts", "language"}
+        if not whole or not isinstance(found["counts"], dict):
+            raise ValueError(f"{path} holds no document frequencies; "
+                             "write them with cider_document_frequencies(references).save(path)")
+        if not isinstance(found["images"], int) or found["images"] < 1:
+            raise ValueError(f"{path} counts {found['images']!r} images; count at least one")
         return cls(**found)
 
 # %% ../nbs/05_metrics.ipynb #2496f0be
@@ -125,7 +130,7 @@ def _checked(predictions, references):
     if missing := [k for k in predictions if k not in references]:
         raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no references: "
                          f"image {_some(missing)}; add the references or leave out these "
-                         "predictions (imgcap.metrics.match_ids finds ids that are written in another way)")
+                         "predictions (match_ids finds ids that are written in another way)")
     if missing := [k for k in references if k not in predictions]:
         raise ValueError(f"{len(missing)} of {len(references)} images have references and no "
                          f"prediction: image {_some(missing)}; predict a caption for each (it "
@@ -170,7 +175,8 @@ def cider_document_frequencies(
     counts = {}
     for t in _ngram_tables(captions, names=True):
         seen = np.unique(image[t.caption]*t.size + t.gram)
-        counts.update((g, n) for g, n in zip(t.names, np.bincount(seen%t.size, minlength=t.size).tolist()) if n > 1)
+        images = np.bincount(seen%t.size, minlength=t.size).tolist()
+        counts.update((g, n) for g, n in zip(t.names, images) if n > 1)
     return DocumentFrequencies(len(references), counts, primary_language(language))
 
 # %% ../nbs/05_metrics.ipynb #6d1f39af
@@ -189,8 +195,9 @@ def _match(wanted, keys, values):
     place = np.minimum(np.searchsorted(keys, wanted), len(keys)-1)
     return np.where(keys[place] == wanted, values[place], 0)
 
+# %% ../nbs/05_metrics.ipynb #f4a1c6d8
 def _ngram_statistics(predictions, references, image, frequencies, sigma=6.0):
-    "BLEU's clipped matches (N, 4) and CIDEr-D (N,) of N tokenised predictions; image (R,) says whose each reference is."
+    "BLEU's clipped matches (N, 4) and CIDEr-D (N,); image (R,) says whose each reference is."
     N, R = len(predictions), len(references)
     correct, similarity = np.zeros((N, 4)), np.zeros(R)
     bigrams = np.array([max(0, len(c)-1) for c in predictions + references])
@@ -198,22 +205,23 @@ def _ngram_statistics(predictions, references, image, frequencies, sigma=6.0):
     images = N if frequencies is None else frequencies.images
     for n, t in enumerate(_ngram_tables(predictions + references, names=frequencies is not None)):
         p = int(np.searchsorted(t.caption, N)) # rows of the predictions come first
-        ours, our_image, our_gram, our_count = t.caption[:p]*t.size + t.gram[:p], t.caption[:p], t.gram[:p], t.count[:p]
+        our_image, our_gram, our_count = t.caption[:p], t.gram[:p], t.count[:p]
         ref, gram, count = t.caption[p:]-N, t.gram[p:], t.count[p:]
-        theirs = image[ref]*t.size + gram
+        ours, theirs = our_image*t.size + our_gram, image[ref]*t.size + gram
         # BLEU: a match counts at most as often as in the reference that has most of it
         order = np.argsort(theirs, kind="stable")
         keys, first = np.unique(theirs[order], return_index=True)
         most = np.maximum.reduceat(count[order], first) if len(first) else count
-        correct[:, n] = np.bincount(our_image, np.minimum(our_count, _match(ours, keys, most)), minlength=N)
+        matches = np.minimum(our_count, _match(ours, keys, most))
+        correct[:, n] = np.bincount(our_image, matches, minlength=N)
         # CIDEr-D: cosine of tf-idf vectors, clipped
         if frequencies is None: df = np.bincount(keys%t.size, minlength=t.size)
         else: df = np.array([frequencies.counts.get(g, 0) for g in t.names] or [0])
         weight = np.log(images) - np.log(np.maximum(1, df))
         h, r = our_count*weight[our_gram], count*weight[gram]
-        norm = np.sqrt(np.bincount(our_image, h*h, minlength=N))[image] * np.sqrt(np.bincount(ref, r*r, minlength=R))
+        norm = np.bincount(our_image, h*h, minlength=N)[image] * np.bincount(ref, r*r, minlength=R)
         dot = np.bincount(ref, np.minimum(_match(theirs, ours, h), r)*r, minlength=R)
-        similarity += dot / np.where(norm > 0, norm, 1)
+        similarity += dot / np.sqrt(np.where(norm > 0, norm, 1))
     share = np.bincount(image, minlength=N)
     return correct, 10 * np.bincount(image, similarity/4 * penalty, minlength=N) / share
 
@@ -237,7 +245,7 @@ def _edits(references, predictions):
     return cpdist(references, predictions, scorer=Levenshtein.distance).astype(float)
 
 def _closest(edits, lengths, image, N):
-    "Edits and length of the reference with the lowest error rate of each image, ties to the fewest edits: two arrays (N,)."
+    "Edits and length (N,) of each image's reference of lowest rate, ties to the fewest edits."
     order = np.lexsort((edits, edits/np.maximum(1, lengths), image))
     first = order[np.searchsorted(image[order], np.arange(N))]
     return edits[first], lengths[first]
@@ -248,6 +256,7 @@ _COLUMNS = [f"{kind}_{n}" for kind in ("matches", "ngrams") for n in (1, 2, 3, 4
     "word_edits", "words", "word_edits_all", "words_all",
     "character_edits", "characters", "character_edits_all", "characters_all"]
 
+# %% ../nbs/05_metrics.ipynb #b9e2d7c5
 @dataclass
 class CaptionStatistics:
     "What each image adds to the scores: every score is a function of the column sums."
@@ -266,16 +275,17 @@ class CaptionStatistics:
 
     def scores(
         self,
-        index: np.ndarray | None = None, # (N',) or (K, N') rows to count, with repeats; None: each row once
+        index: np.ndarray | None = None, # (N',) or (K, N') rows to count; None: each row once
     ) -> dict: # metric → float, or (K,) array
         "The scores of all images, or of K resamples at once."
-        if index is None: return {k: float(v) for k, v in _scores_of(self.table.sum(0), len(self)).items()}
+        if index is None:
+            return {k: float(v) for k, v in _scores_of(self.table.sum(0), len(self)).items()}
         index = np.asarray(index)
         if index.ndim == 1: return {k: float(v[0]) for k, v in self.scores(index[None]).items()}
         K, n = index.shape
         places = (index + np.arange(K)[:, None]*len(self)).ravel()
-        times = np.bincount(places, minlength=K*len(self)).reshape(K, len(self)) # how often each image was drawn
-        return _scores_of(times @ self.table, n)
+        drawn = np.bincount(places, minlength=K*len(self)).reshape(K, len(self)) # how often
+        return _scores_of(drawn @ self.table, n)
 
 # %% ../nbs/05_metrics.ipynb #50a7d99f
 def _scores_of(
@@ -285,7 +295,8 @@ def _scores_of(
     "The scores that belong to the column sums."
     t = dict(zip(_COLUMNS, np.moveaxis(np.asarray(totals, dtype=float), -1, 0)))
     scores, product = {}, 1.0
-    ratio = (t["length"] + 1e-15) / (t["reference_length"] + 1e-9) # constants of the COCO caption code: 0 words score 0
+    # constants of the COCO caption code: 0 words score 0
+    ratio = (t["length"] + 1e-15) / (t["reference_length"] + 1e-9)
     brevity = np.exp(np.minimum(0, 1 - 1/ratio))
     for k in (1, 2, 3, 4):
         product = product * (t[f"matches_{k}"] + 1e-15) / (t[f"ngrams_{k}"] + 1e-9)
@@ -342,8 +353,9 @@ def _diversity(captions):
     words = Counter(w for c in captions for w in c)
     pairs = Counter(p for c in captions for p in zip(c, c[1:]))
     same = Counter(map(tuple, captions))
-    return {"distinct_1": len(words)/max(1, words.total()), "distinct_2": len(pairs)/max(1, pairs.total()),
-            "vocabulary": float(len(words)), "repeated": sum(n for n in same.values() if n > 1)/len(captions)}
+    return {"distinct_1": len(words)/max(1, words.total()),
+            "distinct_2": len(pairs)/max(1, pairs.total()), "vocabulary": float(len(words)),
+            "repeated": sum(n for n in same.values() if n > 1)/len(captions)}
 
 # %% ../nbs/05_metrics.ipynb #e63ce0ba
 def caption_scores(
@@ -413,11 +425,17 @@ _LOWER_IS_BETTER = {"wer", "wer_mean", "cer", "cer_mean"}
 
 def _resamples(n, resamples, seed, block=2_000_000):
     "Rows drawn with replacement, (K, n) at a time."
+    if resamples < 1: raise ValueError(f"resamples is {resamples}; draw at least once")
     rng = np.random.default_rng(seed)
     step = max(1, block//n)
     for i in range(0, resamples, step): yield rng.integers(0, n, (min(step, resamples-i), n))
 
 def _joined(parts): return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+def _interval(values, level):
+    "The ends between which so many of the values are."
+    if not 0 < level < 1: raise ValueError(f"level is {level}; give a share, such as 0.95")
+    return tuple(float(q) for q in np.quantile(values, [(1-level)/2, (1+level)/2]))
 
 # %% ../nbs/05_metrics.ipynb #2e1cc026
 def bootstrap_intervals(
@@ -428,7 +446,7 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]: # metric → (low, high)
     "Percentile interval of each score over resampled images."
     drawn = _joined([statistics.scores(i) for i in _resamples(len(statistics), resamples, seed)])
-    return {k: tuple(float(q) for q in np.quantile(v, [(1-level)/2, (1+level)/2])) for k, v in drawn.items()}
+    return {k: _interval(v, level) for k, v in drawn.items()}
 
 # %% ../nbs/05_metrics.ipynb #11fd3c07
 class Comparison(NamedTuple):
@@ -438,6 +456,7 @@ class Comparison(NamedTuple):
     high: float
     probability: float # share of the resamples in which a is better, ties counted half
 
+# %% ../nbs/05_metrics.ipynb #5c8d3e90
 def compare_scores(
     a: CaptionStatistics, # one system
     b: CaptionStatistics, # another on the same images, same references and document frequencies
@@ -447,17 +466,19 @@ def compare_scores(
 ) -> dict[str, Comparison]: # metric → how a compares with b
     "Compare two systems on the same resampled images."
     if set(a.ids) != set(b.ids):
-        raise ValueError(f"the two systems were scored on different images, such as {_some(set(a.ids) ^ set(b.ids))}; score both on the same")
+        raise ValueError("the two systems were scored on different images, such as "
+                         f"{_some(sorted(set(a.ids) ^ set(b.ids)))}; score both on the same")
     row = {k: i for i, k in enumerate(b.ids)}
     b = CaptionStatistics(a.ids, b.table[[row[k] for k in a.ids]])
     drawn = [(a.scores(i), b.scores(i)) for i in _resamples(len(a), resamples, seed)]
-    x, y, exact, other = _joined([p for p, _ in drawn]), _joined([q for _, q in drawn]), a.scores(), b.scores()
+    x, y = (_joined([pair[i] for pair in drawn]) for i in (0, 1))
+    exact, other = a.scores(), b.scores()
     found = {}
     for k in exact:
         if k == "mean_length": continue # neither longer nor shorter is better
         d = x[k] - y[k]
         better = np.mean(d < 0 if k in _LOWER_IS_BETTER else d > 0) + np.mean(d == 0)/2
-        found[k] = Comparison(exact[k] - other[k], *(float(q) for q in np.quantile(d, [(1-level)/2, (1+level)/2])), float(better))
+        found[k] = Comparison(exact[k] - other[k], *_interval(d, level), float(better))
     return found
 
 # %% ../nbs/05_metrics.ipynb #f2cc63be
@@ -490,7 +511,7 @@ def _records(path):
         whole = isinstance(image, (str, int)) or isinstance(image, float) and image.is_integer()
         if not whole or isinstance(image, bool):
             raise ValueError(f"{where} has no image_id (its keys: {_some(r) or 'none'}); write an "
-                             'object for each caption: {"image_id": a text or a number, "caption": a text}')
+                             'object a caption: {"image_id": text or number, "caption": text}')
         yield where, _id(image), r
 
 # %% ../nbs/05_metrics.ipynb #cc582689
@@ -602,38 +623,42 @@ def match_ids(
         owner[image] = k
     other = [(k, image) for image, k in owner.items() if k != image]
     _warn(f"{len(other)} of {len(found)} predictions are matched to references by file name or "
-          f"number, such as {other[0][0]} to {other[0][1]}; make sure that they are the same pictures")
+          f"number, such as {other[0][0]} to {other[0][1]}; are they the same pictures?")
     return {image: predictions[k] for image, k in owner.items()}
 
 # %% ../nbs/05_metrics.ipynb #f0b85bfd
 def _caption_metric():
-    "The class `CaptionMetric`, made when it is first asked for, since `evaluate` takes seconds to import."
+    "The class `CaptionMetric`, made when it is asked for: `evaluate` takes seconds to import."
     import datasets, evaluate
     text = datasets.Value("string")
 
     class CaptionMetric(evaluate.Metric):
-        "`caption_scores` as an `evaluate.Metric`; predictions and references are lists in the same order."
+        "`caption_scores` as an `evaluate.Metric`, of two lists in the same order."
         def _info(self):
             return evaluate.MetricInfo(
-                description="BLEU, ROUGE-L, CIDEr-D, WER, CER and diversity of captions, as imgcap.metrics.caption_scores has them.",
-                citation="", inputs_description="predictions: texts. references: for each, a list of texts.",
-                features=datasets.Features({"predictions": text, "references": datasets.Sequence(text)}))
+                description="The scores of imgcap.metrics.caption_scores.", citation="",
+                inputs_description="predictions: texts. references: for each, a list of texts.",
+                features=datasets.Features({"predictions": text,
+                                            "references": datasets.Sequence(text)}))
 
         def _compute(self, predictions, references, **options):
             ids = [str(i) for i in range(len(predictions))]
-            return caption_scores(dict(zip(ids, predictions)), dict(zip(ids, references)), **options)
+            made, given = dict(zip(ids, predictions)), dict(zip(ids, references))
+            return caption_scores(made, given, **options)
 
     CaptionMetric.__module__, CaptionMetric.__qualname__ = "imgcap.metrics", "CaptionMetric"
     return CaptionMetric
 
 def __getattr__(name):
-    if name != "CaptionMetric": raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name != "CaptionMetric":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = _caption_metric()
     return globals()[name]
 
 # %% ../nbs/05_metrics.ipynb #5118fae9
+_OPENED = ("lang", "math", "net", "text", "util", "util.concurrent")
 _JAVA_OPTIONS = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8 " + " ".join(
-    f"--add-opens=java.base/java.{p}=ALL-UNNAMED" for p in ("lang", "math", "net", "text", "util", "util.concurrent"))
+    f"--add-opens=java.base/java.{p}=ALL-UNNAMED" for p in _OPENED)
 
 @contextlib.contextmanager
 def _java_options():
@@ -645,54 +670,80 @@ def _java_options():
         del os.environ["JDK_JAVA_OPTIONS"]
         if before is not None: os.environ["JDK_JAVA_OPTIONS"] = before
 
+# %% ../nbs/05_metrics.ipynb #a7e5b2c9
 def _meteor(references, predictions):
     from pycocoevalcap.meteor.meteor import Meteor
     meteor = Meteor()
     try: return meteor.compute_score(references, predictions)[0]
     except (OSError, ValueError) as e:
-        raise OSError(f"METEOR's Java program failed ({type(e).__name__}: {e}); it needs 2 GB of memory, and captions of at most a thousand words") from None
-    finally:
-        if meteor.lock.locked(): meteor.lock.release() # kept after an error, and asked for again when the object goes
+        raise OSError(f"METEOR's Java program failed ({type(e).__name__}: {e}); it needs 2 GB of "
+                      "memory, and captions of at most a thousand words") from None
+    finally: # kept after an error, and asked for again when the object goes
+        if meteor.lock.locked(): meteor.lock.release()
 
 def _spice(references, predictions):
     from pycocoevalcap.spice.spice import Spice
     try:
-        with contextlib.redirect_stdout(sys.stderr): return Spice().compute_score(references, predictions)[0]
+        with contextlib.redirect_stdout(sys.stderr):
+            return Spice().compute_score(references, predictions)[0]
     except (OSError, subprocess.CalledProcessError) as e:
-        raise OSError(f"SPICE did not run ({e}); on first use it downloads Stanford CoreNLP 3.6.0 into pycocoevalcap's folder, and it needs 8 GB of memory") from None
+        raise OSError(f"SPICE did not run ({e}); on first use it downloads Stanford CoreNLP 3.6.0 "
+                      "into pycocoevalcap's folder, and it needs 8 GB of memory") from None
 
 # %% ../nbs/05_metrics.ipynb #31e769ea
+def _check_java(metrics, language):
+    "Refuse what METEOR and SPICE cannot do here."
+    if unknown := [m for m in metrics if m not in ("meteor", "spice")]:
+        raise ValueError(f"{unknown[0]!r} is none of the metrics that need Java; "
+                         "choose from meteor, spice")
+    if primary_language(language) not in ("en", None):
+        raise ValueError(f"language is {language!r}; METEOR and SPICE know English only")
+    if importlib.util.find_spec("pycocoevalcap") is None:
+        raise ImportError("METEOR and SPICE come with pycocoevalcap, which is not installed: "
+                          f"{install_hint('java')}")
+    if not shutil.which("java"):
+        raise FileNotFoundError("METEOR and SPICE are Java programs, and there is no java on the "
+                                "PATH; install a Java runtime")
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    if "spice" in metrics and version and int(version[1]) > 14:
+        raise OSError("SPICE runs on Java 8 to 14 (it writes with the JavaScript engine that Java "
+                      f"15 dropped), found Java {version[1]}; put an older java first on the PATH, "
+                      "or ask for ['meteor'] alone")
+
+# %% ../nbs/05_metrics.ipynb #c3f0a8d4
 def java_scores(
     predictions: dict[str, str], # image id → caption of the model
     references: dict[str, list[str]], # image id → reference captions
     metrics: Iterable[str] = ("meteor", "spice"), # which of the two; SPICE needs Java 8 to 14
     *,
-    language: str | None = "en", # "en", or None for text that is already tokenised; both metrics know English only
+    language: str | None = "en", # English, or None for text that is already tokenised
 ) -> dict[str, float]: # metric → value, 0 … 1
-    "METEOR and SPICE from pycocoevalcap; ImportError or FileNotFoundError without it or Java, OSError where a program fails."
-    known, metrics = {"meteor": _meteor, "spice": _spice}, [metrics] if isinstance(metrics, str) else list(metrics)
-    if unknown := [m for m in metrics if m not in known]: raise ValueError(f"{unknown[0]!r} is none of the metrics that need Java; choose from {', '.join(known)}")
-    if primary_language(language) not in ("en", None): raise ValueError(f"language is {language!r}; METEOR and SPICE know English only")
+    "METEOR and SPICE of pycocoevalcap; ImportError or OSError where they cannot be had."
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    _check_java(metrics, language)
     predictions, references = _checked(predictions, references)
-    if importlib.util.find_spec("pycocoevalcap") is None: raise ImportError(f"METEOR and SPICE come with pycocoevalcap, which is not installed: {install_hint('java')}")
-    if not shutil.which("java"): raise FileNotFoundError("METEOR and SPICE are Java programs, and there is no java on the PATH; install a Java runtime")
-    version = re.search(r'version "(?:1\.)?(\d+)', subprocess.run(["java", "-version"], capture_output=True, text=True).stderr)
-    if "spice" in metrics and version and int(version[1]) > 14:
-        raise OSError(f"SPICE runs on Java 8 to 14 (it writes with the JavaScript engine that Java 15 dropped), found Java {version[1]}; put an older java first on the PATH, or ask for ['meteor'] alone")
-    words = lambda c: " ".join(tokenize_caption(c, language)).replace("|||", "|") # which METEOR's program takes for the end of a text
-    ours, theirs = {k: [words(c)] for k, c in predictions.items()}, {k: [words(c) for c in r] for k, r in references.items()}
-    with _java_options(): return {m: float(known[m](theirs, ours)) for m in metrics}
+    # ||| is the end of a text for METEOR's program
+    words = lambda c: " ".join(tokenize_caption(c, language)).replace("|||", "|")
+    ours = {k: [words(c)] for k, c in predictions.items()}
+    theirs = {k: [words(c) for c in r] for k, r in references.items()}
+    score = {"meteor": _meteor, "spice": _spice}
+    with _java_options(): return {m: float(score[m](theirs, ours)) for m in metrics}
 
 # %% ../nbs/05_metrics.ipynb #11cef255
 def _device(name):
     import torch
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+    if name == "auto": name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 def _unit_vectors(items, embed, batch_size):
     "What `embed` makes of each batch of items, scaled to length one: (n, D)."
     import torch
+    found = []
     with torch.inference_mode():
-        found = [torch.nn.functional.normalize(embed(items[i:i+batch_size]).double(), dim=-1).cpu().numpy() for i in range(0, len(items), batch_size)]
+        for i in range(0, len(items), batch_size):
+            vectors = embed(items[i:i+batch_size]).double()
+            found.append(torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy())
     return np.concatenate(found)
 
 def _cosine_with_nearest(ours, references, embed, batch_size):
@@ -702,38 +753,57 @@ def _cosine_with_nearest(ours, references, embed, batch_size):
     return _best((ours[image]*theirs).sum(1), image)
 
 # %% ../nbs/05_metrics.ipynb #9030257a
+def _clip_embedders(checkpoint, images, device):
+    "Functions that turn texts, and ids of images, into vectors."
+    from transformers import AutoConfig, AutoProcessor, CLIPModel
+    from imgcap.pictures import decode_image
+    found = AutoConfig.from_pretrained(checkpoint).model_type
+    if found != "clip":
+        raise ValueError(f"{checkpoint} is a {found} model; CLIPScore needs a CLIP model, "
+                         "such as openai/clip-vit-base-patch32")
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    model = CLIPModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
+    longest = model.config.text_config.max_position_embeddings
+
+    def embed_texts(captions):
+        inputs = processor.tokenizer(
+            [f"A photo depicts {c}" for c in captions], padding=True, truncation=True,
+            max_length=longest, return_tensors="pt").to(model.device)
+        found = model.text_model(input_ids=inputs["input_ids"],
+                                 attention_mask=inputs["attention_mask"])
+        return model.text_projection(found.pooler_output)
+
+    def embed_images(ids):
+        pictures = [decode_image(images[k]) for k in ids]
+        inputs = processor.image_processor(pictures, return_tensors="pt").to(model.device)
+        return model.visual_projection(
+            model.vision_model(pixel_values=inputs["pixel_values"]).pooler_output)
+    return embed_texts, embed_images
+
+# %% ../nbs/05_metrics.ipynb #d4b7e1f6
 def clip_scores(
     predictions: dict[str, str], # image id → caption of the model
-    images: dict[str, object], # image id → picture, whatever `imgcap.data.decode_image` reads; decoded batch by batch
-    checkpoint: str, # folder or Hub name of a CLIP model with safetensors; the paper's is "openai/clip-vit-base-patch32"
+    images: dict[str, object], # image id → picture, whatever `decode_image` reads
+    checkpoint: str, # CLIP model with safetensors; the paper's is "openai/clip-vit-base-patch32"
     *,
-    references: dict[str, list[str]] | None = None, # image id → reference captions: adds RefCLIPScore
+    references: dict[str, list[str]] | None = None, # image id → references: adds RefCLIPScore
     batch_size: int = 32, # pictures, or texts, at once
     device: str = "auto", # "auto": CUDA where there is one; else a torch device
-) -> dict[str, np.ndarray]: # "clip_score", 0 … 2.5, and "ref_clip_score", 0 … 10/7, each (N,) in the order of the predictions; the mean is the set's
+) -> dict[str, np.ndarray]: # (N,) "clip_score", 0 … 2.5, and "ref_clip_score", 0 … 10/7
     "CLIPScore and RefCLIPScore of each caption (Hessel et al. 2021, arXiv:2104.08718)."
-    from transformers import AutoConfig, AutoProcessor, CLIPModel
-    from imgcap.data import decode_image
     if references is not None: predictions, references = _checked(predictions, references)
     else: predictions = _checked_predictions(predictions)
     images = _by_text_id("images", images)
-    if missing := [k for k in predictions if k not in images]: raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no picture: image {_some(missing)}; add the pictures or leave out these predictions")
-    found = AutoConfig.from_pretrained(checkpoint).model_type
-    if found != "clip": raise ValueError(f"{checkpoint} is a {found} model; CLIPScore needs a CLIP model, such as openai/clip-vit-base-patch32")
-    processor, model = AutoProcessor.from_pretrained(checkpoint), CLIPModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
-
-    def embed_texts(captions):
-        inputs = processor.tokenizer([f"A photo depicts {c}" for c in captions], padding=True, truncation=True, max_length=model.config.text_config.max_position_embeddings, return_tensors="pt").to(model.device)
-        return model.text_projection(model.text_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).pooler_output)
-
-    def embed_images(ids):
-        inputs = processor.image_processor([decode_image(images[k]) for k in ids], return_tensors="pt").to(model.device)
-        return model.visual_projection(model.vision_model(pixel_values=inputs["pixel_values"]).pooler_output)
-
+    if missing := [k for k in predictions if k not in images]:
+        raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no picture: "
+                         f"image {_some(missing)}; add the pictures or leave out these predictions")
+    embed_texts, embed_images = _clip_embedders(checkpoint, images, device)
     ours = _unit_vectors(list(predictions.values()), embed_texts, batch_size)
-    scores = {"clip_score": 2.5*np.maximum(0, (ours*_unit_vectors(list(predictions), embed_images, batch_size)).sum(1))}
+    cosine = (ours*_unit_vectors(list(predictions), embed_images, batch_size)).sum(1)
+    scores = {"clip_score": 2.5*np.maximum(0, cosine)}
     if references is not None:
-        a, b = scores["clip_score"], np.maximum(0, _cosine_with_nearest(ours, references, embed_texts, batch_size))
+        nearest = _cosine_with_nearest(ours, references, embed_texts, batch_size)
+        a, b = scores["clip_score"], np.maximum(0, nearest)
         scores["ref_clip_score"] = 2*a*b / np.where(a + b > 0, a + b, 1)
     return scores
 
@@ -741,20 +811,24 @@ def clip_scores(
 def sentence_similarity(
     predictions: dict[str, str], # image id → caption of the model
     references: dict[str, list[str]], # image id → reference captions
-    checkpoint: str, # folder or Hub name of an encoder with safetensors, such as "sentence-transformers/all-MiniLM-L6-v2"
+    checkpoint: str, # encoder with safetensors, such as "sentence-transformers/all-MiniLM-L6-v2"
     *,
     batch_size: int = 64, # texts at once
     device: str = "auto", # "auto": CUDA where there is one; else a torch device
-) -> np.ndarray: # (N,) cosine with the nearest reference, -1 … 1, in the order of the predictions; the mean is the set's
-    "How near each caption is to the nearest reference in the space of a sentence encoder, mean pooling (Reimers & Gurevych 2019)."
+) -> np.ndarray: # (N,) cosine with the nearest reference, -1 … 1; the set's is the mean
+    "Nearness to the nearest reference by a sentence encoder (Reimers & Gurevych 2019)."
     from transformers import AutoModel, AutoTokenizer
     predictions, references = _checked(predictions, references)
-    tokenizer, model = AutoTokenizer.from_pretrained(checkpoint), AutoModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
-    longest = min(256, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 256)) # 256 as in all-MiniLM-L6-v2
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
+    longest = min(256, tokenizer.model_max_length, # 256 as in all-MiniLM-L6-v2
+                  getattr(model.config, "max_position_embeddings", 256))
 
     def embed(captions):
-        inputs = tokenizer(captions, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(model.device)
+        inputs = tokenizer(captions, padding=True, truncation=True, max_length=longest,
+                           return_tensors="pt").to(model.device)
         mask = inputs["attention_mask"][..., None]
         return (model(**inputs).last_hidden_state*mask).sum(1) / mask.sum(1).clamp(min=1)
 
-    return _cosine_with_nearest(_unit_vectors(list(predictions.values()), embed, batch_size), references, embed, batch_size)
+    ours = _unit_vectors(list(predictions.values()), embed, batch_size)
+    return _cosine_with_nearest(ours, references, embed, batch_size)

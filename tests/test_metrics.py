@@ -1232,3 +1232,11 @@ def test_sentence_similarity_is_the_cosine_with_the_nearest(learned):
     assert sentence_similarity({1: "a dog"}, {1: ["a cat", "a dog"]}, str(folder / "bert"))[
         0
     ] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("options", [{"resamples": 0}, {"level": 95}, {"level": 0}])
+def test_intervals_that_cannot_be_drawn(options, systems):
+    for call in (lambda: bootstrap_intervals(systems[0], **options),
+                 lambda: compare_scores(*systems, **options)):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            call()
