@@ -98,7 +98,7 @@ class Captioner:
 
     def _try(self, x, number:int) -> torch.Tensor|CaptionError:
         try: return self._pixels(x)
-        except (ImageError, TypeError) as error:
+        except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
             name = _name(x)
             return CaptionError(name or f"#{number}", str(error).removeprefix(f"{name or 'picture'}: "))
 

@@ -240,7 +240,7 @@ def _differences(before:dict, now:dict) -> Iterator[tuple[str, str]]:
     old = before.get("decoding") if isinstance(before.get("decoding"), dict) else {}
     old = json.loads(json.dumps(asdict(Decoding()))) | old # options that there were not yet
     for name, value in now["decoding"].items():
-        if old[name] != value: yield f"{name} {old[name]!r}", repr(value)
+        if old[name] != value: yield f"{name}={old[name]!r}", f"{name}={value!r}"
 
 # %% ../nbs/infer/jobs.ipynb #37e96562
 class Team:
