@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from .data import decode_image
-from .model import Caption, generate_captions, model_family
+from .model import Caption, evaluating, generate_captions, model_family
+from .preprocess import encode_text
 from .viz import compare_captions, show_captions, show_predictions
 
 # %% ../nbs/07b_explain.ipynb #41dfc928
@@ -29,8 +30,9 @@ def _word_tokens(
     caption:str,
 ) -> tuple[list[int], list[tuple[str, list[int]]]]: # `input_ids`; (word, places of its tokens in them)
     "The tokens of each word."
-    encoded = tokenizer(caption, return_offsets_mapping=True, verbose=False)
-    offsets, ends = encoded["offset_mapping"], [match.end() for match in _WORD.finditer(caption)]
+    encoded = encode_text(tokenizer, [caption], return_offsets_mapping=True, verbose=False)
+    offsets = encoded["offset_mapping"][0]
+    ends = [match.end() for match in _WORD.finditer(caption)]
     owned = {}
     for place, (start, end) in enumerate(offsets):
         if end > start and (word := next((w for w in ends if w >= end), None)): owned.setdefault(word, []).append(place)
@@ -39,7 +41,7 @@ def _word_tokens(
     for end, places in owned.items():
         words.append((caption[start:end].strip(), [place for place in places if has_letters(place)] or places))
         start = end
-    return encoded["input_ids"], words
+    return encoded["input_ids"][0], words
 
 # %% ../nbs/07b_explain.ipynb #65482a0b
 def _log_probabilities(
@@ -146,17 +148,20 @@ def word_heatmaps(
     "Where in the picture each word of a caption comes from."
     if method not in ("occlusion", "attention"): raise ValueError(f"method={method!r}: choose occlusion or attention")
     if fill not in ("mean", "grey"): raise ValueError(f"fill={fill!r}: choose mean or grey")
-    image, was_training = decode_image(image), model.training
+    image = decode_image(image)
     pixel_values = processor.image_processor(images=image, return_tensors="pt").pixel_values
-    model.eval()
-    try:
-        if caption is None: caption = generate_captions(model, processor, pixel_values)[0].text
-        input_ids, words = _word_tokens(processor.tokenizer, caption)
-        _check_room(model, input_ids)
+    with evaluating(model):
+        if caption is None:
+            caption = generate_captions(model, processor, pixel_values)[0].text
+            input_ids, words = _fitting_tokens(model, processor.tokenizer, caption)
+        else:
+            input_ids, words = _word_tokens(processor.tokenizer, caption)
+            if len(input_ids) > (room := _room(model)):
+                raise ValueError(f"the caption has {len(input_ids)} tokens, and the model has room "
+                                 f"for {room}; give a shorter one")
         logp = _log_probabilities(model, pixel_values, input_ids)[0]
         if method == "attention": maps = _attention(model, pixel_values, input_ids, layers)
         else: maps = _occlusion(model, pixel_values, input_ids, window, fill, batch_size)
-    finally: model.train(was_training)
     grid, covers = _grid(model, pixel_values), _covers(processor, image)
     def word_map(word, places):
         predicted = [place - 1 for place in places]
@@ -165,11 +170,17 @@ def word_heatmaps(
     return [word_map(*word) for word in words]
 
 
-def _check_room(model:nn.Module, input_ids:list[int]) -> None:
-    "Complain of a caption that is longer than the model can read."
-    parts = [model.config, *(getattr(model.config, name, None) for name in ("text_config", "decoder"))]
-    room = min((n for part in parts if (n := getattr(part, "max_position_embeddings", None))), default=None)
-    if room and len(input_ids) > room: raise ValueError(f"the caption has {len(input_ids)} tokens, and the model has room for {room}; give a shorter one")
+def _room(model:nn.Module) -> int:
+    "How many tokens of text the model can read."
+    config = model.config.get_text_config(decoder=True)
+    return getattr(config, "max_position_embeddings", None) or 1 << 30
+
+
+def _fitting_tokens(model:nn.Module, tokenizer, caption:str) -> tuple[list[int], list]:
+    "`_word_tokens` of what a model wrote, which can be spelled in more tokens: as many as it can read."
+    input_ids, words = _word_tokens(tokenizer, caption)
+    room = _room(model)
+    return input_ids[:room], [(word, places) for word, places in words if max(places) < room]
 
 # %% ../nbs/07b_explain.ipynb #42b36136
 ORANGE, BLUE = (213, 94, 0), (0, 114, 178) # Okabe and Ito
@@ -319,8 +330,13 @@ def ablate(
     if not regions: raise ValueError("regions: there is no part to paint over")
     pictures = [image, *(paint_over(image, region, fill=fill) for region in regions.values())]
     pixel_values = processor.image_processor(images=pictures, return_tensors="pt").pixel_values
-    before, *after = generate_captions(model, processor, pixel_values, **options)
-    input_ids, words = _word_tokens(processor.tokenizer, before.text)
-    sure = [[float(row[[place - 1 for place in places]].sum().exp()) for _, places in words] for row in _log_probabilities(model, pixel_values, input_ids)]
-    return Ablations(image, before, [Ablation(name, painted, caption, [(word, a, b) for (word, _), a, b in zip(words, sure[0], now)])
-                                     for name, painted, caption, now in zip(regions, pictures[1:], after, sure[1:])])
+    with evaluating(model):
+        before, *after = generate_captions(model, processor, pixel_values, **options)
+        input_ids, words = _fitting_tokens(model, processor.tokenizer, before.text)
+        logp = _log_probabilities(model, pixel_values, input_ids)
+    predicted = [[place - 1 for place in places] for _, places in words]
+    sure = [[float(row[places].sum().exp()) for places in predicted] for row in logp]
+    def changed(now): return [(word, a, b) for (word, _), a, b in zip(words, sure[0], now)]
+    return Ablations(image, before, [
+        Ablation(name, painted, caption, changed(now))
+        for name, painted, caption, now in zip(regions, pictures[1:], after, sure[1:])])

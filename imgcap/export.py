@@ -21,10 +21,12 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
+from .creatures import make_creatures
 from .data import decode_image
 from .extras import install_hint
 from .git import GitForCausalLM
-from .model import Caption, caption_from_tokens, load_model
+from .model import (
+    Caption, add_ends, begin_caption, caption_from_tokens, last_token, load_model)
 from .preprocess import decoding_side, picture_pixels
 
 # %% ../nbs/09b_export.ipynb #06ddd35b
@@ -104,6 +106,9 @@ def _onnxruntime():
     return onnxruntime
 
 # %% ../nbs/09b_export.ipynb #d4aee3e0
+_GRAPHS = ("encoder.onnx", "decoder.onnx")
+
+
 class OnnxCaptioner:
     "Pictures in, captions out, by onnxruntime and greedy decoding."
     def __init__(self,
@@ -112,11 +117,21 @@ class OnnxCaptioner:
         threads:int=0, # CPU threads; 0 is onnxruntime's choice, one for each core
     ):
         onnxruntime, folder = _onnxruntime(), Path(folder).expanduser()
-        if not _is_export(folder): raise FileNotFoundError(f"{folder} is not an exported captioner: there is no decoder.onnx in it; write one with export_onnx")
+        lost = [name for name in (*_GRAPHS, "config.json") if not (folder / name).is_file()]
+        if lost: raise FileNotFoundError(f"{folder} is not an exported captioner: there is no "
+                                         f"{lost[0]} in it; write one with export_onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.encoder, self.decoder = (onnxruntime.InferenceSession(folder / name, options, providers=["CPUExecutionProvider"]) for name in ("encoder.onnx", "decoder.onnx"))
-        self.config, self.processor = AutoConfig.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+        try:
+            self.encoder, self.decoder = (onnxruntime.InferenceSession(
+                folder / name, options, providers=["CPUExecutionProvider"]) for name in _GRAPHS)
+            self.config = AutoConfig.from_pretrained(folder)
+            self.processor = AutoProcessor.from_pretrained(folder)
+            add_ends(self.processor.tokenizer)
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ValueError(f"cannot read the exported captioner {folder}: {reason}; "
+                             "export it again with export_onnx") from error
 
     def __call__(self,
         x, # One picture (file, bytes, PIL image, array)
@@ -132,6 +147,7 @@ class OnnxCaptioner:
         **options, # As for `captions`
     ) -> Iterator[Caption]: # In order
         "Caption pictures one after the other, in batches."
+        if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         side = decoding_side(self.processor)
         for batch in _batches(pictures, batch_size):
             images = [decode_image(x, at_least=side) for x in batch]
@@ -144,29 +160,34 @@ class OnnxCaptioner:
         prefix:str="", # Start of every caption, which the model goes on from
     ) -> list[Caption]: # One for each picture; its `tokens` are those after the prefix
         "Write a caption for each picture of a batch."
-        tokenizer, end = self.processor.tokenizer, self.config.eos_token_id
-        start = [i for i in tokenizer(prefix).input_ids if i != end] if prefix else []
-        ids, decode = np.array([start or [self.config.bos_token_id]] * len(pixel_values)), self.start(pixel_values)
-        room = min(max_new_tokens, self.config.max_position_embeddings - ids.shape[1])
-        if room < 1: raise ValueError(f"prefix has {len(start)} tokens and max_new_tokens is {max_new_tokens}; the model has room for {self.config.max_position_embeddings} tokens in all")
+        tokenizer, positions = self.processor.tokenizer, self.config.max_position_embeddings
+        start, room = begin_caption(tokenizer, prefix, max_new_tokens, positions)
+        ids, decode = np.array([start] * len(pixel_values)), self.start(pixel_values)
         written, scores, ended = [], [], np.zeros(len(ids), bool)
         while len(written) < room and not ended.all():
             logits = decode(ids)
             ids = logits.argmax(-1)[:, None]
             written.append(ids[:, 0])
             scores.append(1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))  # softmax at its largest
-            ended |= ids[:, 0] == end
-        return [caption_from_tokens(tokenizer, row, row_scores, start) for row, row_scores in zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())]
+            ended |= ids[:, 0] == last_token(tokenizer)
+        rows = zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())
+        return [caption_from_tokens(tokenizer, tokens, each, start) for tokens, each in rows]
 
     def start(self,
         pixel_values:np.ndarray, # Pictures (B, C, H, W)
-    ) -> Callable: # A function from new tokens (B, T) to the logits of the token after them (B, V), which remembers the tokens it was given
+    ) -> Callable: # From new tokens (B, T) to the logits of the token after them (B, V); it remembers the tokens it was given
         "Look at the pictures, and be ready for tokens."
-        seen = dict(zip((output.name for output in self.encoder.get_outputs()), self.encoder.run(None, {"pixel_values": np.asarray(pixel_values, np.float32)})))
+        names = [output.name for output in self.encoder.get_outputs()]
+        # One by one: 8-bit activations are rounded by the largest in the batch.
+        each = [self.encoder.run(None, {"pixel_values": picture[None]})
+                for picture in np.asarray(pixel_values, np.float32)]
+        seen = {name: np.concatenate(parts) for name, parts in zip(names, zip(*each))}
         batch, heads, _, size = seen["picture_keys_0"].shape
-        text = {name: np.zeros((len(seen) // 2, batch, heads, 0, size), np.float32) for name in ("text_keys", "text_values")}
+        nothing = np.zeros((len(seen) // 2, batch, heads, 0, size), np.float32)
+        text = {"text_keys": nothing, "text_values": nothing}
         def decode(input_ids:np.ndarray) -> np.ndarray:
-            logits, text["text_keys"], text["text_values"] = self.decoder.run(None, {"input_ids": input_ids, **seen, **text})
+            found = self.decoder.run(None, {"input_ids": input_ids, **seen, **text})
+            logits, text["text_keys"], text["text_values"] = found
             return logits
         return decode
 
@@ -193,7 +214,9 @@ def export_onnx(
         if _is_export(model): shutil.copytree(Path(model).expanduser(), partial)
         else: _write(*_exportable(model, processor), partial)
         if int8:
-            for name in ("encoder.onnx", "decoder.onnx"): _quantize(partial / name)
+            whole = OnnxCaptioner(partial)
+            _quantize(partial)
+            _check_int8(OnnxCaptioner(partial), whole)
         if folder.exists(): folder.rename(old)
         partial.rename(folder)
     finally:
@@ -203,7 +226,8 @@ def export_onnx(
 
 def _is_export(folder) -> bool:
     "Whether `export_onnx` wrote it."
-    return isinstance(folder, (str, os.PathLike)) and Path(folder).expanduser().joinpath("decoder.onnx").is_file()
+    if not isinstance(folder, (str, os.PathLike)): return False
+    return all((Path(folder).expanduser() / name).is_file() for name in _GRAPHS)
 
 
 def _exportable(model, processor) -> tuple[nn.Module, object]:
@@ -239,8 +263,48 @@ def _check(model:nn.Module, exported:OnnxCaptioner):
     if not error < 1e-3 * size: raise RuntimeError(f"the exported graphs give other logits than the model (off by {error:.2g}, where the largest is {size:.2g}); nothing was written; other versions of torch and onnxscript may do")
 
 
-def _quantize(file:Path):
-    "Put 8-bit weights in the place of those of the matrix products, and let activations be rounded as they come (arXiv:1712.05877)."
+def _check_int8(rounded:OnnxCaptioner, whole:OnnxCaptioner, pictures:int=8, steps:int=20):
+    "Raise or warn where 8 bits move the logits by too much, at the words that 32 bits write."
+    drawings = make_creatures({"test": pictures})["test"]["image"]
+    pixels = picture_pixels(whole.processor.image_processor, list(drawings)).numpy()
+    decoders, writing = (whole.start(pixels), rounded.start(pixels)), np.ones(pictures, bool)
+    ids = np.array([begin_caption(whole.processor.tokenizer, "", 1, None)[0]] * pictures)
+    moved, same = [], []
+    for _ in range(min(steps, whole.config.max_position_embeddings - ids.shape[1])):
+        wanted, found = (decode(ids)[writing] for decode in decoders)
+        off = np.abs(found - wanted - (found - wanted).mean(-1, keepdims=True)).mean(-1)
+        moved += (off / wanted.std(-1)).tolist()
+        same += (found.argmax(-1) == wanted.argmax(-1)).tolist()
+        ids = np.full((pictures, 1), last_token(whole.processor.tokenizer))
+        ids[writing, 0] = wanted.argmax(-1)
+        writing &= ids[:, 0] != last_token(whole.processor.tokenizer)
+        if not writing.any(): break
+    figures = (f"8 bits move the logits by {np.mean(moved):.0%} of their spread, "
+               f"and leave {sum(same)} of {len(same)} tokens on {pictures} drawings as they were")
+    if not np.mean(moved) < _REFUSED:
+        raise RuntimeError(f"{figures}; more than {_REFUSED:.0%} is refused, and nothing was written; "
+                           "export without int8")
+    if np.mean(moved) > _WORTH_A_WARNING: warnings.warn(f"{figures}; measure it on your own", stacklevel=3)
+
+
+_WORTH_A_WARNING, _REFUSED = 0.05, 0.25 # git-tiny's are moved by 0.013
+
+
+def _quantize(folder:Path):
+    "Put 8-bit weights in the place of those of the matrix products and of the words' vectors."
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    with _quiet(): quantize_dynamic(file, file.with_suffix(".int8"), weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gather"])
-    file.with_suffix(".int8").replace(file)
+    from onnxruntime.quantization.matmul_nbits_quantizer import (
+        DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer)
+    def dynamic(file, kinds): # activations are rounded as they come (arXiv:1712.05877)
+        quantize_dynamic(file, file.with_suffix(".int8"), weight_type=QuantType.QInt8,
+                         per_channel=True, op_types_to_quantize=kinds)
+        file.with_suffix(".int8").replace(file)
+    encoder, decoder = (folder / name for name in _GRAPHS)
+    with _quiet():
+        dynamic(encoder, ["MatMul"])
+        dynamic(decoder, ["Gather"])
+        # by rows, so that no caption of a batch depends on the others
+        rows = DefaultWeightOnlyQuantConfig(bits=8, block_size=64, is_symmetric=True, accuracy_level=4)
+        quantizer = MatMulNBitsQuantizer(str(decoder), algo_config=rows)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(decoder))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'evaluating', 'quiet_transformers', 'Family', 'model_family',
-           'caption_loss', 'Caption', 'generate_captions', 'generate_tokens', 'caption_from_tokens', 'last_token',
-           'load_model', 'add_ends', 'pick_device', 'is_small', 'keep_freed_memory']
+           'caption_loss', 'Caption', 'generate_captions', 'generate_tokens', 'begin_caption', 'caption_from_tokens',
+           'last_token', 'load_model', 'add_ends', 'pick_device', 'is_small', 'keep_freed_memory']
 
 # %% ../nbs/04_model.ipynb #f7460cac
 import ctypes
@@ -262,12 +262,8 @@ def generate_tokens(
 ) -> tuple[list[int], torch.Tensor, torch.Tensor]: # Tokens each caption begins with; new ones (N, T), with what follows an end; their log-probabilities (N, T)
     "What `generate_captions` does, in tokens."
     family, config = model_family(model.config), model.config.get_text_config(decoder=True)
-    start = encode_text(tokenizer, [prefix])["input_ids"][0][:-1]
-    if max_new_tokens < 1: raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-    room = getattr(config, "max_position_embeddings", None)
-    if room is not None and room <= len(start):
-        raise ValueError(f"prefix has {len(start)} tokens, and the model has room for {room} in all")
-    if room is not None: max_new_tokens = min(max_new_tokens, room - len(start))
+    start, max_new_tokens = begin_caption(tokenizer, prefix, max_new_tokens,
+                                          getattr(config, "max_position_embeddings", None))
     asked = {**_NEUTRAL, "num_beams": num_beams, "max_new_tokens": max_new_tokens, **options}
     if family.told_ends: asked |= {"eos_token_id": last_token(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     asked |= family.begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
@@ -282,6 +278,22 @@ _NEUTRAL = { # An argument outranks the checkpoint's generation_config.json, Non
     if not name.startswith("_") and not name.endswith("token_id") and name != "transformers_version"
 } | {"do_sample": False, "num_return_sequences": 1, "use_cache": True, "early_stopping": False,
      "length_penalty": 1.0, "forced_bos_token_id": None, "forced_eos_token_id": None}
+
+
+def begin_caption(
+    tokenizer:PreTrainedTokenizerBase, # Of a captioning checkpoint
+    prefix:str, # Start of the caption; may be empty
+    max_new_tokens:int, # How many are wanted
+    positions:int|None, # How many tokens the model has room for; None: no limit
+) -> tuple[list[int], int]: # Its first tokens, and how many may follow
+    "The tokens that a caption begins with, as it does in training, and the room that is left."
+    start = encode_text(tokenizer, [prefix])["input_ids"][0][:-1]
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
+    if positions is None: return start, max_new_tokens
+    if positions <= len(start):
+        raise ValueError(f"prefix has {len(start)} tokens, and the model has room for {positions} in all")
+    return start, min(max_new_tokens, positions - len(start))
 
 
 def _new_tokens(written) -> tuple[torch.Tensor, torch.Tensor]:

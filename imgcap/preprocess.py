@@ -179,11 +179,11 @@ def _control_tokens(tokenizer) -> set[int]:
 
 
 def _blank_out(tokenizer, text:str, control:set[int]) -> str:
-    "The text with a blank where the tokenizer sees a control token."
+    "The text, with blanks of the same length where the tokenizer sees control tokens."
     found = tokenizer(text, split_special_tokens=True, add_special_tokens=False,
                       return_offsets_mapping=True, verbose=False)
     for token, (start, end) in reversed(list(zip(found["input_ids"], found["offset_mapping"]))):
-        if token in control: text = f"{text[:start]} {text[end:]}"
+        if token in control: text = text[:start] + " " * (end - start) + text[end:]
     return text
 
 # %% ../nbs/03_preprocess.ipynb #4e4de9ba
