@@ -356,8 +356,10 @@ def _model_files(run:Path) -> dict[str, Path|bytes]:
     "The checkpoint, file by file, or the reason why it cannot be published."
     paths = {path.relative_to(run / "model").as_posix(): path
              for path in sorted((run / "model").rglob("*")) if path.is_file()}
-    files = {name: path for name, path in paths.items() if not re.search(r"(^|/)\.", name)} # hidden files stay
-    for name, path in files.items():
+    hidden = re.compile(r"(^|/)\.") # these stay here
+    files:dict[str, Path|bytes] = {name: path for name, path in paths.items() if not hidden.search(name)}
+    for name in list(files):
+        path = paths[name]
         if path.suffix not in _CHECKPOINT:
             raise ValueError(f"model/{name} is refused: a checkpoint consists of {', '.join(_CHECKPOINT)} files, "
                              "and other formats can run code where they are loaded; "

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
 TOKEN = "hf_" + "NotATokenOfAnybody" * 2
 LARGE = (".safetensors", ".png")
 
