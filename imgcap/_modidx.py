@@ -789,6 +789,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'imgcap.share._has_token': ('share.html#_has_token', 'imgcap/share.py'),
                               'imgcap.share._in_public': ('share.html#_in_public', 'imgcap/share.py'),
                               'imgcap.share._json': ('share.html#_json', 'imgcap/share.py'),
+                              'imgcap.share._line': ('share.html#_line', 'imgcap/share.py'),
                               'imgcap.share._listed': ('share.html#_listed', 'imgcap/share.py'),
                               'imgcap.share._model_files': ('share.html#_model_files', 'imgcap/share.py'),
                               'imgcap.share._of_what': ('share.html#_of_what', 'imgcap/share.py'),

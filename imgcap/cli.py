@@ -222,7 +222,11 @@ def evaluate(
                             batch_size=batch_size, source=data, device=device)
     where = folder and report.save(folder) # first, since a screen may not be able to show all of it
     print(report)
-    if where: print(f"metrics, predictions and gallery are in {where}")
+    if not where: return
+    print(f"metrics, predictions and gallery are in {where}")
+    if all((where / name).is_file() for name in ("run.json", "README.md")): # a card cites scores
+        from imgcap.share import write_card
+        write_card(where)
 
 # %% ../nbs/10_cli.ipynb #5fd7cbed
 def caption(

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from huggingface_hub import (
-    CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData, get_token)
+    CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData,
+    get_token)
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
@@ -48,9 +49,11 @@ def _read_run(run:str|os.PathLike) -> _Run:
         raise FileNotFoundError(f"{run} is not a run folder: there is no run.json in it; "
                                 "give the folder that training wrote")
     try: about = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except ValueError as error: raise ValueError(f"{run / 'run.json'} is not JSON ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{run / 'run.json'} is not JSON ({error})") from None
     if not isinstance(about, dict) or not {"config", "model", "data"} <= about.keys():
-        raise ValueError(f"{run / 'run.json'} was not written by a training: model, data or config is missing")
+        raise ValueError(f"{run / 'run.json'} was not written by a training: "
+                         "model, data or config is missing")
     folders, named = _folders(run, about), about.get("source")
     scores, left_out = read_scores(run)
     record = json.loads((run / "measured.json").read_text(encoding="utf-8")) if scores else {}
@@ -90,7 +93,7 @@ def _source(about:dict, fields:dict) -> str:
 
 
 def _beside(systems:dict, metric:str) -> dict|None:
-    "What belongs to the model's score: its interval, and what systems reach that need no captioner."
+    "What belongs to the model's score: its interval, and what other systems reach."
     ends = systems["model"].get(f"{metric}_ci")
     interval = {"interval": [round(end, 4) for end in ends]} if ends else {}
     baselines = {system: round(scores[metric], 4) for system, scores in systems.items()
@@ -99,7 +102,7 @@ def _beside(systems:dict, metric:str) -> dict|None:
 
 
 def _front_matter(name:str, run:_Run, fields:dict) -> ModelCardData:
-    "What the Hub reads: library, task, tags, base model, results of the system `model` on each split."
+    "What the Hub reads: library, task, tags, base model, the model's results on each split."
     kind, source = run.about["model"]["type"], _source(run.about, fields) or "unknown"
     results = [
         EvalResult(
@@ -111,19 +114,23 @@ def _front_matter(name:str, run:_Run, fields:dict) -> ModelCardData:
         for split, systems in run.scores.items() for metric, label in _METRICS.items()
         if systems.get("model", {}).get(metric) is not None]
     ours = ["image-captioning", "imgcap", kind]
-    known = {"library_name": "transformers", "pipeline_tag": "image-to-text", "base_model": run.base,
-             "datasets": run.source, "language": run.about.get("language"), "model_name": name,
-             "eval_results": results or None}
+    known = {"library_name": "transformers", "pipeline_tag": "image-to-text",
+             "base_model": run.base, "datasets": run.source, "model_name": name,
+             "language": run.about.get("language"), "eval_results": results or None}
     tags = list(dict.fromkeys(ours + _listed(fields.get("tags"))))
     return ModelCardData(**{**known, **fields, "tags": tags})
 
 
-def _listed(value) -> list: return [] if value is None else value if isinstance(value, list) else [value]
+def _listed(value) -> list:
+    if value is None: return []
+    return value if isinstance(value, list) else [value]
 
 # %% ../nbs/09_share.ipynb #8e31f0a3
 _FIELDS = { # field: what each of its values looks like, and examples
-    "license": (r"[a-z0-9][a-z0-9.+-]*", "an identifier as the Hub has it, such as apache-2.0, mit or cc-by-4.0"),
-    "language": (r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code", "a code such as en, zh or pt-BR"),
+    "license": (r"[a-z0-9][a-z0-9.+-]*",
+                "an identifier as the Hub has it, such as apache-2.0, mit or cc-by-4.0"),
+    "language": (r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code",
+                 "a code such as en, zh or pt-BR"),
     "tags": (r"[^\s,][^\n,]{0,99}", "one or several words such as birds"),
     "library_name": (r"[a-z0-9._-]+", "a library such as transformers"),
     "pipeline_tag": (r"[a-z0-9-]+", "a task such as image-to-text"),
@@ -136,22 +143,29 @@ def _checked(fields:dict) -> dict:
     fields = {name: list(value) if isinstance(value, (tuple, set)) else value
               for name, value in fields.items() if value is not None}
     for name, value in fields.items():
-        if name == "eval_results": raise ValueError("eval_results come from what was measured; leave them out")
+        if name == "eval_results":
+            raise ValueError("eval_results come from what was measured; leave them out")
         pattern, wanted = _FIELDS.get(name, (None, ""))
         for each in _listed(value):
             if name in ("datasets", "base_model"):
                 if isinstance(each, str) and hub_id(each) == each: continue
-                raise ValueError(f"{name} is {each!r}, which is not owner/name of something on the Hub; "
-                                 "leave it out where it is not there")
+                raise ValueError(f"{name} is {each!r}, which is not owner/name of something on the "
+                                 "Hub; leave it out where it is not there")
             if pattern and not (isinstance(each, str) and re.fullmatch(pattern, each)):
                 raise ValueError(f"{name} is {each!r}; give {wanted}")
         try: json.dumps(value)
-        except (TypeError, ValueError): raise ValueError(f"{name} is {value!r}; give text, numbers or lists") from None
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is {value!r}; give text, numbers or lists") from None
     return fields
 
 # %% ../nbs/09_share.ipynb #afa99922
-_SYSTEMS = {"model": "this model", "shuffled_pictures": "this model, each caption written for another picture", "constant_caption": "one caption for every picture",
-            "nearest_picture": "the caption of the most similar training picture", "human": "the first reference caption against the others of its picture"}
+_SYSTEMS = {
+    "model": "this model",
+    "shuffled_pictures": "this model, each caption written for another picture",
+    "constant_caption": "one caption for every picture",
+    "nearest_picture": "the caption of the most similar training picture",
+    "human": "the first reference caption against the others of its picture",
+}
 
 
 def _cell(scores:dict, metric:str) -> str:
@@ -168,14 +182,18 @@ def _results(run:_Run) -> str:
     for split, systems in run.scores.items():
         shown = [m for m in _METRICS if any(m in scores for scores in systems.values())]
         text += [_of_what(split, systems.get("model", {}), run.measured[split]), ""]
-        text += ["| | " + " | ".join(_METRICS[m] for m in shown) + " |", "| --- |" + " --- |" * len(shown)]
-        text += [f"| {_SYSTEMS.get(system, system)} | " + " | ".join(_cell(scores, m) for m in shown) + " |"
+        text += [_line("", *(_METRICS[m] for m in shown)), _line(*["---"] * (len(shown) + 1))]
+        text += [_line(_SYSTEMS.get(system, system), *(_cell(scores, m) for m in shown))
                  for system, scores in systems.items()]
         text += ["", *_does_not_look(systems)]
-    return "\n".join([*text, "In parentheses: 95 % intervals over pictures. ↑ more is better, ↓ less is better. "
-                      "All metrics are in `metrics.json`, the captions in `predictions.jsonl`."])
+    return "\n".join([*text, "In parentheses: 95 % intervals over pictures. ↑ more is better, "
+                      "↓ less is better. All metrics are in `metrics.json`, the captions in "
+                      "`predictions.jsonl`."])
 
 
+def _line(*cells:str) -> str: return "| " + " | ".join(cells) + " |"
+
+# %% ../nbs/09_share.ipynb #8e31f0c3
 def _of_what(split:str, scores:dict, measured:dict) -> str:
     "What the table below is of, and how the captions were written."
     n, skipped = scores.get("n"), scores.get("skipped")
@@ -183,64 +201,84 @@ def _of_what(split:str, scores:dict, measured:dict) -> str:
     if skipped: pictures += f" ({skipped:.0f} more could not be scored)"
     usual = asdict(Decoding())
     how = measured.get("decoding", usual)
-    chosen = [f"{name}={value!r}" for name, value in how.items() if value != usual.get(name) and value != []]
-    return (f"Split `{split}`{pictures}, fingerprint `{measured['data']['fingerprint']}`; captions in "
-            f"{measured.get('precision', 'float32')}" + (f" with {', '.join(chosen)}" if chosen else "") + ":")
+    chosen = ", ".join(f"{name}={value!r}" for name, value in how.items()
+                       if value != usual.get(name) and value != [])
+    return (f"Split `{split}`{pictures}, fingerprint `{measured['data']['fingerprint']}`; captions "
+            f"in {measured.get('precision', 'float32')}{f' with {chosen}' if chosen else ''}:")
 
 
 def _does_not_look(systems:dict) -> list[str]:
     "A warning where the right pictures make no clear difference to CIDEr-D."
     low = systems.get("shuffled_pictures", {}).get("cider_d_difference_ci", [1])[0]
-    return [] if low is None or low > 0 else ["**With pictures and captions shuffled the scores are no worse: there is no sign that this model looks at its pictures.**", ""]
+    if low is None or low > 0: return []
+    return ["**With pictures and captions shuffled the scores are no worse: there is no sign that "
+            "this model looks at its pictures.**", ""]
 
-
+# %% ../nbs/09_share.ipynb #8e31f0c4
 def _training(about:dict) -> str:
     "Data, choices, time and machine."
-    config, finished, versions, machine = (about.get(key, {}) for key in ("config", "finished", "versions", "machine"))
-    rows = [f"| {split} | {d['pictures']} | {d['captions']} | `{d['fingerprint']}` |" for split, d in about["data"].items()]
-    batch = f"{config['batch_size']} pictures" + (f" × {config['accumulate']}" if config.get("accumulate", 1) > 1 else "")
-    steps = f"{finished['steps']} steps in {finished['train_seconds']:.0f} s" if finished else "not finished"
-    best = f"; kept is step {finished['best_step']}, the one with the best CIDEr-D on the validation split" if finished.get("best_step") else ""
+    config, finished, versions, machine = (
+        about.get(key, {}) for key in ("config", "finished", "versions", "machine"))
+    rows = [_line(split, f"{d['pictures']}", f"{d['captions']}", f"`{d['fingerprint']}`")
+            for split, d in about["data"].items()]
+    batch = f"{config['batch_size']} pictures"
+    if config.get("accumulate", 1) > 1: batch += f" × {config['accumulate']}"
+    steps = "not finished"
+    if finished: steps = f"{finished['steps']} steps in {finished['train_seconds']:.0f} s"
+    if finished.get("best_step"):
+        steps += (f"; kept is step {finished['best_step']}, "
+                  "the one with the best CIDEr-D on the validation split")
     unread = finished.get("skipped_pictures")
-    skipped = f" Pictures that could not be read and were left out: {len(unread)} ({some(unread)})." if unread else ""
+    skipped = (" Pictures that could not be read and were left out: "
+               f"{len(unread)} ({some(unread)})." if unread else "")
     return "\n".join([
-        "| split | pictures | captions | fingerprint |", "| --- | --- | --- | --- |", *rows, "",
-        "The fingerprint is a hash of picture ids and captions: the same data gives the same one." + skipped, "",
-        f"- {steps}{best}", f"- batches of {batch}, peak learning rate {config['learning_rate']:g}, weight decay {config['weight_decay']:g}, "
-        f"{config['precision']}, pictures {'augmented' if config['augment'] else 'not augmented'}, seed {config['seed']}",
-        f"- on {machine.get('device', '?')} ({machine.get('processor', '?')}, {machine.get('threads', '?')} threads)",
+        _line("split", "pictures", "captions", "fingerprint"), _line(*["---"] * 4), *rows, "",
+        "The fingerprint is a hash of picture ids and captions: the same data gives the same one."
+        + skipped, "",
+        f"- {steps}", f"- batches of {batch}, peak learning rate {config['learning_rate']:g}, "
+        f"weight decay {config['weight_decay']:g}, {config['precision']}, "
+        f"pictures {'augmented' if config['augment'] else 'not augmented'}, seed {config['seed']}",
+        f"- on {machine.get('device', '?')} ({machine.get('processor', '?')}, "
+        f"{machine.get('threads', '?')} threads)",
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items())])
 
 # %% ../nbs/09_share.ipynb #cd02cc51
-_MARK = "<!-- Written by imgcap from run.json and metrics.json. Delete this line and imgcap leaves the text alone. -->"
+_MARK = ("<!-- Written by imgcap from run.json and metrics.json. "
+         "Delete this line and imgcap leaves the text alone. -->")
 
 
 def model_card(
     run:str|os.PathLike, # Run folder
     *,
     repo_id:str="owner/name", # Where it will be on the Hub; stands in the code of the card
-    **fields, # Front matter to add or change, such as `license="mit"`, `language="en"`, `datasets="owner/name"`
+    **fields, # Front matter to add or change, such as `license="mit"` or `datasets="owner/name"`
 ) -> str: # Content of README.md
     "Write a model card from a run's `run.json` and `metrics.json`."
     run, found = Path(run).expanduser(), _read_run(run)
     for split, reason in found.left_out.items():
-        warnings.warn(f"scores of the split {split} are left out of the card: {reason}; evaluate again", stacklevel=2)
+        warnings.warn(f"scores of the split {split} are left out of the card: {reason}; "
+                      "evaluate again", stacklevel=2)
     about, fields = found.about, _checked(fields)
-    name = repo_id.split("/")[-1] if repo_id != "owner/name" else " ".join(run.resolve().name.split())
+    own_name = " ".join(run.resolve().name.split())
+    name = own_name if repo_id == "owner/name" else repo_id.split("/")[-1]
     front = _front_matter(name, found, fields)
-    base = f", fine-tuned from [{front.base_model}](https://huggingface.co/{front.base_model})" if isinstance(front.base_model, str) else ""
+    bases = " and ".join(f"[{each}](https://huggingface.co/{each})"
+                         for each in _listed(front.base_model))
+    base = f", fine-tuned from {bases}" if bases else ""
     auto_class = model_family(AutoConfig.for_model(about["model"]["type"])).model_class.__name__
     galleries = [split_files(split)[1] for split in found.scores]
     gallery = "".join(f"\n![Pictures with the captions this model wrote for them]({name})\n"
                       for name in galleries if (run / name).is_file())
-    license = f"Licence: {', '.join(_listed(front.license))}." if front.license else "No licence has been chosen: ask before you use it."
+    license = ", ".join(_listed(front.license))
+    license = (f"Licence: {license}." if license
+               else "No licence has been chosen: ask before you use it.")
     source = f"Pictures and captions: {_source(about, fields) or 'the source is not recorded'}."
     return f"""---
 {front.to_yaml()}
 ---
 {_MARK}
 
-# {front.get('model_name', run.resolve().name)}
+# {front.get('model_name', own_name)}
 
 Writes a caption for a picture. A {about['model']['type'].upper()} with {about['model']['parameters'] / 1e6:.1f} million parameters{base}, trained with imgcap. {license}
 
@@ -286,7 +324,7 @@ Both take the likeliest words. imgcap, which wrote the captions for the scores a
 It describes pictures like those it was trained on. Any other picture gets a sentence as well, and nothing in the sentence tells that the model has never seen the like. Captions can be wrong, leave out what matters, and repeat the habits and prejudices of those who wrote the training captions. Have a person read them where it matters, and do not use them to identify or judge people.
 """
 
-
+# %% ../nbs/09_share.ipynb #8e31f0c2
 def write_card(
     run:str|os.PathLike, # Run folder
     *,
@@ -298,8 +336,8 @@ def write_card(
     old = path.read_text(encoding="utf-8") if path.is_file() else ""
     if old and _MARK not in old:
         if fields:
-            raise ValueError(f"{path} was edited by hand and stays as it is: write {', '.join(fields)} "
-                             "into its front matter, or delete the file")
+            raise ValueError(f"{path} was edited by hand and stays as it is: write "
+                             f"{', '.join(fields)} into its front matter, or delete the file")
         return path
     named = re.search(r'Captioner\("([^"/\s]+/[^"/\s]+)"\)', old)
     repo_id = repo_id or (named[1] if named else "owner/name")
@@ -312,14 +350,16 @@ def _chosen(card:str, path:Path) -> dict:
     if not card: return {}
     try: data = ModelCard(card).data.to_dict()
     except Exception as error: # of YAML, or of a class that huggingface_hub makes from it
-        raise ValueError(f"the front matter of {path} cannot be read ({' '.join(str(error).split())}); "
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the front matter of {path} cannot be read ({reason}); "
                          "mend it, or delete the file") from None
     kept = ("license", "license_name", "license_link", "language", "datasets", "tags")
     return {key: value for key, value in data.items() if key in kept
             and not (key == "datasets" and not all(map(hub_id, _listed(value))))}
 
 # %% ../nbs/09_share.ipynb #dedd097d
-_CHECKPOINT = (".safetensors", ".json", ".txt", ".model", ".jinja") # Weights, settings, and what tokenizers consist of
+# Weights, settings, and what tokenizers consist of
+_CHECKPOINT = (".safetensors", ".json", ".txt", ".model", ".jinja")
 _BESIDE = (r"README\.md|metrics\.json|measured\.json|predictions[^/]*\.jsonl|"
            r"gallery[^/]*\.png|report[^/]*\.html")
 
@@ -334,13 +374,16 @@ def published_files(
     for split in found.scores:
         predictions, *others = split_files(split)
         files |= {name: run / name for name in others if (run / name).is_file()}
-        if (run / predictions).is_file(): files[predictions] = _public_predictions(run / predictions)
-    if found.scores: files |= {"metrics.json": _json(found.scores), "measured.json": _json(found.measured)}
+        if (run / predictions).is_file():
+            files[predictions] = _public_predictions(run / predictions)
+    if found.scores:
+        files |= {"metrics.json": _json(found.scores), "measured.json": _json(found.measured)}
     if (run / "README.md").is_file(): files["README.md"] = run / "README.md"
     return files | {"run.json": _json(found.about)}
 
 
-def _json(value) -> bytes: return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+def _json(value, indent:int|None=2) -> bytes:
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _public_predictions(path:Path) -> Path|bytes:
@@ -349,7 +392,7 @@ def _public_predictions(path:Path) -> Path|bytes:
     names = public_ids(str(row.get("image_id")) for row in rows)
     if all(name == image_id for image_id, name in names.items()): return path
     rows = [{**row, "image_id": names[str(row.get("image_id"))]} for row in rows]
-    return b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
+    return b"".join(_json(row, indent=None) + b"\n" for row in rows)
 
 # %% ../nbs/09_share.ipynb #8e31f0a4
 def _model_files(run:Path) -> dict[str, Path|bytes]:
@@ -357,18 +400,19 @@ def _model_files(run:Path) -> dict[str, Path|bytes]:
     paths = {path.relative_to(run / "model").as_posix(): path
              for path in sorted((run / "model").rglob("*")) if path.is_file()}
     hidden = re.compile(r"(^|/)\.") # these stay here
-    files:dict[str, Path|bytes] = {name: path for name, path in paths.items() if not hidden.search(name)}
+    files:dict[str, Path|bytes] = {
+        name: path for name, path in paths.items() if not hidden.search(name)}
     for name in list(files):
         path = paths[name]
         if path.suffix not in _CHECKPOINT:
-            raise ValueError(f"model/{name} is refused: a checkpoint consists of {', '.join(_CHECKPOINT)} files, "
-                             "and other formats can run code where they are loaded; "
-                             "remove it or save the model again")
+            raise ValueError(f"model/{name} is refused: a checkpoint consists of "
+                             f"{', '.join(_CHECKPOINT)} files, and other formats can run code "
+                             "where they are loaded; remove it or save the model again")
         if path.suffix == ".safetensors": _check_weights(name, path)
         elif re.fullmatch(r"\w*config\.json", path.name): files[name] = _public_config(path, run)
     if not any(name.endswith(".safetensors") for name in files):
-        raise FileNotFoundError(f"{run} holds no trained model: there is no .safetensors file in its folder "
-                                "model/; finish the training first")
+        raise FileNotFoundError(f"{run} holds no trained model: there is no .safetensors file in "
+                                "its folder model/; finish the training first")
     return files
 
 
@@ -376,13 +420,15 @@ def _check_weights(name:str, path:Path):
     "Read the header: names, types and places of the tensors, which must fill the file exactly."
     try:
         with safe_open(path, framework="numpy") as file: file.keys()
-    except SafetensorError as error: raise ValueError(f"model/{name} is not a complete safetensors file: {error}") from error
+    except SafetensorError as error:
+        raise ValueError(f"model/{name} is not a complete safetensors file: {error}") from error
 
 
 def _public_config(path:Path, run:Path) -> Path|bytes:
     "The file as it is, or without the folder that a model or tokenizer was loaded from."
     try: config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error: raise ValueError(f"{path} is not JSON ({error}); save the model again") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); save the model again") from None
     def public(value, key=""):
         if isinstance(value, dict): return {k: public(v, k) for k, v in value.items()}
         if isinstance(value, list): return [public(v, key) for v in value]
@@ -405,22 +451,28 @@ def _contents(files:dict[str, Path|bytes]) -> Iterator[tuple[str, bytes|mmap.mma
     for name, content in files.items():
         if isinstance(content, bytes): yield name, content
         elif content.stat().st_size: # an empty file cannot be mapped
-            with open(content, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
-                yield name, memory
+            with open(content, "rb") as file:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+                    yield name, memory
 
 
 def _has_token(content:bytes|mmap.mmap, token:str) -> bool:
-    return content.find(token.encode()) >= 0 or re.search(rb"hf_[A-Za-z0-9]{30,}", content) is not None
+    if content.find(token.encode()) >= 0: return True
+    return re.search(rb"hf_[A-Za-z0-9]{30,}", content) is not None
 
 
 def _refuse_places(files:dict[str, Path|bytes], run:Path):
     "Raise where a text that somebody else wrote names the home folder, or the run's."
-    places = {f"{Path.home()}{os.sep}", *(f"{p}{os.sep}" for p in (run.resolve().parent, Path.cwd()) if len(p.parts) > 2)}
-    spelled = {spelling.encode(errors="replace") for place in places - {os.sep * 2, os.sep}
-               for spelling in (place, place.replace("\\", "\\\\"), Path(place).as_posix() + "/")}
-    for name, content in _contents({k: v for k, v in files.items() if not k.endswith((".safetensors", ".png"))}):
-        if any(content.find(place) >= 0 for place in spelled):
-            raise ValueError(f"{name} is refused: it names a folder of this machine; take the path out of it")
+    folders = [folder for folder in (run.resolve().parent, Path.cwd()) if len(folder.parts) > 2]
+    if len(Path.home().parts) > 1: folders.append(Path.home())
+    places = {f"{folder}{os.sep}" for folder in folders} | {f"{f.as_posix()}/" for f in folders}
+    places |= {place.replace("\\", "\\\\") for place in places} # as JSON writes it
+    texts = {name: content for name, content in files.items()
+             if not name.endswith((".safetensors", ".png"))}
+    for name, content in _contents(texts):
+        if any(content.find(place.encode(errors="replace")) >= 0 for place in places):
+            raise ValueError(f"{name} is refused: it names a folder of this machine; "
+                             "take the path out of it")
 
 # %% ../nbs/09_share.ipynb #1dea220b
 def push_run(
@@ -428,16 +480,18 @@ def push_run(
     repo_id:str, # "owner/name"; made where it does not exist
     *,
     private:bool=False, # Make a new repository visible to its owner only; an old one stays as it is
-    token:str|None=None, # Access token with the right to write; None takes the one of `hf auth login`
+    token:str|None=None, # Access token with the right to write; None: that of `hf auth login`
     revision:str|None=None, # Branch, made where it does not exist; None is main
     commit_message:str="Captioner, its card and its scores", # As for git
     endpoint:str|None=None, # Address of the Hub; None is $HF_ENDPOINT, or https://huggingface.co
     **fields, # Front matter of the card, as for `model_card`
 ) -> str: # Address of the repository
-    "Publish a run on the Hub: the model, its card, and the records of how it was made and measured."
+    "Publish a run on the Hub: the model, its card, and how it was made and measured."
     _check_repo_id(repo_id)
     token = token or get_token()
-    if not token: raise PermissionError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a token with the right to write")
+    if not token:
+        raise PermissionError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a "
+                              "token with the right to write")
     published_files(run)
     write_card(run, repo_id=repo_id, **fields)
     files = published_files(run)
@@ -447,15 +501,21 @@ def push_run(
     with _one_line_errors(api.endpoint, repo_id, token):
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision: api.create_branch(repo_id, branch=revision, exist_ok=True)
-        old = [name for name in api.list_repo_files(repo_id, revision=revision) if name not in files and re.fullmatch(rf"{_BESIDE}|[^/]*\.safetensors(\.index\.json)?", name)]
-        api.create_commit(repo_id, [CommitOperationAdd(name, content) for name, content in files.items()] + [CommitOperationDelete(name) for name in old],
-                          commit_message=commit_message, revision=revision)
+        ours = re.compile(rf"{_BESIDE}|[^/]*\.safetensors(\.index\.json)?")
+        old = [name for name in api.list_repo_files(repo_id, revision=revision)
+               if name not in files and ours.fullmatch(name)]
+        changes:list[CommitOperationAdd|CommitOperationDelete]
+        changes = [*(CommitOperationAdd(name, content) for name, content in files.items()),
+                   *(CommitOperationDelete(name) for name in old)]
+        api.create_commit(repo_id, changes, commit_message=commit_message, revision=revision)
     return str(url)
 
-
+# %% ../nbs/09_share.ipynb #8e31f0c1
 def _check_repo_id(repo_id:str):
     "Raise where the Hub would not take the name."
-    if not re.fullmatch(r"[^/\s]+/[^/\s]+", repo_id): raise ValueError(f"repo id {repo_id!r} is not owner/name, such as ada/bird-captions; the owner is your name on the Hub, or an organisation")
+    if not re.fullmatch(r"[^/\s]+/[^/\s]+", repo_id):
+        raise ValueError(f"repo id {repo_id!r} is not owner/name, such as ada/bird-captions; "
+                         "the owner is your name on the Hub, or an organisation")
     try: validate_repo_id(repo_id)
     except ValueError as error: raise ValueError(" ".join(str(error).split())) from error
 
@@ -464,18 +524,26 @@ def _check_repo_id(repo_id:str):
 def _one_line_errors(endpoint:str, repo_id:str, token:str) -> Iterator[None]:
     "Raise what the Hub or the network objects to as an error of one line."
     try: yield
-    except (HTTPError, RuntimeError, ValueError) as error: raise _plain_error(error, endpoint, repo_id, token) from None # the cause may repeat the token
+    except (HTTPError, RuntimeError, ValueError) as error: # the cause may repeat the token
+        raise _plain_error(error, endpoint, repo_id, token) from None
 
 
 def _plain_error(error:Exception, endpoint:str, repo_id:str, token:str) -> Exception:
     "The same complaint in one line, without the token."
-    if isinstance(error, RuntimeError) and error.__cause__: error = error.__cause__ # the upload of a large file wraps its errors
+    # the upload of a large file wraps its errors
+    if isinstance(error, RuntimeError) and error.__cause__: error = error.__cause__
     def line(text) -> str: return " ".join(str(text).split()).replace(token, "***")
     if isinstance(error, HfHubHTTPError):
-        status, said = error.response.status_code, line(error.server_message or error.response.reason_phrase)
-        if status == 401: return PermissionError(f"{endpoint} does not accept the token (401): log in again with `hf auth login`")
-        if status == 403: return PermissionError(f"the token may not write to {repo_id} (403, {said}): use one with the right to write, or another owner")
+        status = error.response.status_code
+        said = line(error.server_message or error.response.reason_phrase)
+        if status == 401:
+            return PermissionError(f"{endpoint} does not accept the token (401): "
+                                   "log in again with `hf auth login`")
+        if status == 403:
+            return PermissionError(f"the token may not write to {repo_id} (403, {said}): "
+                                   "use one with the right to write, or another owner")
         return ConnectionError(f"{endpoint} refused {repo_id} ({status}, {said})")
-    if isinstance(error, json.JSONDecodeError): return ConnectionError(f"{endpoint} does not answer like the Hub; is HF_ENDPOINT right?")
+    if isinstance(error, json.JSONDecodeError):
+        return ConnectionError(f"{endpoint} does not answer like the Hub; is HF_ENDPOINT right?")
     if isinstance(error, ValueError): return ValueError(line(error))
     return ConnectionError(f"cannot reach {endpoint} ({line(error)}): is there a network?")

@@ -1,7 +1,8 @@
-"""A small server that answers what `huggingface_hub` asks of the Hub, on 127.0.0.1, and forgets it all at the end.
+"""A small server that answers what `huggingface_hub` asks of the Hub, on 127.0.0.1.
 
-It makes repositories, says which files are large, takes those under their SHA-256 and the others inside
-the commit, lists a commit, and hands out its files. The Hub's own protocol for large files (Xet) is off."""
+It makes repositories, says which files are large, takes those under their SHA-256 and the others
+inside the commit, lists a commit, and hands out its files; at the end it forgets everything.
+The Hub's own protocol for large files (Xet) is off."""
 import base64
 import hashlib
 import json
@@ -53,8 +54,11 @@ class Answers(BaseHTTPRequestHandler):
         for part, answer in self.hub.refuse.items():
             if part in self.path: return self.answer(*answer)
         if self.path.startswith("/lfs/"):
-            return self.answer(200 if self.hub.store(self.body) == self.path.removeprefix("/lfs/") else 400)
-        if self.path == "/api/validate-yaml": return self.answer(200, {"errors": [], "warnings": []})
+            return self.answer(
+                200 if self.hub.store(self.body) == self.path.removeprefix("/lfs/") else 400
+            )
+        if self.path == "/api/validate-yaml":
+            return self.answer(200, {"errors": [], "warnings": []})
         if self.path == "/api/repos/create": return self.make()
         found = re.fullmatch(r"/(?:api/models/)?([^/]+/[^/]+?)(?:\.git)?/(.*)", self.path)
         repo = self.hub.repos.get(found[1]) if found else None
@@ -77,21 +81,37 @@ class Answers(BaseHTTPRequestHandler):
         hub = self.hub
         if what == "info":
             objects = json.loads(self.body)["objects"]
-            def wanted(o): return {**o, "actions": {"upload": {"href": f"{hub.endpoint}/lfs/{o['oid']}"}}}
-            return self.answer(200, {"objects": [o if o["oid"] in hub.stored else wanted(o) for o in objects]})
+
+            def wanted(o):
+                return {**o, "actions": {"upload": {"href": f"{hub.endpoint}/lfs/{o['oid']}"}}}
+
+            return self.answer(
+                200, {"objects": [o if o["oid"] in hub.stored else wanted(o) for o in objects]}
+            )
         if what == "branch":
             known = rest in repo
             repo.setdefault(rest, dict(repo["main"]))
             return self.answer(409 if known else 200, {})
         if what == "preupload":
             def mode(path): return "lfs" if path.endswith(LARGE) else "regular"
-            return self.answer(200, {"files": [{"path": f["path"], "shouldIgnore": False, "uploadMode": mode(f["path"])}
-                                               for f in json.loads(self.body)["files"]]})
+
+            return self.answer(
+                200,
+                {
+                    "files": [
+                        {"path": f["path"], "shouldIgnore": False, "uploadMode": mode(f["path"])}
+                        for f in json.loads(self.body)["files"]
+                    ]
+                },
+            )
         if what == "commit": return self.take(repo, rest)
         if what in ("revision", "tree"):
             sha = hub.commit(repo, rest)
             files = repo["commits"][sha]
-            listed = [{"type": "file", "path": p, "oid": o, "size": len(hub.stored[o])} for p, o in files.items()]
+            listed = [
+                {"type": "file", "path": p, "oid": o, "size": len(hub.stored[o])}
+                for p, o in files.items()
+            ]
             if what == "tree": return self.answer(200, listed)
             return self.answer(200, {"id": "", "sha": sha, "private": repo["private"], "tags": [],
                                      "siblings": [{"rfilename": path} for path in files]})
@@ -107,11 +127,14 @@ class Answers(BaseHTTPRequestHandler):
         for line in self.body.decode().splitlines():
             part = json.loads(line)
             kind, value = part["key"], part["value"]
-            if kind == "file": repo[branch][value["path"]] = self.hub.store(base64.b64decode(value["content"]))
+            if kind == "file":
+                repo[branch][value["path"]] = self.hub.store(base64.b64decode(value["content"]))
             elif kind == "lfsFile": repo[branch][value["path"]] = value["oid"]
             elif kind == "deletedFile": del repo[branch][value["path"]]
         sha = self.hub.commit(repo, branch)
-        self.answer(200, {"commitUrl": f"{self.hub.endpoint}/{self.name}/commit/{sha}", "commitOid": sha})
+        self.answer(
+            200, {"commitUrl": f"{self.hub.endpoint}/{self.name}/commit/{sha}", "commitOid": sha}
+        )
 
     def answer(self, status=200, body=b"", **headers):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()

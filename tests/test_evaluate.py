@@ -17,7 +17,15 @@ from PIL import Image
 from imgcap import evaluate as room
 from imgcap.cli import main
 from imgcap.creatures import attribute_scores, make_creatures
-from imgcap.evaluate import Report, ScoreTable, evaluate_model, picture_uri, read_scores, typical_caption, weights_hash
+from imgcap.evaluate import (
+    Report,
+    ScoreTable,
+    evaluate_model,
+    picture_uri,
+    read_scores,
+    typical_caption,
+    weights_hash,
+)
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
 from imgcap.model import load_model, new_git_tiny
@@ -41,7 +49,9 @@ def row(i, colour=(0, 0, 0), captions=("a red cat", "the blue dog sits"), image=
 
 def table(rows):
     rows = list(rows)
-    return datasets.Dataset.from_dict({name: [r[name] for r in rows] for name in FEATURES}, features=FEATURES)
+    return datasets.Dataset.from_dict(
+        {name: [r[name] for r in rows] for name in FEATURES}, features=FEATURES
+    )
 
 
 def stream(rows):
@@ -49,8 +59,14 @@ def stream(rows):
 
 
 def shades(n, start=0):
-    return [row(start + i, (40 * i % 256, 90, 200), (f"a {WORDS[i % 7]} cat {i}", f"the {WORDS[i % 7]} one sits"))
-            for i in range(n)]
+    return [
+        row(
+            start + i,
+            (40 * i % 256, 90, 200),
+            (f"a {WORDS[i % 7]} cat {i}", f"the {WORDS[i % 7]} one sits"),
+        )
+        for i in range(n)
+    ]
 
 
 DAMAGED = {"bytes": b"no picture", "path": None}
@@ -59,7 +75,9 @@ DAMAGED = {"bytes": b"no picture", "path": None}
 @pytest.fixture(scope="module")
 def small():
     "A model of one layer each, in which dropout would be seen."
-    model, processor = new_git_tiny([" ".join(WORDS)] * 3, vision_layers=1, text_layers=1, hidden_size=32)
+    model, processor = new_git_tiny(
+        [" ".join(WORDS)] * 3, vision_layers=1, text_layers=1, hidden_size=32
+    )
     for part in model.modules():
         if isinstance(part, torch.nn.Dropout): part.p = .5
         for name in ("dropout", "p"):
@@ -75,7 +93,9 @@ def creatures(): return make_creatures({"train": 6, "test": 12}, image_size=64)
 def score(small):
     model, processor = small
     def score(data, split="test", **options):
-        return evaluate_model(model, data, split, **{"processor": processor, "resamples": 20, **options})
+        return evaluate_model(
+            model, data, split, **{"processor": processor, "resamples": 20, **options}
+        )
     return score
 
 
@@ -124,7 +144,9 @@ def test_another_set_gets_a_folder_of_its_own(score, make_run, tmp_path):
     names = {"metrics.json", "measured.json", "predictions.jsonl", "gallery.png", "report.html"}
     assert {path.name for path in where.iterdir()} == names
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
-    assert list(read_scores(run)[0]["test"]["model"]) and read_scores(run)[0] == read(run / "metrics.json")
+    assert list(read_scores(run)[0]["test"]["model"]) and read_scores(run)[0] == read(
+        run / "metrics.json"
+    )
 
 
 @pytest.mark.parametrize("change", ["captions", "ids", "order", "fewer"])
@@ -136,18 +158,26 @@ def test_any_difference_in_the_data_is_another_set(score, make_run, change):
     if change == "ids": rows[2]["image_id"] = "x"
     if change == "order": rows.reverse()
     if change == "fewer": rows.pop()
-    assert score({"train": data["train"], "test": table(rows)}).save(run).parent == run / "evaluations"
+    assert (
+        score({"train": data["train"], "test": table(rows)}).save(run).parent == run / "evaluations"
+    )
     assert read_scores(run) == ({}, {})
 
 
 def test_a_split_that_training_did_not_get_is_the_runs_when_the_others_are(score, make_run):
-    data = {"train": table(shades(3)), "validation": table(shades(2, 5)), "test": table(shades(4, 10))}
+    data = {
+        "train": table(shades(3)),
+        "validation": table(shades(2, 5)),
+        "test": table(shades(4, 10)),
+    }
     run = make_run({name: data[name] for name in ("train", "validation")})
     assert score(data).save(run) == run and set(read_scores(run)[0]) == {"test"}
     assert score(data, "all").save(run) == run and (run / "report-all.html").is_file()
     foreign = {**data, "train": table(shades(3, 70))}
     assert score(foreign).save(run).parent == run / "evaluations"
-    assert score({"test": data["test"]}).save(run).parent == run / "evaluations" # nothing says whose it is
+    assert (
+        score({"test": data["test"]}).save(run).parent == run / "evaluations"
+    )  # nothing says whose it is
 
 
 def test_scores_of_other_weights_do_not_count(score, small, make_run):
@@ -218,7 +248,10 @@ def test_the_record_says_how(score, small):
     data = {"train": table(shades(2)), "test": table(rows)}
     report = score(data, num_beams=2, source="../photos")
     record = report.record
-    assert record["data"]["fingerprint"] == fingerprint(data["test"]) and record["data"]["pictures"] == 5
+    assert (
+        record["data"]["fingerprint"] == fingerprint(data["test"])
+        and record["data"]["pictures"] == 5
+    )
     assert record["data"]["name"] == "photos" and record["weights"] == weights_hash(small[0])
     assert (record["language"], record["precision"]) == ("en", "float32")
     assert record["decoding"]["num_beams"] == 2 and record["decoding"]["no_repeat_words"] == 3
@@ -233,11 +266,19 @@ def test_metrics_json_keeps_its_shape(score, make_run):
     metrics = read(run / "metrics.json")
     assert set(metrics) == {"test", "train"}
     for systems in metrics.values():
-        assert list(systems) == ["model", "shuffled_pictures", "constant_caption", "nearest_picture", "human"]
+        assert list(systems) == [
+            "model",
+            "shuffled_pictures",
+            "constant_caption",
+            "nearest_picture",
+            "human",
+        ]
         for scores in systems.values():
             for name, value in scores.items():
-                if not name.endswith("_ci"): assert isinstance(value, float), name
-                elif not name.endswith("difference_ci"): assert value[0] <= scores[name[:-3]] + 1e-9 and len(value) == 2
+                if not name.endswith("_ci"):
+                    assert isinstance(value, float), name
+                elif not name.endswith("difference_ci"):
+                    assert value[0] <= scores[name[:-3]] + 1e-9 and len(value) == 2
 
 
 # ---- one way of writing
@@ -245,7 +286,10 @@ def test_metrics_json_keeps_its_shape(score, make_run):
 def test_evaluate_writes_what_captioner_writes(score, small, creatures):
     pictures = creatures["test"]
     report = score(creatures, batch_size=5)
-    said = [caption.text for caption in Captioner(small[0], processor=small[1]).many(list(pictures["image"]))]
+    said = [
+        caption.text
+        for caption in Captioner(small[0], processor=small[1]).many(list(pictures["image"]))
+    ]
     assert [r["caption"] for r in report.predictions] == said
     forced = score(creatures, force_words=("grass",))
     assert all("grass" in r["caption"] for r in forced.predictions)
@@ -300,7 +344,9 @@ def test_people_are_scored_against_the_others(score, creatures, small):
     rest = {k: r[1:] for k, r in references.items()}
     human = caption_scores({k: r[0] for k, r in references.items()}, rest)
     assert all(report.scores["human"][name] == human[name] for name in ("cider_d", "bleu_4", "wer"))
-    assert report.scores["human"]["wer"] > .1, "a person who is compared with himself makes no mistake"
+    assert report.scores["human"]["wer"] > 0.1, (
+        "a person who is compared with himself makes no mistake"
+    )
     written = {r["image_id"]: r["caption"] for r in report.predictions}
     same = caption_scores(written, rest)["cider_d"] - human["cider_d"]
     assert abs(report.scores["human"]["cider_d_difference"] - same) < 1e-12
@@ -308,17 +354,26 @@ def test_people_are_scored_against_the_others(score, creatures, small):
 
 def test_the_constant_caption_is_from_the_training_split(score):
     train = table(row(i, captions=["a red cat sits" if i else "x", f"one{i}"]) for i in range(4))
-    test = table(row(i + 10, captions=["the blue dog runs" if i else "y", f"two{i}"]) for i in range(4))
+    test = table(
+        row(i + 10, captions=["the blue dog runs" if i else "y", f"two{i}"]) for i in range(4)
+    )
     def constant(data, split="test"):
         note, = (n for n in score(data, split).notes if n.startswith("constant_caption"))
         return note
-    assert "'a red cat sits', from the training captions" in constant({"train": train, "test": test})
+
+    assert "'a red cat sits', from the training captions" in constant(
+        {"train": train, "test": test}
+    )
     assert "'the blue dog runs', chosen on the split test itself" in constant({"test": test})
     assert "chosen on the split train itself" in constant({"train": train}, "train")
 
 
 def test_captions_of_one_picture_do_not_vote_for_each_other():
-    few = [["a bus", "a bus", "a bus"], ["a dog runs", "the dog sits"], ["a dog runs fast", "one dog jumps"]]
+    few = [
+        ["a bus", "a bus", "a bus"],
+        ["a dog runs", "the dog sits"],
+        ["a dog runs fast", "one dog jumps"],
+    ]
     assert typical_caption(few) in few[1] + few[2]
 
 
@@ -330,12 +385,21 @@ def test_the_nearest_picture_is_another_picture(score, creatures):
     report = score(creatures, "train")
     itself = {r["image_id"]: r["references"][0] for r in report.predictions}
     references = {r["image_id"]: r["references"] for r in report.predictions}
-    assert report.scores["nearest_picture"]["cider_d"] < caption_scores(itself, references)["cider_d"]
+    assert (
+        report.scores["nearest_picture"]["cider_d"] < caption_scores(itself, references)["cider_d"]
+    )
 
 
 def test_the_nearest_picture_is_the_one_with_the_smallest_difference(score):
-    train = table([row("dark", (10, 10, 10), ["a dark one", "x"]), row("light", (240, 240, 240), ["a light one", "y"])])
-    test = table([row(1, (30, 30, 30), ["a dark one", "x"]), row(2, (220, 220, 220), ["a light one", "y"])])
+    train = table(
+        [
+            row("dark", (10, 10, 10), ["a dark one", "x"]),
+            row("light", (240, 240, 240), ["a light one", "y"]),
+        ]
+    )
+    test = table(
+        [row(1, (30, 30, 30), ["a dark one", "x"]), row(2, (220, 220, 220), ["a light one", "y"])]
+    )
     assert score({"train": train, "test": test}).scores["nearest_picture"]["wer"] == 0
 
 
@@ -346,16 +410,24 @@ def test_a_sample_of_the_training_pictures(creatures):
     assert streamed.ids == creatures["train"]["image_id"][:3] and streamed.total is None
 
 
-TRAIN = {"none": None, "damaged": [row("t", image=DAMAGED)], "two damaged": [row(f"t{i}", image=DAMAGED) for i in range(2)],
-         "no captions": [row("t", captions=())], "empty": [], "one": [row("t", captions=["a red cat", "b"])],
-         "some damaged": [row("t", image=DAMAGED), row("u", captions=["a red cat", "b"])],
-         "some mute": [row("t", captions=()), row("u", captions=["a red cat", "b"])]}
+TRAIN = {
+    "none": None,
+    "damaged": [row("t", image=DAMAGED)],
+    "two damaged": [row(f"t{i}", image=DAMAGED) for i in range(2)],
+    "no captions": [row("t", captions=())],
+    "empty": [],
+    "one": [row("t", captions=["a red cat", "b"])],
+    "some damaged": [row("t", image=DAMAGED), row("u", captions=["a red cat", "b"])],
+    "some mute": [row("t", captions=()), row("u", captions=["a red cat", "b"])],
+}
 
 
 @pytest.mark.parametrize("made", [table, stream])
 @pytest.mark.parametrize("kind", TRAIN)
 def test_whatever_training_pictures_there_are(score, kind, made):
-    data = {"test": made(shades(3, 10))} | ({} if TRAIN[kind] is None else {"train": made(TRAIN[kind])})
+    data = {"test": made(shades(3, 10))} | (
+        {} if TRAIN[kind] is None else {"train": made(TRAIN[kind])}
+    )
     report = score(data)
     usable = kind in ("one", "some damaged", "some mute")
     assert ("nearest_picture" in report.scores) == usable
@@ -391,8 +463,16 @@ def test_pictures_that_cannot_be_scored_are_named(score):
 
 # ---- what is refused, in one line
 
-NUMBERS = [("batch_size", 0), ("batch_size", -1), ("num_beams", 0), ("num_beams", -2), ("max_new_tokens", 0),
-           ("resamples", 0), ("train_pictures", -1), ("num_return_sequences", 2)]
+NUMBERS = [
+    ("batch_size", 0),
+    ("batch_size", -1),
+    ("num_beams", 0),
+    ("num_beams", -2),
+    ("max_new_tokens", 0),
+    ("resamples", 0),
+    ("train_pictures", -1),
+    ("num_return_sequences", 2),
+]
 
 
 @pytest.mark.parametrize("name, value", NUMBERS)
@@ -402,15 +482,25 @@ def test_numbers_that_cannot_be(score, name, value):
         score({"test": table(shades(2))}, **{name: value}, **more)
 
 
-DATA = [({"test": table(shades(2))}, "validation", "the data has no split 'validation', only: test"),
-        ({"test": table([])}, "test", "it is empty"),
-        ({"test": table([row(1, captions=())])}, "test", "no caption to compare with"),
-        ({"test": stream([row(1, captions=())])}, "test", "no caption to compare with"),
-        ({"test": table([row(1, image=DAMAGED)])}, "test", "not a picture"),
-        ({"test": table([row(1), row(1)])}, "test", "two pictures have the image_id '1'"),
-        ({"test": table(shades(2)).remove_columns("captions")}, "test", "no column 'captions', only: image, image_id"),
-        ({"test": table(shades(2)), "train": table(shades(2)).remove_columns("image")}, "test", "no column 'image'"),
-        ({"a": stream(shades(2)), "b": stream(shades(2))}, "all", "streams: name one of a, b")]
+DATA = [
+    ({"test": table(shades(2))}, "validation", "the data has no split 'validation', only: test"),
+    ({"test": table([])}, "test", "it is empty"),
+    ({"test": table([row(1, captions=())])}, "test", "no caption to compare with"),
+    ({"test": stream([row(1, captions=())])}, "test", "no caption to compare with"),
+    ({"test": table([row(1, image=DAMAGED)])}, "test", "not a picture"),
+    ({"test": table([row(1), row(1)])}, "test", "two pictures have the image_id '1'"),
+    (
+        {"test": table(shades(2)).remove_columns("captions")},
+        "test",
+        "no column 'captions', only: image, image_id",
+    ),
+    (
+        {"test": table(shades(2)), "train": table(shades(2)).remove_columns("image")},
+        "test",
+        "no column 'image'",
+    ),
+    ({"a": stream(shades(2)), "b": stream(shades(2))}, "all", "streams: name one of a, b"),
+]
 
 
 @pytest.mark.parametrize("data, split, says", DATA)
@@ -424,10 +514,14 @@ def test_other_refusals(score, small):
     with pytest.raises(ValueError, match="needs its processor"): evaluate_model(small[0], data)
     with pytest.raises(TypeError, match="no option 'beams'"): score(data, beams=2)
     with pytest.raises(ValueError, match="language is 'english!'"): score(data, language="english!")
-    for column, says in [("weather", "no column 'weather' to group by"), ("captions.x", "there is no field 'x'")]:
+    for column, says in [
+        ("weather", "no column 'weather' to group by"),
+        ("captions.x", "there is no field 'x'"),
+    ]:
         with pytest.raises(ValueError, match=says): score(data, groups=(column,))
         with pytest.raises(ValueError, match=says): score(data).by(column)
-    with pytest.raises(ValueError, match="no system 'baseline', only: model"): score(data).by(system="baseline")
+    with pytest.raises(ValueError, match="no system 'baseline', only: model"):
+        score(data).by(system="baseline")
 
 
 # ---- nothing half
@@ -449,7 +543,10 @@ def test_an_interruption_writes_nothing(score, tmp_path, small):
     small[0].train()
     try:
         with pytest.raises(KeyboardInterrupt):
-            score({"test": datasets.IterableDataset.from_generator(rows, features=FEATURES)}, batch_size=2)
+            score(
+                {"test": datasets.IterableDataset.from_generator(rows, features=FEATURES)},
+                batch_size=2,
+            )
         assert small[0].training
     finally: small[0].eval()
 
@@ -479,7 +576,9 @@ def test_long_and_odd_names(score, tmp_path):
         assert report.save(tmp_path / "run") == tmp_path / "run"
     assert len(list((tmp_path / "run").glob("predictions-*.jsonl"))) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    other = score({"s" * 240: table(shades(2, 30))}, "s" * 240, source="n" * 240).save(tmp_path / "run")
+    other = score({"s" * 240: table(shades(2, 30))}, "s" * 240, source="n" * 240).save(
+        tmp_path / "run"
+    )
     assert other.parent == tmp_path / "run" / "evaluations" and len(other.name) < 120
 
 
@@ -494,13 +593,25 @@ def test_what_is_no_number_or_no_character_is_still_json():
 def test_the_language_goes_everywhere(score, said, language):
     rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"]) for i, c in enumerate("红蓝绿黄")]
     data = {"train": table(rows[:2]), "test": table(rows[2:])}
-    if said: data = {name: part.add_column("language", [said] * len(part)) for name, part in data.items()}
+    if said:
+        data = {
+            name: part.add_column("language", [said] * len(part)) for name, part in data.items()
+        }
     report = score(data, language=language)
     assert report.record["language"] == "zh"
     references = {r["image_id"]: r["references"] for r in report.predictions}
-    human = caption_scores({k: r[0] for k, r in references.items()}, {k: r[1:] for k, r in references.items()}, language="zh")
+    human = caption_scores(
+        {k: r[0] for k, r in references.items()},
+        {k: r[1:] for k, r in references.items()},
+        language="zh",
+    )
     assert report.scores["human"]["wer"] == human["wer"]
-    assert human["wer"] != caption_scores({k: r[0] for k, r in references.items()}, {k: r[1:] for k, r in references.items()})["wer"]
+    assert (
+        human["wer"]
+        != caption_scores(
+            {k: r[0] for k, r in references.items()}, {k: r[1:] for k, r in references.items()}
+        )["wer"]
+    )
     assert 'lang="zh"' in report.page() and "language" not in str(report)
     lengths = [float(r[0].split(" ")[0]) for r in report.by("length").rows]
     assert all(length > 5 for length in lengths), "characters are words"
@@ -517,10 +628,21 @@ def test_a_language_that_does_not_fit_is_said(score):
 
 def oracle(creatures, captions):
     "A report of a model that wrote these captions."
-    rows = [{"image_id": r["image_id"], "caption": c, "references": r["captions"], "score": 1.0,
-             "attributes": r["attributes"], "nearest": None} for r, c in zip(creatures["test"], captions)]
+    rows = [
+        {
+            "image_id": r["image_id"],
+            "caption": c,
+            "references": r["captions"],
+            "score": 1.0,
+            "attributes": r["attributes"],
+            "nearest": None,
+        }
+        for r, c in zip(creatures["test"], captions)
+    ]
     systems, notes = room._systems(rows, None, "test", 0, "en")
-    report = room._score(systems, rows, "test", resamples=50, seed=0, language="en", training_captions=None)
+    report = room._score(
+        systems, rows, "test", resamples=50, seed=0, language="en", training_captions=None
+    )
     return Report(**{**vars(report), "notes": notes, "rows": creatures["test"]})
 
 
@@ -528,8 +650,12 @@ def test_word_errors_are_said_the_right_way_round(creatures):
     good = oracle(creatures, [r["captions"][2] for r in creatures["test"]])
     assert good.scores["model"]["wer"] == 0 and "WER: lower is better" in str(good)
     low, high = good.scores["shuffled_pictures"]["wer_difference_ci"]
-    assert good.scores["shuffled_pictures"]["wer_difference"] < 0 and high < 0, "the model minus the system"
-    cells = dict(zip(good.table().head, next(r for r in good.table().rows if r[0] == "- shuffled_pictures")))
+    assert good.scores["shuffled_pictures"]["wer_difference"] < 0 and high < 0, (
+        "the model minus the system"
+    )
+    cells = dict(
+        zip(good.table().head, next(r for r in good.table().rows if r[0] == "- shuffled_pictures"))
+    )
     assert cells["WER"].startswith("-") and cells["CIDEr-D"].startswith("+")
     assert "The right pictures are worth" in good.verdict()
 
@@ -542,15 +668,24 @@ def test_a_model_that_does_not_look_is_said(creatures):
 def test_intervals_of_differences_are_paired(creatures):
     captions = [r["captions"][0] for r in creatures["test"]]
     same = oracle(creatures, captions)
-    other = room._differences(*[room._Measured(same.statistics["model"], same.facts["model"], same.scores["model"])] * 2, 50, 0)
+    other = room._differences(
+        *[room._Measured(same.statistics["model"], same.facts["model"], same.scores["model"])] * 2,
+        50,
+        0,
+    )
     assert all(other[name] == 0 for name in other if not name.endswith("_ci"))
-    assert all(other[name] == (0, 0) for name in other if name.endswith("_ci")), "not drawn from the same pictures"
+    assert all(other[name] == (0, 0) for name in other if name.endswith("_ci")), (
+        "not drawn from the same pictures"
+    )
 
 
 def test_facts_add_up(creatures):
     report = oracle(creatures, [r["captions"][0] for r in creatures["test"]])
-    by_hand = attribute_scores([r["captions"][0] for r in creatures["test"]], list(creatures["test"]["captions"]),
-                               list(creatures["test"]["attributes"]))
+    by_hand = attribute_scores(
+        [r["captions"][0] for r in creatures["test"]],
+        list(creatures["test"]["captions"]),
+        list(creatures["test"]["attributes"]),
+    )
     assert abs(report.scores["model"]["attribute_f1"] - by_hand["attribute_f1"]) < 1e-12
     for name, rates in by_hand["by_attribute"].items():
         assert abs(report.scores["model"][f"attribute_recall_{name}"] - rates["recall"]) < 1e-12
@@ -563,7 +698,9 @@ def test_statistics_in_blocks_are_the_same(creatures):
     first = {k: r[0] for k, r in references.items()}
     blocks = room._statistics(first, references, cider_document_frequencies(references), block=5)
     assert blocks.ids == list(references)
-    assert np.allclose(blocks.table, caption_statistics(first, references).table, rtol=0, atol=1e-12)
+    assert np.allclose(
+        blocks.table, caption_statistics(first, references).table, rtol=0, atol=1e-12
+    )
 
 
 # ---- groups
@@ -573,9 +710,14 @@ def test_groups_of_everything_are_the_split(creatures):
     measured = room._Measured(report.statistics["model"], report.facts["model"], {})
     everybody = room._group_scores(measured, np.arange(12), 50, 0)
     assert all(everybody[name] == report.scores["model"][name] for name in everybody)
-    tables = {name: report.by(name, resamples=20) for name in ("attributes.place", "attributes.mood", "length")}
+    tables = {
+        name: report.by(name, resamples=20)
+        for name in ("attributes.place", "attributes.mood", "length")
+    }
     for found in tables.values(): assert sum(int(r[1]) for r in found.rows) == 12
-    assert [r[0] for r in tables["attributes.place"].rows] == sorted({a["place"] for a in creatures["test"]["attributes"]})
+    assert [r[0] for r in tables["attributes.place"].rows] == sorted(
+        {a["place"] for a in creatures["test"]["attributes"]}
+    )
 
 
 def test_groups_of_words_and_numbers():
@@ -584,7 +726,9 @@ def test_groups_of_words_and_numbers():
     assert list(many)[-1] == "2 others" and many["2 others"].tolist() == [20, 21] and len(many) == 8
     assert list(group([True, False, True], 3, 12)) == ["False", "True"]
     assert list(group([[], None], 3, 12)) == ["none given"]
-    def sizes(values): return {name: len(rows) for name, rows in group(values, bins=3, most=12).items()}
+
+    def sizes(values):
+        return {name: len(rows) for name, rows in group(values, bins=3, most=12).items()}
     assert sizes([0.0] * 50 + [float(i) for i in range(20)]) == {"0": 51, "1 to 19": 19}
     assert sizes([20.0] * 50 + [float(i) for i in range(20)]) == {"0 to 19": 20, "20": 50}
     assert sizes([2, 1, 2, 10]) == {"1": 1, "2": 2, "10": 1}
@@ -627,31 +771,51 @@ HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>
 
 def test_the_page_escapes_what_people_wrote(score):
     rows = [row(f"{text}", (60 * i, 9, 9), [text, "a cat"]) for i, text in enumerate(HOSTILE)]
-    page = score({"test": table([*rows, row('<script>x"', image=DAMAGED)])}, groups=("length", "image_id")).page()
+    page = score(
+        {"test": table([*rows, row('<script>x"', image=DAMAGED)])}, groups=("length", "image_id")
+    ).page()
     tags = Tags(page).found
     assert [tag for tag, _ in tags].count("script") == 1 and "b" not in {tag for tag, _ in tags}
     images = [attributes for tag, attributes in tags if tag == "img"]
-    assert len(images) == 3 and all(a["src"].startswith("data:image/jpeg;base64,") and a["alt"] for a in images)
+    assert len(images) == 3 and all(
+        a["src"].startswith("data:image/jpeg;base64,") and a["alt"] for a in images
+    )
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
     assert "<cat>" not in ScoreTable("", ["animal", "legs"], [["<cat>", "4"]])._repr_html_()
 
 
 def test_the_page_names_no_folder(score):
-    ids = ["/home/ada/secret/1.png", r"C:\Users\Ada\secret\2.png", "clients/secret/3.png", "other/secret/3.png", "4"]
+    ids = [
+        "/home/ada/secret/1.png",
+        r"C:\Users\Ada\secret\2.png",
+        "clients/secret/3.png",
+        "other/secret/3.png",
+        "4",
+    ]
     rows = [row(name, (50 * i, 9, 9), ["a red/blue cat", "a dog"]) for i, name in enumerate(ids)]
     rows.append(row("~/secret/5.png", image={"bytes": None, "path": "/home/ada/secret/5.png"}))
     report = score({"test": table(rows)}, groups=("length", "image_id"))
     page = report.page()
     assert not re.search("secret|home|ada|Users|clients", re.sub("base64,[^\"]+", "", page))
     assert "1.png" in page and "2.png" in page and "5.png" in page and "red/blue" in page
-    assert "/home/ada/secret/5.png" in str(report) or "~/secret/5.png" in str(report), "one's own screen may show it"
+    assert "/home/ada/secret/5.png" in str(report) or "~/secret/5.png" in str(report), (
+        "one's own screen may show it"
+    )
 
 
 def test_long_texts_and_large_pictures_stay_small():
-    wide = np.random.default_rng(0).integers(0, 256, (300, 4000, 3), dtype=np.uint8) # what JPEG likes least
+    wide = np.random.default_rng(0).integers(
+        0, 256, (300, 4000, 3), dtype=np.uint8
+    )  # what JPEG likes least
     assert len(picture_uri(wide)) < 10_000 and len(picture_uri(wide[:, :300])) < 60_000
-    card = {"image": wide, "name": "x", "prediction": "word " * 10_000, "references": ["word " * 10_000] * 5,
-            "score": 1.0, "confidence": .5}
+    card = {
+        "image": wide,
+        "name": "x",
+        "prediction": "word " * 10_000,
+        "references": ["word " * 10_000] * 5,
+        "score": 1.0,
+        "confidence": 0.5,
+    }
     assert len(room._card(card, "best", "")) < 40_000
 
 
@@ -678,23 +842,47 @@ def photos(tmp_path_factory, creatures):
 
 
 def command(*words, folder, **environment):
-    return subprocess.run([sys.executable, "-m", "imgcap", "evaluate", *map(str, words)], cwd=folder,
-                          env={**os.environ, **environment}, capture_output=True)
+    return subprocess.run(
+        [sys.executable, "-m", "imgcap", "evaluate", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+    )
 
 
 def test_a_terminal_that_cannot_show_it_costs_no_score(photos, tmp_path):
     for name in list(photos.iterdir()): (tmp_path / f"猫{name.name}").write_bytes(name.read_bytes())
-    done = command("--data", tmp_path, "--model", "git-tiny", "--split", "all", "--out", "scores", "--language", "en",
-                   folder=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    done = command(
+        "--data",
+        tmp_path,
+        "--model",
+        "git-tiny",
+        "--split",
+        "all",
+        "--out",
+        "scores",
+        "--language",
+        "en",
+        folder=tmp_path,
+        PYTHONIOENCODING="ascii",
+        PYTHONUTF8="0",
+    )
     assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
     assert read(tmp_path / "scores" / "metrics.json")["all"]["model"]["n"] == 12
     assert read(tmp_path / "scores" / "measured.json")["all"]["language"] == "en"
     assert "猫" in (tmp_path / "scores" / "predictions-all.jsonl").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("words, says", [("--num-beams 0", "--num-beams is 0"), ("--batch-size -1", "--batch-size is -1"),
-                                         ("--out 1.png", "1.png is a file"), ("--language x-y-z!", "language is"),
-                                         ("--num-beams 2 --num-return-sequences 2", "leave it at 1")])
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ("--num-beams 0", "--num-beams is 0"),
+        ("--batch-size -1", "--batch-size is -1"),
+        ("--out 1.png", "1.png is a file"),
+        ("--language x-y-z!", "language is"),
+        ("--num-beams 2 --num-return-sequences 2", "leave it at 1"),
+    ],
+)
 def test_a_wrong_option_is_one_line(words, says, photos, capsys, monkeypatch):
     monkeypatch.chdir(photos)
     assert main(["evaluate", "--data", str(photos), "--model", "git-tiny", *words.split()]) == 2
@@ -703,10 +891,31 @@ def test_a_wrong_option_is_one_line(words, says, photos, capsys, monkeypatch):
 
 
 def test_the_command_writes_as_it_is_told(photos, tmp_path, capsys):
-    assert main(["evaluate", "--data", str(photos), "--model", "git-tiny", "--split", "all", "--out", str(tmp_path),
-                 "--prefix", "a drawing of", "--max-new-tokens", "6"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--data",
+                str(photos),
+                "--model",
+                "git-tiny",
+                "--split",
+                "all",
+                "--out",
+                str(tmp_path),
+                "--prefix",
+                "a drawing of",
+                "--max-new-tokens",
+                "6",
+            ]
+        )
+        == 0
+    )
     assert "metrics, predictions and gallery are in" in capsys.readouterr().out
-    rows = [json.loads(line) for line in (tmp_path / "predictions-all.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (tmp_path / "predictions-all.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert all(r["caption"].startswith("a drawing of") for r in rows)
     assert read(tmp_path / "measured.json")["all"]["decoding"]["prefix"] == "a drawing of"
     assert read(tmp_path / "measured.json")["all"]["data"]["name"] == "photos"
