@@ -365,7 +365,8 @@ def test_the_constant_caption_is_from_the_training_split(score):
         {"train": train, "test": test}
     )
     assert "'the blue dog runs', chosen on the split test itself" in constant({"test": test})
-    assert "chosen on the split train itself" in constant({"train": train}, "train")
+    turned = train.map(lambda r: {"captions": r["captions"][::-1]}, load_from_cache_file=False)
+    assert "'a red cat sits', chosen on the split train" in constant({"train": turned}, "train")
 
 
 def test_captions_of_one_picture_do_not_vote_for_each_other():
@@ -658,6 +659,20 @@ def test_word_errors_are_said_the_right_way_round(creatures):
     )
     assert cells["WER"].startswith("-") and cells["CIDEr-D"].startswith("+")
     assert "The right pictures are worth" in good.verdict()
+
+
+def test_people_and_the_model_are_compared_on_the_same_references(creatures):
+    report = oracle(creatures, [r["captions"][0] for r in creatures["test"]])
+    human = report.scores["human"]
+    assert human["cider_d"] < report.scores["model"]["cider_d"] - 0.5
+    assert all(human[f"{m}_difference"] == 0 for m in ("cider_d", "bleu_4", "rouge_l", "wer"))
+
+
+@pytest.mark.parametrize("low, looks", [(-0.1, False), (0, False), (0.05, True)])
+def test_a_difference_that_may_be_chance_is_no_sign(low, looks):
+    shuffled = {"cider_d_difference": 0.2, "cider_d_difference_ci": (low, 0.4)}
+    verdict = Report("test", {"model": {}, "shuffled_pictures": shuffled}, []).verdict()
+    assert verdict.startswith("The right pictures are worth" if looks else "No sign")
 
 
 def test_a_model_that_does_not_look_is_said(creatures):
