@@ -245,15 +245,15 @@ def stream(source, rows):
 def part_near(args, folder):
     "Near-identical pictures"
     import numpy as np
-    from imgcap.data import _near_pairs, _perceptual_hash
+    from imgcap.splits import near_pairs, perceptual_hash
     found, rng, rows = {}, np.random.default_rng(0), [{"bytes": file, "path": None} for file in draw_jpegs(50)]
-    _perceptual_hash(rows[0])
-    with clock(found, "hash"): hashes = [_perceptual_hash(row) for row in rows]
+    perceptual_hash(rows[0])
+    with clock(found, "hash"): hashes = [perceptual_hash(row) for row in rows]
     for n in args.hashes:
         strangers = rng.integers(0, 2**64, n - n // 10, dtype=np.uint64)
         copies = strangers[: n // 10] ^ (np.uint64(1) << rng.integers(0, 64, n // 10, dtype=np.uint64))  # a tenth are copies, one bit off
         hashes = np.unique(np.concatenate([strangers, copies]))
-        with clock(found, f"pairs_{n}"): pairs = _near_pairs(hashes, 4)
+        with clock(found, f"pairs_{n}"): pairs = near_pairs(hashes, 4)
         found[f"found_{n}"] = len({tuple(sorted(pair)) for pair in pairs.tolist()})
     return found | {"hashed": len(rows), "hashes": args.hashes, "peak_mb": peak()}
 

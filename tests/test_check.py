@@ -1,0 +1,97 @@
+"What a check of a set counts and says."
+import io
+
+import datasets
+import pytest
+from PIL import Image
+
+from imgcap.data import describe_captions, load_captions
+
+datasets.disable_progress_bars()
+
+
+def table(captions, **columns):
+    def png(n):
+        Image.new("RGB", (24, 16), (n, 40, 40)).save(file := io.BytesIO(), "PNG")
+        return {"bytes": file.getvalue(), "path": None}
+    ds = datasets.Dataset.from_dict({"image": [png(i) for i in range(len(captions))], "captions": captions, **columns})
+    return ds.cast_column("image", datasets.Image())
+
+
+@pytest.mark.parametrize("token", ["[SEP]", "<s>", "</s>", "[PAD]", "<|endoftext|>", "<unk>", "<pad>", "[CLS]", "<image>", "[sep]", "<|im_end|>"])
+def test_special_tokens_are_counted_and_shown(token):
+    report = describe_captions(load_captions(table([["a dog"], [f"a cat {token}", "a pet"], ["a house"]])))
+    assert any(w.startswith("1 caption with special tokens of a model: train-1 (train): 'a cat") for w in report.warnings)
+    assert not report.problems
+
+
+@pytest.mark.parametrize("caption", ["a < b > c", "3 <s 4", "[a separate line]", "the <b>sign</b>", "|a|b|"])
+def test_what_is_no_special_token_is_none(caption):
+    assert not any("special" in w for w in describe_captions(load_captions(table([[caption]]))).warnings)
+
+
+@pytest.mark.parametrize("caption, language", [("|", None), ("||", None), ("!", None), ("...", None), ("。", "zh"), ("!", "de")])
+def test_captions_without_words_are_counted_and_shown(caption, language):
+    report = describe_captions(load_captions(table([["a dog"], [caption]]), language=language))
+    assert any(w.startswith(f"1 caption with no words: train-1 (train): {caption!r}") for w in report.warnings)
+
+
+def test_numbers_and_names_of_files_are_shown():
+    warned = " ".join(describe_captions(load_captions(table([["42"], ["1 2"], ["dog.jpg"], ["2 dogs"]]))).warnings)
+    assert "2 captions with nothing but numbers: train-0" in warned and "1 caption with the name of a file: train-2" in warned
+
+
+def test_words_are_counted_in_the_language_of_the_set():
+    chinese = table([["一只猫坐在垫子上。"]])
+    report = describe_captions(load_captions(chinese, language="zh"))
+    assert report.splits["train"]["words"] == (8, 8, 8) and not report.warnings
+    doubt = describe_captions(load_captions(chinese)).warnings
+    assert len(doubt) == 1 and "say language='zh'" in doubt[0]
+    english = describe_captions(load_captions(table([["A man's dog, running!"]])))
+    assert english.splits["train"]["words"] == (5, 5, 5)  # man 's, as the COCO caption code has it
+
+
+def test_a_set_of_two_languages_is_a_problem():
+    ds = table([["a"], ["b"]], image_id=["1", "2"], language=["en", "zh"])
+    assert any("holds en, zh" in p for p in describe_captions(ds).problems)
+
+
+def test_pictures_that_are_the_same_damaged_or_gone(tmp_path):
+    for i in range(4):
+        for split in "train", "test":
+            (tmp_path / split).mkdir(exist_ok=True)
+            Image.new("RGB", (24, 24), (i * 9, 3, len(split))).save(tmp_path / split / f"{i}.png")
+            (tmp_path / split / f"{i}.txt").write_text(f"dot {i} of {split}")
+    ds = load_captions(tmp_path)
+    assert not describe_captions(ds).problems and not describe_captions(ds).warnings
+    folder = tmp_path / "train"
+    (folder / "0.png").write_bytes((tmp_path / "test" / "1.png").read_bytes())
+    (folder / "1.png").write_bytes((folder / "2.png").read_bytes()[:50])
+    (folder / "3.png").unlink()
+    (folder / "2.png").write_bytes(b"")
+    report = describe_captions(ds)
+    assert report.leaks == [[("train", "train/0.png"), ("test", "test/1.png")]]
+    assert list(report.missing) == [("train", "train/3.png")] and len(report.unreadable) == 2
+    assert report.unreadable["train", "train/2.png"] == "the file is empty"
+    assert len(report.problems) == 2 and len(report.warnings) == 1
+    assert len(describe_captions(ds, decode=False).unreadable) == 1
+    assert "<table>" in report._repr_html_() and "problem: " in str(report)
+
+
+def test_rows_that_are_no_captions_of_ours():
+    assert describe_captions(datasets.Dataset.from_dict({"x": [1]})).problems
+    ds = load_captions(table([["a"], ["b"], ["c"]]))["train"]
+    assert describe_captions(ds.select([])).problems == ["split train is empty"]
+    odd = ds.map(lambda row: {"image_id": "same", "captions": [""]})
+    assert len(describe_captions(odd).problems) == 2
+    assert describe_captions(ds.to_iterable_dataset()).splits["train"]["pictures"] == 3
+    assert "there is no train split" in describe_captions(datasets.DatasetDict(test=ds)).warnings
+
+
+def test_what_a_loader_noted_is_in_the_report_and_outlives_a_split():
+    from imgcap.data import split_captions
+    with pytest.warns(UserWarning, match="left out empty captions: 1"):
+        ds = load_captions(table([["a b", " "], *([f"x {i}"] for i in range(60))]))
+    report = describe_captions(split_captions(ds))
+    assert report.left_out == {"empty captions": [1, "train-0"]}
+    assert "left out when loading, empty captions: 1 (train-0)" in report.warnings
