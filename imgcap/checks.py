@@ -118,6 +118,9 @@ def _warnings(report):
     for name, facts in report.splits.items():
         if facts["width"] and min(facts["width"][0], facts["height"][0]) < 16:
             yield f"split {name} has pictures under 16 pixels"
+        if dim := {mode: n for mode, n in facts["modes"].items() if "bits used" in mode}:
+            yield (f"split {name} has {sum(dim.values())} pictures that use few of their 16 bits and are "
+                   f"stretched to white ({some(dim)})")
     if "train" not in report.splits: yield "there is no train split"
     if report.leaks:
         yield f"{len(report.leaks)} pictures are in more than one split: {_same_pictures(report.leaks)}"

@@ -23,8 +23,9 @@ from .checks import CaptionReport, describe_captions
 from .layouts import (
     CAPTION_FILES, Names, about, by_folder, cannot_load, collect, no_captions,
     numbered_json_lines, read_json, read_metadata, read_sidecars, read_table)
-from .pictures import (
-    PICTURE_SUFFIXES, ImageError, PictureFolder, decode_image, is_address, picture_digest)
+from imgcap.pictures import (
+    PICTURE_SUFFIXES, ImageError, PictureFolder, decode_image, expand_home, is_address, passed_over,
+    picture_digest)
 from .rows import as_dict, caption_language, keep_encoded, with_language
 from .shards import load_shards
 from .splits import evaluation_rows, split_captions
@@ -39,7 +40,7 @@ _all_ = ["PICTURE_SUFFIXES", "ImageError", "decode_image", "keep_encoded", "capt
 # %% ../nbs/01_data.ipynb #08bf033d
 def _locate(names, file):
     "The file below the picture folder that a name stands for, or None"
-    if names.folder.has(file): return file
+    if found := names.folder.find(file): return found
     if os.path.splitext(file)[1].lower() in PICTURE_SUFFIXES: return None
     return names.complete(file)
 
@@ -59,9 +60,9 @@ def _usable(names, rows, notes, missing):
 # %% ../nbs/01_data.ipynb #6e2327a2
 def _say_missing(names, missing, source, notes):
     "Pictures that are not there: an error where all are missing"
-    hint = getattr(names.folder, "hint", lambda file: "")
+
     first = os.path.join(names.folder.given, missing[0])
-    told = [f"{file} ({why})" if (why := hint(file)) else file for file in missing[:20]] + missing[20:]
+    told = [f"{file} ({why})" if (why := names.folder.hint(file)) else file for file in missing[:20]] + missing[20:]
     notes.left["pictures that are not there"] += told
     return (f"{source}: none of its {len(missing)} pictures is there, looked for {first}"
             f"{told[0].removeprefix(missing[0])}; name the folder of the pictures with images=")
@@ -130,7 +131,7 @@ def _tell(notes, source):
 
 # %% ../nbs/01_data.ipynb #91f5fdb4
 def _existing_folder(path):
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     if not path.exists(): raise FileNotFoundError(f"no such folder: {path}")
     if not path.is_dir(): raise FileNotFoundError(cannot_load(path) or f"not a folder: {path}")
     return path
@@ -148,19 +149,20 @@ def _read_folder(path, image_column, caption_column, streaming):
     "A `DatasetDict` from a folder of pictures with metadata files or sidecars, or of Parquet files"
     notes, folder, default = Notes(), PictureFolder(path), split_of(path.absolute(), folder=True)
     with about(path): files = folder.walk()
-    pictures = [f for f in files if os.path.splitext(f)[1].lower() in PICTURE_SUFFIXES]
+    pictures = [f for f in files if folder.is_picture(f)]
+    for reason, names in folder.passed.items(): notes.left[f"passed over, {reason}"] += names
     if not pictures:
         if any(f.endswith(".parquet") for f in files):
             tables = _load_tables(path, str(path), streaming=streaming)
             return _from_tables(tables, path, image_column, caption_column)
         known = next(filter(None, map(cannot_load, files)), None)
-        what = known or (f"{len(files)} other files" if files else "it is empty")
+        what = known or passed_over(folder.passed) or (f"{len(files)} other files" if files else "it is empty")
         raise FileNotFoundError(f"{path}: no pictures in this folder ({what})")
     metadata = [f for f in files if re.fullmatch(r"(.*/)?metadata\.(jsonl|csv|parquet)", f)]
     with about(path):
         options = image_column, caption_column, notes, default
         rows, given = read_metadata(folder, metadata, *options) if metadata else (
-            read_sidecars(folder, files, notes), {})
+            read_sidecars(folder, files, pictures, notes), {})
         if not rows: raise ValueError(no_captions(files, pictures))
         if metadata and (rest := sorted(set(pictures) - set(rows))):
             notes.left["pictures without a caption"] += rest
@@ -344,7 +346,7 @@ def load_captions(
 ):  # DatasetDict (IterableDatasetDict when streaming) of image, captions, image_id
     "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
     import datasets
-    path = Path(source).expanduser() if isinstance(source, (str, Path)) else None
+    path = Path(expand_home(source)) if isinstance(source, (str, Path)) else None
     is_file = path is not None and path.is_file() and path.suffix.lower() in CAPTION_FILES
     if images is not None and not is_file: _refuse_images(source, path)
     found = _open_source(source, path, is_file, images, image_column, caption_column, streaming)

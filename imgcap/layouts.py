@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .files import read_json_lines, some
-from .pictures import PICTURE_SUFFIXES, PictureFolder, is_absolute, is_address
+from .pictures import PictureFolder, expand_home, is_absolute, is_address
 from .texts import (
     CAPTION_KEYS, CAPTION_NAMES, NAMES_PICTURE, SPLITS, Notes, caption_columns, clean_texts, flagged,
     flatten_texts, image_column, refuse_names, short, split_name, split_of)
@@ -70,8 +70,8 @@ class Names:
         "Stem, and number where the stem ends in one, of each picture below → its files"
         found = defaultdict(list)
         for file in self.folder.walk():
-            stem, suffix = os.path.splitext(file)
-            if suffix.lower() not in PICTURE_SUFFIXES: continue
+            if not self.folder.is_picture(file): continue
+            stem = os.path.splitext(file)[0]
             found[stem].append(file)
             if digits := re.search(r"\d+$", stem): found[int(digits[0])].append(file)
         return found
@@ -86,11 +86,10 @@ class Names:
         "A name as it stands in a file, as a path below the folder"
         name = re.sub(r"(?<=\w)#\d+$", "", name.strip())
         if is_address(name): return name
-        name = os.path.expanduser(name) if name.startswith("~") else name.replace("\\", "/")
-        for root in dict.fromkeys([self.folder.root, os.path.abspath(self.folder.given)]):
-            root = root.rstrip(os.sep) + os.sep
-            if name.startswith(root): return posixpath.normpath(name[len(root):])
-        return name if is_absolute(name) else posixpath.normpath(below + name)
+        name = expand_home(name)
+        if is_absolute(name): return self.folder.find(name) or name
+        if not os.path.lexists(os.path.join(self.folder.root, below + name)): name = name.replace("\\", "/")
+        return posixpath.normpath(below + name)
 
 # %% ../nbs/data/layouts.ipynb #cce97343
 def _records(text, separator, quoted=True):
@@ -270,9 +269,10 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
         if flag := flagged(row):
             notes.left[f"captions marked {flag}"].append(where)
             continue
-        file = names.clean(name, below)
-        try: captions = [text for c in texts
-                         for text in flatten_texts(row.get(c), where, notes, numbers[c]) or [""]]
+        try:
+            file = names.clean(name, below)
+            captions = [text for c in texts
+                        for text in flatten_texts(row.get(c), where, notes, numbers[c]) or [""]]
         except ValueError as error: raise ValueError(f"{where}: {error}") from None
         notes.left["cells that stand for nothing"] += [
             f"{where}: {short(text)}" for text in captions if text.strip() and not clean_texts([text])]
@@ -384,12 +384,11 @@ def _sidecar_lines(folder, file):
     return lines
 
 # %% ../nbs/data/layouts.ipynb #e73df86d
-def read_sidecars(folder: PictureFolder, files, notes: Notes) -> dict:
+def read_sidecars(folder: PictureFolder, files, pictures, notes: Notes) -> dict:
     "`image_id → [file, captions, more]` of pictures that have a text file"
     (beside, apart), rows, used = _text_files(files), {}, set()
-    for file in files:
-        stem, suffix = os.path.splitext(file)
-        if suffix.lower() not in PICTURE_SUFFIXES: continue
+    for file in pictures:
+        stem = os.path.splitext(file)[0]
         text = beside.get(stem) or beside.get(file)
         if not text and (tree := _in_tree(stem, _PICTURE_TREES)) is not None: text = apart.get(tree)
         if not text:

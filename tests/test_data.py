@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import unicodedata
 import urllib.parse
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -822,3 +823,33 @@ def test_sets_of_a_hub_and_what_goes_wrong_there(tmp_path):
         assert all(part in line for part in parts.split()), (line, parts)
     fetched = [path for command, path in hub.asked if command == "GET" and "birds" in path and path.endswith(FILE)]
     assert len(fetched) == 2, "the cache should have the file by the third call"
+
+
+# --- names as files and folders have them
+
+def test_names_in_another_form_of_unicode(place):
+    picture_folder(place / "pictures", [unicodedata.normalize("NFD", "café.jpg")])
+    name = unicodedata.normalize("NFC", "café.jpg")
+    assert list(read("x.csv", f"image,caption\n{name},a cup\n")[0].values()) == [["a cup"]]
+    (place / "pictures/metadata.csv").write_text(f"file_name,caption\n{name},a cup\n")
+    assert load_captions("pictures")["train"][0]["image"].size == (24, 16)
+
+
+def test_a_file_in_other_capitals_is_hinted_at(place):
+    picture_folder(place / "pictures", ["IMG_0.JPG", "b.jpg"])
+    _, said, checked = read("x.csv", "image,caption\nIMG_0.jpg,a dog\nb.jpg,a cat\n")
+    assert "IMG_0.jpg (IMG_0.JPG is there, which is written differently)" in said and "IMG_0.JPG" in checked
+    with pytest.raises(FileNotFoundError, match="none of its 1 pictures is there.*IMG_0.JPG is there.*images="):
+        read("x.csv", "image,caption\nIMG_0.jpg,a dog\n")
+
+
+def test_names_with_backslashes(place):
+    picture_folder(place / "pictures", ["a/1.jpg"])
+    assert read("x.csv", "image,caption\na\\1.jpg,a dog\n")[0] == {"a/1.jpg": ["a dog"]}
+
+
+def test_what_is_passed_over_in_a_folder_is_said(place):
+    picture_folder(place, ["a.jpg"])
+    (place / "a.txt").write_text("a dog")
+    (place / "b.svg").write_text("<svg/>")
+    with pytest.warns(UserWarning, match="SVG.*b.svg"): assert len(load_captions(place)["train"]) == 1
