@@ -315,7 +315,8 @@ def _read_object(path:Path) -> dict:
     if not path.is_file(): return {}
     advice = "move it away and evaluate again"
     try: found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error: raise ValueError(f"{path} is not JSON ({error}); {advice}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); {advice}") from None
     if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
         raise ValueError(f"{path} does not hold an object for each split; {advice}")
     return found
@@ -336,7 +337,8 @@ def _tensors(model) -> Iterator[np.ndarray]:
         for tensor in model.state_dict().values(): yield plain(tensor.detach().cpu())
         return
     folder = Path(model).expanduser()
-    for path in sorted((folder / "model" if (folder / "model").is_dir() else folder).glob("*.safetensors")):
+    if (folder / "model").is_dir(): folder = folder / "model"
+    for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys(): yield plain(file.get_tensor(name))
 
@@ -346,7 +348,7 @@ _RECORD = "measured.json"
 
 def read_scores(
     run:str|os.PathLike, # Run folder
-) -> tuple[dict, dict]: # {split: {system: {metric: value}}}, and {split: why its scores are left out}
+) -> tuple[dict, dict]: # {split: {system: {metric: value}}}; {split: why it is left out}
     "The scores in a run folder that belong to its weights and its data."
     run = Path(run).expanduser()
     scores, record = (_read_object(run / name) for name in ("metrics.json", _RECORD))
@@ -364,7 +366,7 @@ def _why_not(split:str, systems:dict, record:dict|None, weights:str, own:dict) -
     if weights and record.get("weights") != weights: return "they were measured on other weights"
     return "" if _is_own(split, record, own) else "they were measured on another set than the run's"
 
-
+# %% ../nbs/07_evaluate.ipynb #7d20be0f
 def _hash_of(systems:dict) -> str: return hashlib.sha256(_json(systems)).hexdigest()[:12]
 
 
@@ -558,7 +560,7 @@ def _file_name(text:str, most:int=80) -> str:
     digits = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
     return name.encode()[:most - 9].decode(errors="ignore") + "-" + digits
 
-
+# %% ../nbs/07_evaluate.ipynb #7d20be10
 def _folder_for(run:Path, split:str, record:dict) -> Path:
     "The run folder for scores of its own weights and data, one in its `evaluations` for others."
     weights, own = weights_hash(run), _own_data(run)
@@ -581,6 +583,7 @@ def _stale(record:dict, new:dict, split:str) -> list[str]:
     return [name for name, old in record.items()
             if name != split and old.get("weights") != new.get("weights")]
 
+# %% ../nbs/07_evaluate.ipynb #7d20be11
 @contextmanager
 def _held_soon(path:Path, seconds:float=30) -> Iterator[None]:
     "As `held`, after another evaluation has put its files there."
@@ -604,7 +607,8 @@ and in the reference <mark>what the caption lacks</mark>."""
 def _scrolling(table:ScoreTable) -> str:
     "A table that a narrow screen can move."
     label = html.escape(table.title, quote=True)
-    return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">{table._repr_html_()}</div>'
+    return (f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">'
+            f'{table._repr_html_()}</div>')
 
 
 def _relabelled(table:ScoreTable, names:dict[str, str]) -> ScoreTable:
@@ -625,7 +629,7 @@ class Report:
     rows:Iterable[dict]|None = None # The split, pictures encoded
     facts:dict[str, np.ndarray|None] = field(default_factory=dict) # By system, (N, 6, 4) as `attribute_counts` has them; None without attributes
     groups:tuple[str, ...] = ("length",) # By what `tables` puts the pictures into groups
-    record:dict = field(default_factory=dict) # What the scores are of: data, weights, language, decoding
+    record:dict = field(default_factory=dict) # Of which data and weights, and how captions were written
 
     def table(
         self,
@@ -749,7 +753,8 @@ class Report:
         kinds = self.examples(max(1, pictures // 3), seed=seed)
         names = public_ids([row["image_id"] for row in self.predictions] + list(self.skipped))
         first, verdict, *notes = (html.escape(_short(text)) for text in self.in_public().remarks())
-        lang = f' lang="{html.escape(self.record["language"])}"' if self.record.get("language") else ""
+        language = self.record.get("language")
+        lang = f' lang="{html.escape(language)}"' if language else ""
         sections = "".join(
             f'<section class="kind" aria-labelledby="{kind}"><h3 id="{kind}">{_TITLES[kind]}</h3>'
             '<ol class="cards">'
@@ -776,7 +781,8 @@ class Report:
         "Put metrics, predictions, gallery and page into a run folder, none of them half."
         folder = _folder_for(Path(run).expanduser(), self.split, self.record)
         for name in ("metrics.json", _RECORD): _read_object(folder / name) # refused before the work
-        files = dict(zip(split_files(self.split), self._contents())) # all is made before any is written
+        contents = self._contents() # all is made before any is written
+        files = dict(zip(split_files(self.split), contents))
         folder.mkdir(parents=True, exist_ok=True)
         with _held_soon(folder / "metrics.json"):
             metrics, record = (_read_object(folder / name) for name in ("metrics.json", _RECORD))
@@ -846,8 +852,8 @@ def evaluate_model(
     report.scores["model"]["skipped"] = float(len(skipped))
     doubt = language_doubt((c for w in written for c in w["references"]), language)
     report.record = _about(model, data, split, seen, source) | {
-        "language": language, "precision": str(model.dtype).removeprefix("torch."), "decoding": asdict(how),
-        "resamples": resamples, "seed": seed}
+        "language": language, "precision": str(model.dtype).removeprefix("torch."),
+        "decoding": asdict(how), "resamples": resamples, "seed": seed}
     return replace(report, skipped=skipped, notes=[doubt] * bool(doubt) + notes, rows=rows,
                    groups=tuple(groups))
 
@@ -867,17 +873,22 @@ def _at_least(low:int, **numbers:int):
     for name, number in numbers.items():
         if number < low: raise ValueError(f"{name} is {number}; it must be at least {low}")
 
-
-def _rows_of(data:dict, split:str, groups:tuple[str, ...]) -> tuple[Iterable[dict], Iterable[dict]|None]:
-    "The rows to score with their pictures encoded, and the training rows where there are any."
+# %% ../nbs/07_evaluate.ipynb #7d20be0d
+def _rows_of(
+    data:dict,
+    split:str,
+    groups:tuple[str, ...],
+) -> tuple[Iterable[dict], Iterable[dict]|None]: # Rows to score, pictures encoded; training rows
+    "The rows, or the reason why they cannot be scored."
     train = data.get("train")
-    if split == "all" and split not in data: # training pictures are among them, so no system is made of those
+    if split == "all" and split not in data: # training pictures are among them: no system from those
         parts = list(data.values())
         if not all(hasattr(part, "__len__") for part in parts):
             raise ValueError("split all needs tables, and these are streams: name one of "
                              + ", ".join(data))
         data, train = {split: datasets.concatenate_datasets(parts)}, None
-    if split not in data: raise ValueError(f"the data has no split {split!r}, only: {', '.join(data)}")
+    if split not in data:
+        raise ValueError(f"the data has no split {split!r}, only: {', '.join(data)}")
     for part in [data[split]] + [train] * (train is not None):
         columns = part.column_names or _columns(keep_encoded(part)) # none where there is no row
         missing = [name for name in ("image", "captions", "image_id") if name not in columns]
@@ -889,7 +900,7 @@ def _rows_of(data:dict, split:str, groups:tuple[str, ...]) -> tuple[Iterable[dic
         if column != "length": next(_column(rows, column), None) # refused now, not after an hour
     return rows, train
 
-
+# %% ../nbs/07_evaluate.ipynb #7d20be0e
 def _usable(rows, seen:dict, skipped:dict) -> Iterator[dict]:
     "Rows with a caption, each id once; what was read goes into `seen`."
     for row in rows:
@@ -944,8 +955,15 @@ def _about(model:nn.Module, data:dict, split:str, seen:dict, source:str|None) ->
             "weights": weights_hash(model)}
 
 # %% ../nbs/07_evaluate.ipynb #f59ecbf2
-def _systems(written:list[dict], train:_TrainingPictures|None, split:str, seed:int, language, limit:int=2000) -> tuple[dict, list[str]]:
-    "{system: (captions, references)}, both by image id; and notes on them."
+def _systems(
+    written:list[dict],
+    train:_TrainingPictures|None,
+    split:str,
+    seed:int,
+    language:str|None,
+    limit:int=2000, # For `_constant`
+) -> tuple[dict, list[str]]: # {system: (captions, references)}, both by image id; notes on them
+    "The captions of every system."
     columns = ("image_id", "caption", "references", "nearest")
     ids, captions, references, nearest = ([w[name] for w in written] for name in columns)
     def system(captions, references=references):
@@ -968,11 +986,12 @@ def _systems(written:list[dict], train:_TrainingPictures|None, split:str, seed:i
     else: notes.append("human is left out: some pictures have one caption only")
     return systems, notes
 
-
+# %% ../nbs/07_evaluate.ipynb #7d20be0c
 def _constant(references, train, split:str, seed:int, language, limit:int) -> tuple[str, str]:
     "One caption for all, and where it is from."
     known = [*train.captions, *train.unread] if train else []
-    if known and split != "train": return typical_caption(known, language=language), "from the training captions"
+    if known and split != "train":
+        return typical_caption(known, language=language), "from the training captions"
     # comparing all captions of a large split takes memory
     some = sorted(np.random.default_rng(seed).permutation(len(references))[:limit])
     caption = typical_caption(known or [references[i] for i in some], language=language)
@@ -981,18 +1000,29 @@ def _constant(references, train, split:str, seed:int, language, limit:int) -> tu
 
 def _nearest_note(train, split:str, found:bool) -> str:
     "What was searched for nearest pictures."
+    ids, unread = (train.ids, len(train.unread)) if train else ([], 0)
     if not found:
-        if train and len(train.ids) == 1: return "nearest_picture is left out: no other training picture"
-        if train and train.unread: return f"nearest_picture is left out: none of {len(train.unread)} training pictures could be read"
-        return "nearest_picture is left out: no training pictures"
-    note = f"nearest_picture: first caption of the nearest of {len(train.ids)} training pictures"
-    if train.total != len(train.ids) + len(train.unread): note += f", out of {train.total or 'a stream'}"
-    if train.unread: note += f"; {len(train.unread)} could not be read"
+        reason = "no training pictures"
+        if unread: reason = f"none of {unread} training pictures could be read"
+        if ids: reason = "no other training picture"
+        return f"nearest_picture is left out: {reason}"
+    note = f"nearest_picture: first caption of the nearest of {len(ids)} training pictures"
+    if train.total != len(ids) + unread: note += f", out of {train.total or 'a stream'}"
+    if unread: note += f"; {unread} could not be read"
     return note + ("; never the picture itself" if split == "train" else "")
 
 # %% ../nbs/07_evaluate.ipynb #7d20be08
-def _score(systems:dict, written:list[dict], split:str, *, resamples:int, seed:int, language, training_captions) -> Report:
-    "A report without notes."
+def _score(
+    systems:dict, # From `_systems`
+    written:list[dict], # From `_written`
+    split:str,
+    *,
+    resamples:int,
+    seed:int,
+    language:str|None,
+    training_captions:Iterable[str]|None,
+) -> Report: # Without notes
+    "Score all systems, and the model's difference to each."
     complete = all(set(ATTRIBUTES) <= set(w["attributes"] or ()) for w in written)
     attributes = {w["image_id"]: w["attributes"] for w in written} if complete else {}
     options = dict(resamples=resamples, seed=seed, language=language)

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import datasets
@@ -26,6 +28,7 @@ from imgcap.evaluate import (
     typical_caption,
     weights_hash,
 )
+from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
 from imgcap.model import load_model, new_git_tiny
@@ -569,6 +572,26 @@ def test_a_damaged_file_is_refused_before_anything_is_written(score, tmp_path, n
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(name)): report.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_one_waits_for_the_other(score, tmp_path):
+    data = {"a": table(shades(2)), "b": table(shades(2, 5))}
+    score(data, "a").save(tmp_path)
+    second = score(data, "b")
+    with ThreadPoolExecutor(1) as pool:
+        with held(tmp_path / "metrics.json"):
+            saving = pool.submit(second.save, tmp_path)
+            time.sleep(1)
+            assert not saving.done()
+        assert saving.result(60) == tmp_path
+    assert set(read(tmp_path / "metrics.json")) == set(read(tmp_path / "measured.json")) == {"a", "b"}
+
+
+@pytest.mark.parametrize("captions", [["", "a cat"], ["", ""], ["...", "!"], ["a", "a"]])
+def test_captions_that_say_little(score, captions):
+    report = score({"train": table([row(i, captions=captions) for i in range(2)]),
+                    "test": table([row(i + 5, captions=captions) for i in range(3)])})
+    assert report.page() and report.scores["model"]["n"] == 3
 
 
 def test_long_and_odd_names(score, tmp_path):
