@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from .files import read_json_lines, some, write_atomic
@@ -110,7 +109,7 @@ def read_run(
         raise FileNotFoundError(f"{run} is not a run folder: there is no run.json in it; give the "
                                 "folder that training wrote")
     if not is_run(run):
-        raise ValueError(f"{path} is damaged, or none that training wrote; give the folder of a run")
+        raise ValueError(f"{path} is damaged, or no record of training; give the folder of a run")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -120,7 +119,7 @@ def last_checkpoint(
     "The newest checkpoint that was written to its end: `trainer_state.json` comes last."
     folders = [path for path in (Path(run) / "checkpoints").glob("checkpoint-*")
                if re.fullmatch(r"checkpoint-\d+", path.name)]
-    for folder in sorted(folders, key=lambda path: checkpoint_step(path), reverse=True):
+    for folder in sorted(folders, key=checkpoint_step, reverse=True):
         try: json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError): continue
         return folder

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['save_checkpoint', 'weights_fingerprint', 'TrainConfig', 'fill_defaults', 'has_bfloat16', 'caption_rows',
-           'choose_parts', 'advantages', 'self_critical_loss', 'CaptionTrainer', 'WeightAverage', 'FeatureFile',
-           'EpochRows', 'RunLog', 'finetune', 'fingerprint', 'write_atomic']
+           'choose_parts', 'advantages', 'self_critical_loss', 'without_autocast', 'best_validation',
+           'validation_scores', 'CaptionTrainer', 'WeightAverage', 'FeatureFile', 'EpochRows', 'RunLog', 'chosen_by',
+           'finetune', 'write_atomic', 'fingerprint']
 
 # %% ../nbs/06_train.ipynb #355cc2f0
 import hashlib
@@ -18,7 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,18 +33,29 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed)
+from transformers.integrations import get_available_reporting_integrations
 
 import imgcap
-from .data import keep_encoded
+from .config import Decoding, check_options, option
+from .data import caption_language, keep_encoded
+from .decoding import CaptionWriter
 from .extras import install_hint
-from .files import write_atomic
+from .files import held, some, write_atomic
 from .metrics import CiderReward, caption_scores
-from .model import Caption, caption_loss, generate_captions, generate_tokens, is_small, keep_freed_memory, last_token, model_family, quiet_transformers
+from .model import (
+    Caption, caption_loss, evaluating, generate_tokens, is_small, last_token, model_family, quiet_transformers)
+from .pictures import ImageError
 from .preprocess import CaptionCollator, augment_picture
+from imgcap.runs import (
+    append_log, begin_run, clear_run, describe_data, drop_scores, is_run, last_checkpoint, resume_run,
+    write_run)
+from .runs import fingerprint  # noqa: F401
+from .words import language_doubt
 
 # %% ../nbs/06_train.ipynb #a4b32203
-_all_ = ["write_atomic"]
+_all_ = ["write_atomic", "fingerprint"]
 
 # %% ../nbs/06_train.ipynb #858660a9
 def save_checkpoint(
@@ -55,11 +67,14 @@ def save_checkpoint(
     folder = Path(folder)
     partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
     for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
-    with quiet_transformers(): model.save_pretrained(partial)
-    processor.save_pretrained(partial)
-    if folder.exists(): folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        with quiet_transformers(): model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        if folder.name == "model" and is_run(folder.parent): drop_scores(folder.parent)
+        if folder.exists(): folder.rename(old)
+        partial.rename(folder)
+    finally:
+        for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
 
 # %% ../nbs/06_train.ipynb #6a1f03c3
 def weights_fingerprint(
@@ -80,64 +95,111 @@ def weights_fingerprint(
 @dataclass
 class TrainConfig:
     "Every choice of a fine-tuning run."
-    out: str = "runs/imgcap" # Run folder
-    epochs: float = 20 # Times each picture is seen
-    max_steps: int|None = None # Stop after this many optimizer steps, whatever `epochs` says
-    batch_size: int|None = None # Pictures a step and process; None is 64 for a small model, 8 for a large one
-    captions_per_picture: int = 1 # Captions of each picture a step; a GIT reads the picture once for all of them
-    accumulate: int = 1 # Batches whose gradients are added up before a step
-    learning_rate: float|None = None # Peak; None is 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face guide), 2e-4 with `lora`, a twentieth with objective "cider"
-    warmup: float = 0.05 # Share of the steps in which the learning rate rises to its peak (30 steps at least, half of them at most); then it falls along a cosine
-    weight_decay: float = 0.05 # AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases
-    max_grad_norm: float = 1.0 # Gradients are scaled down to this norm
-    label_smoothing: float = 0.0 # Share of each target spread over the vocabulary
-    objective: str = "likelihood" # "likelihood" of the reference captions, or "cider": CIDEr-D of sampled captions, for a model that writes well already
-    samples: int = 5 # Captions sampled of each picture with objective "cider"
-    freeze: str = "" # Parts that do not learn: "vision", or names of modules, separated by commas
-    lora: int|None = None # Train additions of this rank to every linear layer (Hu et al. 2021, arXiv:2106.09685) and nothing else; needs the library peft
-    ema: float|None = None # Keep an average of the weights that forgets at this rate, such as 0.999, and validate and save that
-    gradient_checkpointing: bool = False # Compute activations again in the backward pass instead of keeping them: less memory, more time
-    augment: bool = True # Move, zoom and mirror pictures where captions stay true
-    max_length: int|None = None # Longest caption in tokens; None is the tokenizer's limit, at most 128
-    validations: int = 8 # How often captions are written for the validation split and scored
-    patience: int|None = None # Stop after this many validations without a better CIDEr-D; None never
-    max_new_tokens: int = 40 # Longest caption written at validation, in tokens
-    precision: str = "auto" # "float32", "bfloat16" (autocast), "float16" (GPU only); "auto" takes bfloat16 where the hardware has it
-    seed: int = 42 # Seed of weights, data order, caption draws and augmentation
-    threads: int|None = None # CPU threads; None leaves PyTorch's choice
-    workers: int = 0 # Processes that prepare batches; 0 prepares them in this one, and remembers pictures between epochs
-    resume: bool = False # Continue the run in `out` from its last complete checkpoint
-    overwrite: bool = False # Delete the run in `out` first
-    report_to: str = "none" # Where else Trainer logs to, such as "tensorboard"
+    out: str = option("runs/imgcap", "Run folder")
+    epochs: float = option(20, "Times each picture is seen", above=0)
+    max_steps: int|None = option(None,
+        "Stop after this many optimizer steps, whatever `epochs` says", at_least=1)
+    batch_size: int|None = option(None,
+        "Pictures a step and process; by default 64 for a small model, 8 for a large one", at_least=1)
+    captions_per_picture: int = option(1,
+        "Captions of each picture a step; a GIT reads the picture once for all of them", at_least=1)
+    accumulate: int = option(1, "Batches whose gradients are added up before a step", at_least=1)
+    learning_rate: float|None = option(None,
+        "Peak; by default 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face guide), "
+        "2e-4 with `lora`, a twentieth with objective cider", above=0)
+    warmup: float = option(0.05,
+        "Share of the steps in which the learning rate rises to its peak (30 steps at least, half of "
+        "them at most); then it falls along a cosine", at_least=0, at_most=1)
+    weight_decay: float = option(0.05,
+        "AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases", at_least=0)
+    max_grad_norm: float = option(1.0, "Gradients are scaled down to this norm", above=0)
+    label_smoothing: float = option(0.0,
+        "Share of each target spread over the vocabulary", at_least=0, below=1)
+    objective: str = option("likelihood",
+        "likelihood of the reference captions, or cider: CIDEr-D of sampled captions, for a model "
+        "that writes well already", choices=("likelihood", "cider"))
+    samples: int = option(5, "Captions sampled of each picture with objective cider", at_least=2)
+    freeze: str = option("",
+        "Parts that do not learn: vision, or names of modules, separated by commas")
+    lora: int|None = option(None,
+        "Train additions of this rank to every linear layer (Hu et al. 2021, arXiv:2106.09685) and "
+        "nothing else; needs the library peft", at_least=1)
+    ema: float|None = option(None,
+        "Keep an average of the weights that forgets at this rate, such as 0.999, and validate and "
+        "save that", above=0, below=1)
+    gradient_checkpointing: bool = option(False,
+        "Compute activations again in the backward pass instead of keeping them: less memory, more time")
+    augment: bool = option(True, "Move, zoom and mirror pictures where captions stay true")
+    max_length: int|None = option(None,
+        "Longest caption in tokens; by default the tokenizer's limit, at most 128", at_least=3)
+    validations: int = option(8,
+        "How often captions are written for the validation split and scored", at_least=1)
+    patience: int|None = option(None,
+        "Stop after this many validations without a better one; by default never", at_least=1)
+    max_new_tokens: int = option(40, "Longest caption written at validation, in tokens", at_least=1)
+    precision: str = option("auto",
+        "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where the "
+        "hardware has it. Captions are written in the weights' own",
+        choices=("auto", "float32", "bfloat16", "float16"))
+    seed: int = option(42,
+        "Seed of weights, data order, caption draws and augmentation", at_least=0, at_most=2**32 - 1)
+    threads: int|None = option(None, "CPU threads; PyTorch's choice by default", at_least=1)
+    workers: int = option(0,
+        "Processes that prepare batches; 0 prepares them in this one, and remembers pictures between "
+        "epochs", at_least=0)
+    resume: bool = option(False,
+        "Continue the run in `out` from its last complete checkpoint; the same data and choices")
+    overwrite: bool = option(False, "Delete the run in `out` first, if nothing but a run is there")
+    report_to: str = option("none", "Where else Trainer logs to, such as tensorboard")
+
+    def __post_init__(self):
+        self.out = os.fspath(self.out)
+        check_options(self)
+        if self.objective == "cider" and self.label_smoothing:
+            raise ValueError("label_smoothing belongs to objective likelihood: with objective cider "
+                             "there are no labels to smooth")
+        if self.lora and self.freeze:
+            raise ValueError("lora freezes the whole model, and adds to every layer; leave out freeze")
 
 # %% ../nbs/06_train.ipynb #c564988a
 def fill_defaults(
     config:TrainConfig, # As the user gave it
     model:nn.Module, # The model that will be trained
-) -> TrainConfig: # A copy without None in `batch_size`, `learning_rate` and without "auto" in `precision`
+    tokenizer=None, # Its tokenizer, whose limit `max_length` is where nobody chose
+) -> TrainConfig: # A copy without None in `batch_size`, `learning_rate`, without "auto" in `precision`
     "Choose by the model's size and the hardware what the user left open, and refuse what cannot work."
-    small = is_small(model)
-    config = TrainConfig(**asdict(config))
+    small, config = is_small(model), TrainConfig(**asdict(config))
     if config.batch_size is None: config.batch_size = 64 if small else 8
     if config.learning_rate is None:
         config.learning_rate = 1e-3 if small else 2e-4 if config.lora else 5e-5
         if config.objective == "cider": config.learning_rate /= 20
-    if config.precision == "auto": config.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
-    if config.precision not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"precision {config.precision!r} is not known; choose auto, float32, bfloat16 or float16")
-    if config.precision == "float16" and model.device.type == "cpu":
-        raise ValueError("precision float16 needs a GPU: on a CPU its gradients underflow; choose bfloat16 or float32")
-    if config.objective not in ("likelihood", "cider"): raise ValueError(f"objective is {config.objective!r}; it is likelihood or cider")
-    if config.objective == "cider" and config.samples < 2: raise ValueError(f"samples is {config.samples}; a caption is compared with the others of its picture, so give at least 2")
-    if config.objective == "cider" and config.label_smoothing: raise ValueError("label_smoothing belongs to objective likelihood: with objective cider there are no labels to smooth")
-    if config.lora is not None and config.lora < 1: raise ValueError(f"lora is {config.lora}; it is the rank of the additions, at least 1")
-    if config.lora and config.freeze: raise ValueError("lora freezes the whole model, and adds to every layer; leave out freeze")
-    if config.ema is not None and not 0 < config.ema < 1: raise ValueError(f"ema is {config.ema}; it lies between 0 and 1, such as 0.999")
-    for name in ("batch_size", "captions_per_picture", "accumulate", "validations"):
-        if getattr(config, name) < 1: raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    if config.max_steps is not None and config.max_steps < 1: raise ValueError(f"max_steps is {config.max_steps}; it must be at least 1")
-    if config.max_steps is None and config.epochs <= 0: raise ValueError(f"epochs is {config.epochs}; it must be more than 0")
+    if config.precision == "auto":
+        config.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
+    on_cpu = model.device.type == "cpu"
+    if config.precision == "float16" and on_cpu:
+        raise ValueError("precision float16 needs a GPU: on a CPU its gradients underflow; choose "
+                         "bfloat16 or float32")
+    if on_cpu and model.dtype != torch.float32:
+        raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a CPU; load "
+                         "them in float32: precision=bfloat16 is as fast")
+    _fit_positions(config, model, tokenizer)
+    known = ("none", "all", *get_available_reporting_integrations())
+    if config.report_to not in known:
+        raise ValueError(f"report_to is {config.report_to!r}; installed here: {', '.join(known)}")
     return config
+
+# %% ../nbs/06_train.ipynb #6a1f03d1
+def _fit_positions(config:TrainConfig, model:nn.Module, tokenizer):
+    "Captions as long as the model has room for."
+    positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    room = positions or sys.maxsize
+    if config.max_length is None and tokenizer is not None:
+        config.max_length = min(tokenizer.model_max_length, 128, room)
+    if (config.max_length or 0) > room:
+        raise ValueError(f"max_length is {config.max_length}, and the model has room for {room} tokens")
+    if config.max_new_tokens >= room:
+        raise ValueError(f"max_new_tokens is {config.max_new_tokens}, and the model has room for {room} "
+                         f"tokens, the first included; {room - 1} would do")
 
 
 def has_bfloat16(
@@ -145,26 +207,26 @@ def has_bfloat16(
 ) -> bool: # True where bfloat16 products are faster than float32 ones
     "Whether the hardware multiplies bfloat16 matrices natively."
     if device.type == "cuda": return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu": return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
+    if device.type != "cpu": return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 # %% ../nbs/06_train.ipynb #5404de0a
 def caption_rows(
     model:nn.Module, # A captioning model
-    collator:CaptionCollator, # Makes batches; pictures it cannot read are left out and stand in `collator.skipped`
+    collator:CaptionCollator, # Makes batches; unreadable pictures are left out, and in `collator.skipped`
     rows:Iterable[dict], # Rows with `image`, `captions`, `image_id`
     *,
-    batch_size:int=64, # Pictures at a time
-    **options, # For `generate_captions`: `max_new_tokens`, `num_beams`, …
+    batch_size:int|None=None, # Pictures at a time; None is 64 for a small model, 16 for a large one
+    **options, # Fields of `Decoding`: `max_new_tokens`, `num_beams`, …
 ) -> Iterator[tuple[dict, Caption]]: # Each row that could be read, with its caption, in order
     "Write a caption for each row."
-    was_training = model.training
-    model.eval()
-    for batch in _batches(rows, batch_size):
+    write = CaptionWriter(model, collator.processor, Decoding(**options))
+    for batch in _batches(rows, batch_size or _captions_at_a_time(model)):
         readable, pixels = collator.pixel_values(batch)
-        if not readable: continue
-        yield from zip(readable, generate_captions(model, collator.processor, pixels, **options))
-    model.train(was_training)
+        if readable: yield from zip(readable, write(pixels))
+
+
+def _captions_at_a_time(model:nn.Module) -> int: return 64 if is_small(model) else 16  # as in `Captioner`
 
 
 def _batches(rows:Iterable, size:int) -> Iterator[list]:
@@ -180,19 +242,26 @@ def choose_parts(
     config:TrainConfig, # Its `freeze` and `lora`
 ) -> nn.Module: # The model, or peft's wrapper of it with `lora`
     "Freeze what is not to learn."
+    parts = dict(model.named_modules())
     for name in filter(None, map(str.strip, config.freeze.split(","))):
         module_name = model_family(model.config).vision if name == "vision" else name
-        parts = dict(model.named_modules())
         if module_name not in parts:
-            raise ValueError(f"freeze names {name!r}, which this model does not have; its larger parts are: vision, " + ", ".join(n for n in parts if n and n.count(".") < 2))
+            larger = ", ".join(part for part in parts if part and part.count(".") < 2)
+            raise ValueError(f"freeze names {name!r}, which this model does not have; its larger parts "
+                             f"are: vision, {larger}")
         parts[module_name].requires_grad_(False)
-    if not any(p.requires_grad for p in model.parameters()): raise ValueError(f"freeze={config.freeze!r} leaves nothing to learn")
-    if not config.lora: return model
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f"freeze={config.freeze!r} leaves nothing to learn")
+    return _add_lora(model, config.lora) if config.lora else model
+
+
+def _add_lora(model:nn.Module, rank:int) -> nn.Module:
+    "The model in peft's wrapper."
     try: from peft import LoraConfig, get_peft_model
     except ImportError: raise ValueError(f"lora needs the library peft: {install_hint('peft')}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft calls a method of transformers by its old name
-        return get_peft_model(model, LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules="all-linear"))
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
 
 # %% ../nbs/06_train.ipynb #0ce6273e
 def advantages(
@@ -214,28 +283,105 @@ def self_critical_loss(
     max_new_tokens:int=40, # Longest caption, in tokens
 ) -> torch.Tensor: # Scalar whose gradient is the one above
     "Policy gradient of a reward for whole captions."
-    was_training = bare_model.training
-    bare_model.eval()
-    start, new, _ = generate_tokens(bare_model, tokenizer, batch["pixel_values"], max_new_tokens=max_new_tokens, do_sample=True, top_k=0, num_return_sequences=samples)
-    bare_model.train(was_training)
+    pixels = batch["pixel_values"]
+    with evaluating(bare_model):
+        start, new, _ = generate_tokens(bare_model, tokenizer, pixels, max_new_tokens=max_new_tokens,
+                                        do_sample=True, top_k=0, num_return_sequences=samples)
     new = new.clone()  # out of inference mode
     ended = (new == last_token(tokenizer)).cumsum(1)
-    counted = ended - (new == last_token(tokenizer)).long() == 0  # up to and including the first end token
-    ids = torch.cat([torch.tensor([start], device=new.device).expand(len(new), -1), new], dim=1)
-    mask = torch.cat([torch.ones_like(ids[:, :len(start)]), counted.long()], dim=1)
-    rewards = reward([i for i in batch["image_id"] for _ in range(samples)], tokenizer.batch_decode(ids.masked_fill(mask == 0, tokenizer.pad_token_id), skip_special_tokens=True))
+    counted = ended - (new == last_token(tokenizer)).long() == 0  # up to and including the first end
+    texts = tokenizer.batch_decode(new.masked_fill(~counted, tokenizer.pad_token_id), skip_special_tokens=True)
+    rewards = reward([i for i in batch["image_id"] for _ in range(samples)], texts)
     rewards = torch.tensor(rewards, dtype=torch.float32, device=new.device).view(-1, samples)
-    logits = model_family(bare_model.config).text_logits(model, {"pixel_values": batch["pixel_values"], "input_ids": ids, "attention_mask": mask}, F.pad(counted, (len(start) - 1, 1)))
-    logp = logits.float().log_softmax(-1).gather(1, new[counted][:, None])[:, 0]
-    total = torch.zeros_like(new, dtype=logp.dtype).masked_scatter(counted, logp).sum(1)
+    total = _log_probabilities(model, bare_model, pixels, start, new, counted)
     return -(advantages(rewards).flatten() * total).mean()
+
+# %% ../nbs/06_train.ipynb #6a1f03d2
+def _log_probabilities(
+    model:nn.Module, bare_model:nn.Module, pixels:torch.Tensor, # As for `self_critical_loss`
+    start:list[int], # Tokens that each caption begins with
+    new:torch.Tensor, # (N, T) tokens that were written
+    counted:torch.Tensor, # (N, T) which of them belong to the caption
+) -> torch.Tensor: # (N,) of each caption
+    "How likely the model is to write each caption, with a gradient."
+    begin = torch.tensor([start], device=new.device).expand(len(new), -1)
+    ids = torch.cat([begin, new], dim=1)
+    mask = torch.cat([torch.ones_like(begin), counted.long()], dim=1)
+    inputs = {"pixel_values": pixels, "input_ids": ids, "attention_mask": mask}
+    wanted = F.pad(counted, (len(start) - 1, 1))
+    logits = model_family(bare_model.config).text_logits(model, inputs, wanted)
+    logp = logits.float().log_softmax(-1).gather(1, new[counted][:, None])[:, 0]
+    return torch.zeros_like(new, dtype=logp.dtype).masked_scatter(counted, logp).sum(1)
+
+# %% ../nbs/06_train.ipynb #6a1f03d3
+@contextmanager
+def without_autocast(
+    model:nn.Module, # A model, which Accelerate may have prepared
+) -> Iterator[None]:
+    "Within, `forward` is the model's own, without the autocast that Accelerate puts around it."
+    own, wrapped = (vars(model).get(name) for name in ("_original_forward", "forward"))
+    if own is not None: model.forward = own
+    try: yield
+    finally:
+        if own is not None: model.forward = wrapped
+
+
+def best_validation(
+    history:Iterable[dict], # Trainer's log, or the lines of log.jsonl
+    by:str="cider_d", # "cider_d", where the lower loss decides between equals, or "loss"
+) -> dict|None: # The entry of the best validation, None before the first
+    "The validation that chooses the checkpoint; the earlier one where nothing tells two apart."
+    def rank(entry): return (entry["eval_cider_d"] if by == "cider_d" else 0.0, -entry["eval_loss"])
+    return max((entry for entry in history if "eval_loss" in entry), key=rank, default=None)
+
+# %% ../nbs/06_train.ipynb #6a1f03d4
+def validation_scores(
+    model:nn.Module, # A captioning model
+    collator:CaptionCollator, # Takes first captions; `skipped` has the pictures that cannot be read
+    rows:Iterable[dict], # Rows with `image`, `captions`, `image_id`
+    *,
+    language:str="en", # Of the captions
+    max_new_tokens:int=40, # Longest caption, in tokens
+    share:tuple[int, int]=(0, 1), # Which process this is, and of how many; all get all the scores
+) -> dict[str, float]: # loss, cider_d, wer
+    "Loss on the first captions, CIDEr-D and WER of what the model writes."
+    mine = [row for i, row in enumerate(rows) if i % share[1] == share[0]]
+    with evaluating(model):
+        written = [(row["image_id"], caption.text, list(row["captions"]))
+                   for row, caption in caption_rows(model, collator, mine, max_new_tokens=max_new_tokens)]
+        losses = gather_object([_summed_loss(model, collator, mine)])
+    written = gather_object(written)
+    if not written:
+        raise ValueError("none of the validation pictures can be read, the first: "
+                         f"{next(iter(collator.skipped.values()), 'there is none')}")
+    total, tokens = map(sum, zip(*losses))
+    scores = caption_scores({i: text for i, text, _ in written}, {i: known for i, _, known in written},
+                            language=language)
+    return {"loss": total / tokens, "cider_d": scores["cider_d"], "wer": scores["wer"]}
+
+# %% ../nbs/06_train.ipynb #6a1f03d5
+@torch.no_grad()
+def _summed_loss(model:nn.Module, collator:CaptionCollator, rows:Iterable[dict]) -> tuple[float, int]:
+    "Loss of all caption tokens, and how many there are."
+    total, tokens = 0.0, 0
+    for batch in _batches(rows, _captions_at_a_time(model)):
+        readable, pixels = collator.pixel_values(batch)
+        if not readable: continue
+        text = {name: tensor.to(model.device) for name, tensor in collator.text(readable).items()}
+        n = int((text["labels"][:, 1:] != -100).sum())
+        total += n * float(caption_loss(model, {"pixel_values": pixels.to(model.device, model.dtype), **text}))
+        tokens += n
+    return total, tokens
 
 # %% ../nbs/06_train.ipynb #68929438
 class CaptionTrainer(Trainer):
     "Trainer with `caption_loss` and validation by writing captions."
-    def __init__(self, *args, config:TrainConfig, validation:"EpochRows", validation_collator:CaptionCollator, reward:CiderReward|None=None, **kwargs):
+    def __init__(self, *args, config:TrainConfig, validation:"EpochRows", reward:CiderReward|None=None,
+                 validation_collator:CaptionCollator, by:str="cider_d", language:str="en", **kwargs):
         super().__init__(*args, eval_dataset=validation, **kwargs)
-        self.config, self.validation_collator, self.reward = config, validation_collator, reward
+        self.config, self.reward, self.by, self.language = config, reward, by, language
+        self.validation_collator, self.seconds_before = validation_collator, 0.0
+        self.began = time.perf_counter()
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = self._loss_shifts_labels = True
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
         if self.average: self.add_callback(self.average)
@@ -246,74 +392,97 @@ class CaptionTrainer(Trainer):
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        image_ids, numbers = inputs.pop("image_id"), inputs.pop("row", None)
+        ids, numbers = inputs.pop("image_id"), inputs.pop("row", None)
+        self.data_collator.note(inputs.pop("skipped", {}))
         if self.data_collator.features is not None and "image_features" not in inputs:
-            with torch.no_grad(): inputs["image_features"] = model_family(self.bare_model.config).encode(self.bare_model, inputs.pop("pixel_values"))
-            self.data_collator.features.put(numbers, inputs["image_features"])
-        if self.config.objective == "cider":
-            loss = self_critical_loss(model, self.bare_model, self.validation_collator.processor.tokenizer, self.reward, {**inputs, "image_id": image_ids},
-                                      samples=self.config.samples, max_new_tokens=self.config.max_new_tokens)
-            loss = loss / self.current_gradient_accumulation_steps
+            family = model_family(self.bare_model.config)
+            with torch.no_grad(): features = family.encode(self.bare_model, inputs.pop("pixel_values"))
+            self.data_collator.features.put(numbers, features)
+            inputs["image_features"] = features
+        if self.config.objective == "cider": loss = self._cider_loss(model, {**inputs, "image_id": ids})
         else:
-            loss = caption_loss(model, inputs, num_items_in_batch=num_items_in_batch, label_smoothing=self.config.label_smoothing)
-            if num_items_in_batch is not None and self.args.average_tokens_across_devices: loss = loss * self.accelerator.num_processes
+            loss = caption_loss(model, inputs, num_items_in_batch=num_items_in_batch,
+                                label_smoothing=self.config.label_smoothing)
+            shared = num_items_in_batch is not None and self.args.average_tokens_across_devices
+            if shared: loss = loss * self.accelerator.num_processes
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.state.global_step + 1}, with the pictures {', '.join(image_ids)}; the last checkpoint is kept. "
-                                     "Try a smaller learning_rate, or precision float32")
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.state.global_step + 1}, with "
+                                     f"the pictures {', '.join(ids)}; the last checkpoint is kept. Try a "
+                                     "smaller learning_rate, or precision float32")
         return (loss, None) if return_outputs else loss
 
+    def _cider_loss(self, model, batch):
+        tokenizer = self.validation_collator.processor.tokenizer
+        loss = self_critical_loss(model, self.bare_model, tokenizer, self.reward, batch,
+                                  samples=self.config.samples, max_new_tokens=self.config.max_new_tokens)
+        return loss / self.current_gradient_accumulation_steps
+
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        start = time.perf_counter()
-        with self.average.in_place() if self.average else nullcontext(): scores = self._validation_scores(eval_dataset or self.eval_dataset)
+        start, rows = time.perf_counter(), eval_dataset or self.eval_dataset
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        with self.average.in_place() if self.average else nullcontext(), without_autocast(self.model):
+            scores = validation_scores(self.bare_model, self.validation_collator, rows, share=share,
+                                       language=self.language, max_new_tokens=self.config.max_new_tokens)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_runtime"] = time.perf_counter() - start
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    @torch.no_grad()
-    def _validation_scores(self, rows) -> dict[str, float]:
-        "Loss on the first captions, CIDEr-D and WER of what the model writes; each process takes its share of the rows."
-        self.model.eval()
-        total, tokens = 0.0, 0
-        mine = [rows[i] for i in range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)]
-        for batch in _batches(mine, self.args.eval_batch_size):
-            readable, pixels = self.validation_collator.pixel_values(batch)
-            if not readable: continue
-            inputs = self._prepare_inputs({"pixel_values": pixels, **self.validation_collator.text(readable)})
-            n = int((inputs["labels"][:, 1:] != -100).sum())
-            with self.compute_loss_context_manager(): total += n * float(caption_loss(self.bare_model, inputs))
-            tokens += n
-        written = [(row["image_id"], caption.text, row["captions"]) for row, caption in caption_rows(
-            self.bare_model, self.validation_collator, mine, batch_size=self.args.eval_batch_size, max_new_tokens=self.config.max_new_tokens)]
-        written = gather_object(written)
-        total, tokens = (sum(shares) for shares in zip(*gather_object([(total, tokens)])))
-        if not written: raise ValueError(f"none of the {len(rows)} validation pictures can be read, the first: {next(iter(self.validation_collator.skipped.values()))}")
-        scores = caption_scores({i: text for i, text, _ in written}, {i: captions for i, _, captions in written})
-        return {"loss": total / tokens, "cider_d": scores["cider_d"], "wer": scores["wer"]}
+    def _determine_best_metric(self, metrics, trial):
+        best = best_validation(self.state.log_history, self.by)
+        self.state.best_metric, self.state.best_global_step = best[f"eval_{self.by}"], best["step"]
+        return best["step"] == self.state.global_step
 
     def _save_checkpoint(self, model, trial):
-        "A whole checkpoint or none: Trainer writes its state last, and without that file a folder does not count."
-        try: super()._save_checkpoint(model, trial)
+        "A whole checkpoint or none: Trainer writes its state last, and a folder without it does not count."
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            _write_progress(self, folder)
+            super()._save_checkpoint(model, trial)
         except (OSError, SafetensorError, RuntimeError) as error:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             shutil.rmtree(folder, ignore_errors=True)
-            raise OSError(f"cannot write {folder}: {error}. Earlier checkpoints are whole: make room, then go on with resume") from error
+            raise OSError(f"cannot write {folder}: {error}. Earlier checkpoints are whole: make room, then "
+                          "go on with resume") from error
 
     def _save(self, output_dir=None, state_dict=None):
-        "With an average, a checkpoint's model is the average; the weights that training goes on from lie beside it."
-        if not self.average: return super()._save(output_dir, state_dict)
-        if self.args.should_save:
+        "With an average, a checkpoint's model is the average; the weights that go on lie beside it."
+        if self.average and self.args.should_save:
             Path(output_dir).mkdir(parents=True, exist_ok=True)
             save_file(self.average.learning_weights(), Path(output_dir) / _RAW_WEIGHTS)
-        with self.average.in_place(): super()._save(output_dir)
+        with self.average.in_place() if self.average else nullcontext():
+            super()._save(output_dir, None if self.average else state_dict)
+        Path(output_dir, "README.md").unlink(missing_ok=True)  # peft's, without content
 
     def _load_from_checkpoint(self, checkpoint, model=None):
         super()._load_from_checkpoint(checkpoint, model)
         if self.average: self.average.restore(load_file(Path(checkpoint) / _RAW_WEIGHTS))
+        _read_progress(self, Path(checkpoint))
 
 
 _RAW_WEIGHTS = "raw_weights.safetensors"
+
+# %% ../nbs/06_train.ipynb #6a1f03d7
+def _progress(trainer:CaptionTrainer) -> dict:
+    "Seconds of training so far, and pictures that no process could read."
+    mine = {**trainer.data_collator.skipped, **trainer.validation_collator.skipped}
+    skipped = {image_id: error for share in gather_object([mine]) for image_id, error in share.items()}
+    return {"seconds": trainer.seconds_before + time.perf_counter() - trainer.began, "skipped": skipped}
+
+
+def _write_progress(trainer:CaptionTrainer, folder:Path):
+    "Keep it in a checkpoint, for the run that goes on from there."
+    progress = _progress(trainer)
+    if not trainer.args.should_save: return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "progress.json", json.dumps(progress))
+
+
+def _read_progress(trainer:CaptionTrainer, folder:Path):
+    if not (folder / "progress.json").is_file(): return
+    progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    trainer.seconds_before = progress["seconds"]
+    trainer.data_collator.skipped.update(progress["skipped"])
 
 # %% ../nbs/06_train.ipynb #5b82f82c
 class WeightAverage(TrainerCallback):
@@ -407,34 +576,79 @@ class _SetEpoch(TrainerCallback):
     def __init__(self, rows:EpochRows): self.rows = rows
     def on_epoch_begin(self, args, state, control, **kwargs): self.rows.epoch = int(state.epoch or 0)
 
+# %% ../nbs/06_train.ipynb #6a1f03d9
+@dataclass
+class _TrainCollator(CaptionCollator):
+    "Also names the pictures of a batch, and takes their features from a file once they are there."
+    features: FeatureFile|None = None
+    rows: EpochRows|None = None # The split, for pictures that stand in
+
+    def __call__(self, rows):
+        with warnings.catch_warnings():
+            if torch.utils.data.get_worker_info() is not None:  # the main process warns
+                warnings.filterwarnings("ignore", "picture .* is skipped")
+            return self._batch(rows)
+
+    def _batch(self, rows:list[dict]) -> dict:
+        rows = [row for row in rows if row["image_id"] not in self.skipped] or [self._instead(rows[0])]
+        numbers = [row["row"] for row in rows]
+        if self.features is not None and self.features.has(numbers):
+            features = self.features.features[numbers].float()
+            return {"image_features": features, **self.text(rows), "image_id": [row["image_id"] for row in rows]}
+        known = dict(self.skipped)
+        readable, pixels = self.pixel_values(rows)
+        if not readable: readable, pixels = self.pixel_values([self._instead(rows[0])])
+        skipped = {name: error for name, error in self.skipped.items() if name not in known}
+        return {"pixel_values": pixels, **self.text(readable), "image_id": [row["image_id"] for row in readable],
+                "row": [row["row"] for row in readable], "skipped": skipped}
+
+    def _instead(self, row:dict) -> dict:
+        "The next row after one that cannot be read which can."
+        for i in range(1, len(self.rows)):
+            other = {**self.rows[(row["row"] + i) % len(self.rows)], "epoch": row["epoch"]}
+            if other["image_id"] not in self.skipped and self.pixel_values([other])[0]: return other
+        raise ImageError(f"none of the {len(self.rows)} pictures of the split train can be read, the first: "
+                         f"{next(iter(self.skipped.values()))}")
+
+    def note(self, skipped:dict[str, str]):
+        "Take over what a batch had to leave out; a process of its own may have made it."
+        for image_id, error in skipped.items():
+            if image_id not in self.skipped:
+                warnings.warn(f"picture {image_id} is skipped: {error}", stacklevel=2)
+            self.skipped[image_id] = error
+
 # %% ../nbs/06_train.ipynb #564ecf4a
 class RunLog(TrainerCallback):
     "Writes `log.jsonl`, and shows progress: a bar in a terminal, a line a validation elsewhere."
     def __init__(self, run:Path, echo:Callable=print):
-        self.path, self.echo, self.bar, self.loss, self.best = run / "log.jsonl", echo, None, float("nan"), float("-inf")
+        self.run, self.echo, self.bar, self.loss, self.best = run, echo, None, float("nan"), 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero: self.echo = lambda line: None
         self.start, self.first_step = time.perf_counter(), state.global_step
-        if sys.stderr.isatty() and state.is_world_process_zero: self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", dynamic_ncols=True)
+        self.best = max((entry.get("eval_cider_d", 0.0) for entry in state.log_history), default=0.0)
+        if not (sys.stderr.isatty() and state.is_world_process_zero): return
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step",
+                        dynamic_ncols=True)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         self.loss = logs.get("loss", self.loss)
         if not state.is_world_process_zero: return
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **{k: round(v, 6) if isinstance(v, float) else v for k, v in logs.items()}}) + "\n")
+        append_log(self.run, {"step": state.global_step, **logs})
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is None: return
         self.bar.update(1)
-        if state.global_step % 5 == 0: self.bar.set_postfix_str(f"loss {self.loss:.3f}, best CIDEr-D {max(self.best, 0):.2f}", refresh=False)
+        if state.global_step % 5: return
+        self.bar.set_postfix_str(f"loss {self.loss:.3f}, best CIDEr-D {self.best:.2f}", refresh=False)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.best = max(self.best, metrics["eval_cider_d"])
         done = max(1, state.global_step - self.first_step)
         left = (time.perf_counter() - self.start) / done * (state.max_steps - state.global_step)
-        line = (f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  loss {self.loss:.3f}  validation loss {metrics['eval_loss']:.3f}  "
-                f"CIDEr-D {metrics['eval_cider_d']:.3f}  WER {metrics['eval_wer']:.3f}  left {_minutes(left)}")
+        line = (f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  loss {self.loss:.3f}  "
+                f"validation loss {metrics['eval_loss']:.3f}  CIDEr-D {metrics['eval_cider_d']:.3f}  "
+                f"WER {metrics['eval_wer']:.3f}  left {_minutes(left)}")
         if self.bar is not None: self.bar.write(line)
         else: self.echo(line)
 
@@ -444,9 +658,51 @@ class RunLog(TrainerCallback):
 
 def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
+# %% ../nbs/06_train.ipynb #6a1f03da
+def chosen_by(
+    validation:datasets.Dataset, # The split
+    language:str="en", # Of its captions
+) -> tuple[str, str]: # "cider_d" or "loss"; a sentence where CIDEr-D cannot choose
+    "Which score can tell checkpoints apart on a validation split."
+    n, instead = len(validation), "the best checkpoint is the one with the lowest validation loss"
+    if n < 10: return "loss", f"too few validation pictures for CIDEr-D ({n}): {instead}"
+    if _scores_people(validation, language): return "cider_d", ""
+    return "loss", ("people's own captions of the validation pictures have a CIDEr-D of 0, since they are "
+                    f"all alike or without words: {instead}; look at the captions, and at their language")
+
+
+def _scores_people(rows:datasets.Dataset, language:str) -> CiderReward|None:
+    "CIDEr-D of captions of these rows; None where even people's own score nothing."
+    references = dict(zip(rows["image_id"], rows["captions"]))
+    reward = CiderReward(references, language=language)
+    return reward if any(reward(list(references), [known[0] for known in references.values()])) else None
+
+
+def _reward(config:"TrainConfig", rows:datasets.Dataset, language:str) -> CiderReward|None:
+    "What objective cider learns from; None with another."
+    if config.objective != "cider": return None
+    if (reward := _scores_people(rows, language)) is not None: return reward
+    raise ValueError("objective cider has nothing to learn here: people's own captions of the training "
+                     "pictures have a CIDEr-D of 0, since they are all alike or without words; choose "
+                     "objective likelihood")
+
+# %% ../nbs/06_train.ipynb #6a1f03dc
+class _Patience(TrainerCallback):
+    def __init__(self, patience:int, by:str): self.patience, self.by = patience, by
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if _out_of_patience(state.log_history, self.patience, self.by): control.should_training_stop = True
+
+
+def _out_of_patience(history:list[dict], patience:int|None, by:str) -> bool:
+    "Whether so many validations were no better than the best before them."
+    best = best_validation(history, by)
+    since = sum("eval_loss" in entry and entry["step"] > best["step"] for entry in history) if best else 0
+    return patience is not None and since >= patience
+
 # %% ../nbs/06_train.ipynb #ec2d4896
 def finetune(
-    model:nn.Module, # From `load_model`; it is changed
+    model:nn.Module, # From `load_model`; its weights are changed
     processor, # Its processor
     data:datasets.DatasetDict, # Splits `train` and `validation`, with rows as in `imgcap.data`
     config:TrainConfig|None=None, # All choices
@@ -454,162 +710,210 @@ def finetune(
     source:str|None=None, # Where the data came from, for `run.json` and the model card
     echo:Callable=print, # Shows a line of progress
     callbacks:Iterable[TrainerCallback]=(), # Called by transformers' Trainer as the run goes on
+    notes:dict|None=None, # Further entries of `run.json`
     **changes, # Fields of `TrainConfig` that differ from `config`
 ) -> Path: # The run folder
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
-    config = fill_defaults(TrainConfig(**{**asdict(config or TrainConfig()), **changes}), model)
-    for split in ("train", "validation"):
-        if isinstance(data.get(split), datasets.IterableDataset):
-            raise ValueError(f"the split {split!r} is a stream, and epochs, shuffling and resuming need rows with numbers; keep as many as you need: "
-                             "datasets.Dataset.from_list(list(stream.take(10_000)), features=stream.features)")
-        if split not in data or not len(data[split]):
-            raise ValueError(f"there are no pictures in the split {split!r}, only in: {', '.join(name for name in data if len(data[name]))}; "
-                             "split_captions makes the splits that training needs, from a few dozen pictures or more")
-    model = choose_parts(model, config)
-    args = _training_arguments(model, data, config)
-    run, checkpoint = _open_run(config, args)
-    if config.threads: torch.set_num_threads(config.threads)
-    keep_freed_memory()
-    set_seed(config.seed)
-    about = {"source": source, **_describe_run(model, data, config, args)}
-    if args.should_save: write_atomic(run / "run.json", json.dumps(about, indent=2, ensure_ascii=False))
-    trainer = _make_trainer(model, processor, data, config, args, run, echo if args.should_save else lambda line: None, callbacks)
-    start = time.perf_counter()
-    with quiet_transformers(): trainer.train(resume_from_checkpoint=checkpoint)
-    seconds, state = round(time.perf_counter() - start, 1), trainer.state
-    best = next(entry for entry in state.log_history if entry["step"] == state.best_global_step and "eval_loss" in entry)
-    skipped = gather_object([{**trainer.data_collator.skipped, **trainer.validation_collator.skipped}])
-    finished = {"train_seconds": seconds, "steps": state.global_step, "best_step": state.best_global_step,
-                "best_validation": {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}, "skipped_pictures": {k: v for each in skipped for k, v in each.items()}}
-    if trainer.data_collator.features is not None and args.should_save: trainer.data_collator.features.remove()
-    if args.should_save:
-        trained = trainer.model.merge_and_unload() if config.lora else trainer.model
-        try: save_checkpoint(trained, processor, run / "model")
-        except (OSError, SafetensorError) as error: raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make room, then end the run with resume") from error
-        write_atomic(run / "run.json", json.dumps({**about, "finished": finished}, indent=2, ensure_ascii=False))
-    args.distributed_state.wait_for_everyone()
+    config = TrainConfig(**{**asdict(config or TrainConfig()), **changes})
+    _check_splits(data)
+    config = fill_defaults(config, model, processor.tokenizer)
+    args, language = _training_arguments(model, data, config), caption_language(data["train"])
+    about = {"source": source, **(notes or {}), **_describe_run(model, data, config, args, language)}
+    reward = _reward(config, data["train"], language)
+    by, why = chosen_by(data["validation"], language)
+    if not args.should_save: echo = _say_nothing
+    for line in filter(None, (_language_doubt(data["train"], language), why)): echo(line)
+    with _made_ready(model, config) as learning, _opened_run(config, about, args) as (run, about, checkpoint):
+        trainer = _make_trainer(learning, processor, data, config, args, run, [RunLog(run, echo), *callbacks],
+                                by=by, language=language, reward=reward)
+        _train(trainer, checkpoint)
+        _finish(trainer, processor, run, about)
+        model.config._name_or_path = str(run)  # it is no longer what it was loaded as
     return run
 
 
-def _open_run(config:TrainConfig, args:TrainingArguments) -> tuple[Path, str|None]:
-    "The run folder, made or found, and the checkpoint to resume from; or a refusal. One process makes it, the others wait."
+def _say_nothing(line): pass
+
+# %% ../nbs/06_train.ipynb #6a1f03e0
+def _check_splits(data:dict):
+    "Refuse data that cannot be trained on."
+    for split in ("train", "validation"):
+        rows = data.get(split)
+        if isinstance(rows, datasets.IterableDataset):
+            raise ValueError(f"the split {split!r} is a stream, and epochs, shuffling and resuming need rows "
+                             "with numbers; keep as many as you need: datasets.Dataset.from_list("
+                             "list(stream.take(10_000)), features=stream.features)")
+        if not rows:
+            there = ", ".join(name for name in data if not hasattr(data[name], "__len__") or len(data[name]))
+            raise ValueError(f"there are no pictures in the split {split!r}, only in: {there}; split_captions "
+                             "makes the splits that training needs, from a few dozen pictures or more")
+        ids = list(rows["image_id"])
+        bare = [i for i, known in zip(ids, rows["captions"]) if not known or not all(map(_has_text, known))]
+        if bare:
+            raise ValueError(f"pictures of the split {split!r} without a caption, or with an empty one: "
+                             f"{some(bare)}; leave them out")
+        if len(set(ids)) < len(ids):
+            twice = sorted({i for i in ids if ids.count(i) > 1}) if len(ids) < 10_000 else ["…"]
+            raise ValueError(f"pictures of the split {split!r} with the same image_id: {some(twice)}; ids "
+                             "have to be unique")
+
+
+def _has_text(caption) -> bool: return isinstance(caption, str) and bool(caption.strip())
+
+
+def _language_doubt(rows, language:str) -> str:
+    "A sentence where the captions are hardly in their language."
+    return language_doubt([caption for known in rows[:2000]["captions"] for caption in known], language)
+
+# %% ../nbs/06_train.ipynb #6a1f03e1
+@contextmanager
+def _made_ready(model:nn.Module, config:TrainConfig) -> Iterator[nn.Module]:
+    "The model as it learns; afterwards forward, mode and what may learn are as they were, and threads."
+    before, threads = dict(vars(model)), torch.get_num_threads()
+    learned = [(p, p.requires_grad) for p in model.parameters()]
+    checkpoints, learning = config.gradient_checkpointing and not model.is_activation_checkpointing, model
+    try:
+        with evaluating(model):
+            if config.threads: torch.set_num_threads(config.threads)
+            set_seed(config.seed)
+            learning = choose_parts(model, config)
+            if checkpoints: _checkpoint_activations(model)
+            yield learning
+    finally:
+        if checkpoints: model.activation_checkpointing_disable()
+        if learning is not model: learning.unload()
+        for name in vars(model).keys() - before.keys(): delattr(model, name)
+        if "forward" in before: model.forward = before["forward"]
+        for p, before_ in learned: p.requires_grad, p.grad = before_, None
+        torch.set_num_threads(threads)
+
+
+def _checkpoint_activations(model:nn.Module):
+    "Keep fewer activations. The library also makes frozen embeddings ask for gradients, which GIT cannot have."
+    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    model.disable_input_require_grads()
+
+# %% ../nbs/06_train.ipynb #6a1f03e2
+@contextmanager
+def _opened_run(config:TrainConfig, about:dict, args:TrainingArguments) -> Iterator[tuple[Path, dict, Path|None]]:
+    "The run folder, what its run.json says, the checkpoint to go on from; one process makes it, and holds it."
     run = Path(config.out).expanduser()
-    if args.should_save: _make_run(run, config)
-    args.distributed_state.wait_for_everyone()
-    return run, _last_checkpoint(run) if config.resume else None
+    if config.resume and not run.is_dir(): raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
+    was_there, checkpoint = run.is_dir(), None
+    with held(run) if args.should_save else nullcontext():
+        if args.should_save and config.resume: about, checkpoint = resume_run(run, about)
+        elif args.should_save: begin_run(run, about, overwrite=config.overwrite)
+        args.distributed_state.wait_for_everyone()
+        if config.resume: checkpoint = last_checkpoint(run)
+        try: yield run, about, checkpoint
+        except BaseException:
+            if args.should_save and not config.resume: _forget_start(run, was_there)
+            raise
 
 
-def _make_run(run:Path, config:TrainConfig):
-    "Make the run folder, or bring one that is resumed back to its last checkpoint."
-    if run.is_file(): raise FileExistsError(f"{run} is a file; --out names a folder")
-    if config.resume:
-        checkpoint = _last_checkpoint(run)
-        if checkpoint is None: raise FileNotFoundError(f"there is nothing to resume in {run}: no complete checkpoint in {run / 'checkpoints'}")
-        return _forget_after(run / "log.jsonl", int(checkpoint.rsplit("-", 1)[1]))
-    if run.is_dir() and any(run.iterdir()):
-        if not (run / "run.json").is_file(): raise FileExistsError(f"{run} is not empty and not a run; choose another --out")
-        if not config.overwrite: raise FileExistsError(f"{run} holds another run; choose another --out, --resume it, or --overwrite it")
-        shutil.rmtree(run)
-    (run / "checkpoints").mkdir(parents=True)
+def _forget_start(run:Path, was_there:bool):
+    "Delete the folder of a run that did not come to its first step."
+    if (run / "log.jsonl").exists() or last_checkpoint(run): return
+    with suppress(OSError):
+        clear_run(run)
+        if not was_there: run.rmdir()
+
+# %% ../nbs/06_train.ipynb #6a1f03e3
+def _train(trainer:CaptionTrainer, checkpoint:Path|None):
+    "Train to the end, from a checkpoint or from the start; then the model is the best one."
+    trainer.began = time.perf_counter()
+    with quiet_transformers():
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            over = state.global_step >= trainer.args.max_steps
+            if over or _out_of_patience(state.log_history, trainer.config.patience, trainer.by):
+                trainer.state = state
+                state.best_model_checkpoint = str(checkpoint.with_name(f"checkpoint-{state.best_global_step}"))
+                _read_progress(trainer, checkpoint)
+                return trainer._load_best_model()
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 
-def _forget_after(log:Path, step:int):
-    "Drop the log's lines after a step, and its last: they will be written again."
-    if not log.is_file(): return
-    entries = [(line, json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    lines = [line for line, entry in entries if entry["step"] <= step and "train_runtime" not in entry]
-    write_atomic(log, "".join(line + "\n" for line in lines))
+def _finish(trainer:CaptionTrainer, processor, run:Path, about:dict):
+    "Save the best model, and what the run came to."
+    state, config, progress = trainer.state, trainer.config, _progress(trainer)
+    features = trainer.data_collator.features
+    if features is not None and trainer.args.should_save: features.remove()
+    if trainer.args.should_save:
+        trained = trainer.model.merge_and_unload() if config.lora else trainer.model
+        best = best_validation(state.log_history, trainer.by)
+        try: save_checkpoint(trained, processor, run / "model")
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make room, "
+                          "then end the run with resume") from error
+        write_run(run, {**about, "finished": {
+            "train_seconds": round(progress["seconds"], 1), "steps": state.global_step, "best_step": best["step"],
+            "chosen_by": trainer.by, "best_validation": {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")},
+            "weights": weights_fingerprint(trained), "skipped_pictures": progress["skipped"]}})
+    trainer.args.distributed_state.wait_for_everyone()
 
-
-def _last_checkpoint(run:Path) -> str|None:
-    "The newest checkpoint that was written to its end: `trainer_state.json` comes last."
-    steps = sorted((int(p.name.split("-")[1]), p) for p in (run / "checkpoints").glob("checkpoint-*") if p.name.split("-")[1].isdigit())
-    for _, folder in reversed(steps):
-        try: json.loads((folder / "trainer_state.json").read_text())
-        except (OSError, ValueError): continue
-        return str(folder)
-    return None
-
-
+# %% ../nbs/06_train.ipynb #6a1f03e4
 def _training_arguments(model, data, config:TrainConfig) -> TrainingArguments:
     "These choices in Trainer's words."
     run, device = Path(config.out).expanduser(), next(model.parameters()).device
-    n_processes = int(os.environ.get("WORLD_SIZE", 1))
-    steps = config.max_steps or max(1, round(config.epochs * math.ceil(len(data["train"]) / (config.batch_size * config.accumulate * n_processes))))
-    every = math.ceil(steps / config.validations)
-    few = len(data["validation"]) < _FEW
+    together = config.batch_size * config.accumulate * int(os.environ.get("WORLD_SIZE", 1))
+    steps = config.max_steps or max(1, round(config.epochs * math.ceil(len(data["train"]) / together)))
+    every, warmup = math.ceil(steps / config.validations), max(30, round(config.warmup * steps))
     return TrainingArguments(
-        output_dir=str(run / "checkpoints"), max_steps=steps, per_device_train_batch_size=config.batch_size, per_device_eval_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.accumulate, learning_rate=config.learning_rate, lr_scheduler_type="cosine", warmup_steps=min(max(30, round(config.warmup * steps)), math.ceil(steps / 2)),
-        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, optim="adamw_torch_fused", seed=config.seed,
-        bf16=config.precision == "bfloat16", fp16=config.precision == "float16", use_cpu=device.type == "cpu",
-        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=2, logging_steps=max(1, every // 5),
-        metric_for_best_model="eval_loss" if few else "eval_cider_d", greater_is_better=not few, load_best_model_at_end=True,
-        remove_unused_columns=False, dataloader_num_workers=config.workers, dataloader_pin_memory=device.type == "cuda", ddp_find_unused_parameters=False,
-        report_to=config.report_to, disable_tqdm=True)
+        output_dir=str(run / "checkpoints"), max_steps=steps, per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulate, learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine", warmup_steps=min(warmup, math.ceil(steps / 2)),
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, optim="adamw_torch_fused",
+        bf16=config.precision == "bfloat16", fp16=config.precision == "float16", seed=config.seed,
+        use_cpu=device.type == "cpu", dataloader_pin_memory=device.type == "cuda",
+        dataloader_num_workers=config.workers, remove_unused_columns=False, ddp_find_unused_parameters=False,
+        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=2,
+        metric_for_best_model="eval_cider_d", load_best_model_at_end=True,  # `best_validation` decides
+        logging_steps=max(1, every // 5), report_to=config.report_to, disable_tqdm=True)
 
-
-_FEW = 10 # Validation pictures below which CIDEr-D is mostly chance, and 0 for a single one
-
-
-def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArguments, run:Path, echo:Callable, callbacks:Iterable) -> CaptionTrainer:
-    "A trainer for these choices."
+# %% ../nbs/06_train.ipynb #6a1f03e5
+def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArguments, run:Path,
+                  callbacks:list, *, by:str, **options) -> CaptionTrainer:
+    "A trainer for these choices; `options` are those of `CaptionTrainer`."
     rows, validation = EpochRows(data["train"]), EpochRows(data["validation"])
-    if len(validation) < _FEW: echo(f"too few validation pictures for CIDEr-D ({len(validation)}): the best checkpoint is the one with the lowest validation loss")
-    if config.gradient_checkpointing: model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    collator = _TrainCollator(processor, max_length=config.max_length, seed=config.seed, augment=augment_picture if config.augment else None,
-                               captions_per_picture=config.captions_per_picture)
+    collator = _TrainCollator(processor, max_length=config.max_length, seed=config.seed, rows=rows,
+                              augment=augment_picture if config.augment else None,
+                              captions_per_picture=config.captions_per_picture)
     if args.should_save:  # what an interrupted run left
         for old in ("features", "features.done"): (run / old).unlink(missing_ok=True)
     args.distributed_state.wait_for_everyone()
     collator.features = _feature_file(model, config, run / "features", processor, len(rows))
+    if config.patience: callbacks = [*callbacks, _Patience(config.patience, by)]
     trainer = CaptionTrainer(
-        model=model, args=args, train_dataset=rows, data_collator=collator, validation=validation, config=config,
+        model=model, args=args, train_dataset=rows, data_collator=collator, validation=validation,
         validation_collator=CaptionCollator(processor, max_length=config.max_length, choose="first"),
-        reward=CiderReward(dict(zip(rows.split["image_id"], rows.split["captions"]))) if config.objective == "cider" else None,
-        callbacks=[_SetEpoch(rows), RunLog(run, echo), *callbacks] + ([EarlyStoppingCallback(config.patience)] if config.patience else []))
+        config=config, callbacks=[_SetEpoch(rows), *callbacks], by=by, **options)
     for noisy in (PrinterCallback, ProgressCallback): trainer.remove_callback(noisy)
     return trainer
 
-
-@dataclass
-class _TrainCollator(CaptionCollator):
-    "Also names the pictures of a batch, and takes their features from a file once they are there."
-    features: FeatureFile|None = None
-
-    def __call__(self, rows):
-        rows = [row for row in rows if row["image_id"] not in self.skipped] or rows
-        numbers = [row["row"] for row in rows]
-        if self.features is not None and self.features.has(numbers):
-            return {"image_features": self.features.features[numbers].float(), **self.text(rows), "image_id": [row["image_id"] for row in rows]}
-        batch = super().__call__(rows)
-        readable = [row for row in rows if row["image_id"] not in self.skipped]
-        return {**batch, "image_id": [row["image_id"] for row in readable], "row": [row["row"] for row in readable]}
-
-
+# %% ../nbs/06_train.ipynb #6a1f03e6
 def _feature_file(model, config:TrainConfig, path:Path, processor, n_rows:int) -> FeatureFile|None:
     "Where features of a frozen image encoder go; None when they change, or the family cannot take them."
     family = model_family(model.config)
     frozen = not any(p.requires_grad for p in model.get_submodule(family.vision).parameters())
-    if not frozen or family.encode is None or config.augment or config.lora or config.objective != "likelihood": return None
+    if not frozen or family.encode is None: return None
+    if config.augment or config.lora or config.objective != "likelihood": return None
     picture = processor.image_processor(images=Image.new("RGB", (64, 64)), return_tensors="pt").pixel_values
     with torch.no_grad(): shape = family.encode(model, picture.to(model.device, model.dtype)).shape[1:]
-    return FeatureFile(path, n_rows, tuple(shape), torch.bfloat16 if config.precision == "bfloat16" else torch.float32)
+    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+    return FeatureFile(path, n_rows, tuple(shape), dtype)
 
 
-def _describe_run(model, data, config:TrainConfig, args:TrainingArguments) -> dict:
+def _describe_run(model, data, config:TrainConfig, args:TrainingArguments, language:str) -> dict:
     "What one needs to know to repeat the run."
     packages = ("torch", "transformers", "datasets", "accelerate", "pillow")
-    return {"config": asdict(config), "model": {"type": model.config.model_type, "parameters": sum(p.numel() for p in model.parameters()), "name": model.config._name_or_path},
-            "data": {split: {"pictures": len(rows), "captions": sum(map(len, rows["captions"])), "fingerprint": fingerprint(rows)} for split, rows in data.items()},
-            "versions": {"imgcap": imgcap.__version__, **{name: version(name) for name in packages}, "python": platform.python_version()},
-            "machine": {"device": str(args.device), "processes": args.world_size, "threads": torch.get_num_threads(), "processor": platform.processor() or platform.machine()}}
-
-
-def fingerprint(
-    rows:datasets.Dataset, # A split
-) -> str: # Twelve hexadecimal digits
-    "A short hash of a split's picture ids and captions, in order."
-    digest = hashlib.sha256()
-    for image_id, captions in zip(rows["image_id"], rows["captions"]): digest.update(json.dumps([image_id, captions], ensure_ascii=False).encode())
-    return digest.hexdigest()[:12]
+    whole = {split: rows for split, rows in data.items() if not isinstance(rows, datasets.IterableDataset)}
+    captions = {"precision": str(model.dtype)[6:], "decoding": asdict(Decoding(max_new_tokens=config.max_new_tokens))}
+    return {"config": asdict(config), "language": language, "data": describe_data(whole), "validation": captions,
+            "model": {"type": model.config.model_type, "parameters": sum(p.numel() for p in model.parameters()),
+                      "name": model.config._name_or_path, "weights": weights_fingerprint(model)},
+            "versions": {"imgcap": imgcap.__version__, **{name: version(name) for name in packages},
+                         "python": platform.python_version()},
+            "machine": {"device": str(args.device), "processes": args.world_size,
+                        "threads": config.threads or torch.get_num_threads(),
+                        "processor": platform.processor() or platform.machine()}}
