@@ -18,7 +18,7 @@ from pathlib import Path
 from .files import read_json_lines, some, write_atomic
 
 # %% ../nbs/ground/runs.ipynb #7c0de007
-_SCORES = r"metrics\.json|(predictions|gallery|report)(-[^/]*)?\.(jsonl|png|html)"
+_SCORES = r"(metrics|measured)\.json|(predictions|gallery|report)(-[^/]*)?\.(jsonl|png|html)"
 _CHECKPOINT = r"""(config|generation_config|(video_)?(pre)?processor_config|tokenizer
     |tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|adapter_config
     |model\.safetensors\.index)\.json
@@ -26,13 +26,14 @@ _CHECKPOINT = r"""(config|generation_config|(video_)?(pre)?processor_config|toke
     |(adapter_)?model(-\d+-of-\d+)?\.safetensors"""
 _TRAINER = r"""(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|training_args\.bin
     |(trainer_state|progress)\.json|raw_weights\.safetensors"""
-_PARTIAL = r"\.([^/]+\.)?\d+\.partial"  # what a process that was killed had begun to write
+_PARTIAL = r"\.([^/]+\.)?[0-9a-f]+\.partial|\.[^/]+\.(lock|owner)"  # of a process that was killed
 _EVENTS = r"checkpoints/runs/([^/]+/)*events\.out\.tfevents\.[^/]+"  # TensorBoard's
 _FILES = re.compile(rf"""run\.json|log\.jsonl|README\.md|features(\.done)?|(creatures|captions)\.png
     |{_SCORES}|evaluations/[^/]+/({_SCORES}|README\.md)
     |(model|adapter|\.(model|adapter)\.\d+\.(partial|old))/({_CHECKPOINT})
     |checkpoints/checkpoint-\d+/({_CHECKPOINT}|{_TRAINER})|{_EVENTS}
-    |((model|adapter|checkpoints/checkpoint-\d+|evaluations/[^/]+)/)?{_PARTIAL}""", re.VERBOSE)
+    |((model|adapter|checkpoints/checkpoint-\d+|evaluations/[^/]+)/)?({_PARTIAL})""",
+    re.VERBOSE)
 _FOLDERS = re.compile(r"""model|adapter|\.(model|adapter)\.\d+\.(partial|old)|evaluations(/[^/]+)?
     |checkpoints(/checkpoint-\d+|/runs(/[^/]+)*)?""", re.VERBOSE)
 CARD_MARK = "<!-- Written by imgcap from run.json"  # so begins a line in each of our cards

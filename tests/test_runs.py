@@ -12,8 +12,9 @@ RECORD = {"config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a
           "machine": {"processes": 1},
           "data": {"train": {"fingerprint": "c91116fec23a"}, "validation": {"fingerprint": "0b23"}}}
 
-OURS = """log.jsonl metrics.json predictions.jsonl predictions-novel.jsonl gallery.png gallery-novel.png
-report.html report-novel.html features features.done creatures.png captions.png .4711.partial
+OURS = """log.jsonl metrics.json measured.json predictions.jsonl predictions-novel.jsonl gallery.png gallery-novel.png
+report.html report-novel.html features features.done creatures.png captions.png .4711.partial .0a1b2c3d4e5f6a7b.partial
+.metrics.json.lock .metrics.json.owner evaluations/photos-ab12/measured.json
 model/config.json model/model.safetensors model/model-00001-of-00002.safetensors model/tokenizer.json
 model/model.safetensors.index.json model/.12.partial adapter/adapter_config.json model/spiece.model
 adapter/adapter_model.safetensors .model.12.partial/config.json .model.12.old/model.safetensors
@@ -145,8 +146,9 @@ def test_scores_go_and_the_rest_stays(run):
     (run / "README.md").write_text(share._MARK)
     (run / "evaluations/photos-ab12/mine.txt").write_text("mine")
     runs.drop_scores(run)
-    gone = {"metrics.json", "predictions.jsonl", "predictions-novel.jsonl", "gallery.png", "gallery-novel.png",
-            "report.html", "report-novel.html", "README.md", "evaluations/photos-ab12/metrics.json"}
+    gone = {"metrics.json", "measured.json", "predictions.jsonl", "predictions-novel.jsonl", "gallery.png", "gallery-novel.png",
+            "report.html", "report-novel.html", "README.md", "evaluations/photos-ab12/metrics.json",
+            "evaluations/photos-ab12/measured.json"}
     assert not gone & everything(run)
     assert {"run.json", "log.jsonl", "model/config.json", "evaluations/photos-ab12/mine.txt"} <= everything(run)
     (run / "README.md").write_text("mine")
