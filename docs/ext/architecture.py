@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "imgcap"
 # A module may import what stands before it here, and nothing that stands after it.
-ORDER = """words config extras files runs hub pictures creatures texts layouts rows shards splits checks data viz preprocess git model decoding
+ORDER = """words config extras files places runs hub pictures creatures texts layouts rows shards splits checks data viz preprocess git model decoding
 metrics train evaluate explain jobs alt_text infer share export app bench cli""".split()
 LEAVES, BEFORE_MODELS = {"viz", "metrics"}, set(ORDER[:ORDER.index("viz")])  # a leaf knows no models: it may import these at most
 
