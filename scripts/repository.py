@@ -1,7 +1,7 @@
-"""Says where the repository is: in settings.ini, and from there in badges, links and Colab's set-up cells.
+"""Says where the repository is: in settings.ini, and from there in badges, links and set-up cells.
 
-    python scripts/repository.py owner/name   the address on GitHub; everything that names it is written
-    python scripts/repository.py --unset      no address: no badge, no link, and the set-up cells say so
+    python scripts/repository.py owner/name   the address on GitHub, written wherever it is named
+    python scripts/repository.py --unset      no address: no badge, no link; set-up cells say so
     python scripts/repository.py              write it all again, after a notebook was added
     python scripts/repository.py --check      say what that would change; exit with 1 when it would
 """
@@ -36,7 +36,8 @@ import importlib.util, sys, warnings
 warnings.filterwarnings("ignore", message="IProgress not found")
 if "google.colab" in sys.modules and not importlib.util.find_spec("imgcap"):
     raise SystemExit("These notebooks have no public address yet: "
-                     "upload the repository as imgcap.zip and run %pip install ./imgcap.zip first.")"""
+                     "upload the repository as imgcap.zip and run %pip install ./imgcap.zip first.")
+"""
 CELLS = ("colab-badge", "colab-setup")
 
 
@@ -55,18 +56,19 @@ def notebook_with(path, settings):
     "The text of a notebook with its badge and its set-up cell, after the title."
     notebook = json.loads(path.read_text(encoding="utf-8"))
     setup = SETUP.format(**settings) if settings["git_url"] else SETUP_WITHOUT_ADDRESS
-    new = [{"cell_type": "code", "execution_count": None, "id": "colab-setup", "metadata": {},
-            "outputs": [], "source": setup.splitlines(True)}]
+    cell = {"cell_type": "code", "execution_count": None, "id": "colab-setup", "metadata": {}}
+    new = [cell | {"outputs": [], "source": setup.strip().splitlines(True)}]
     if settings["git_url"]:
         badge = BADGE.format(**settings, path=path.relative_to(ROOT).as_posix())
-        new.insert(0, {"cell_type": "markdown", "id": "colab-badge", "metadata": {}, "source": [badge]})
+        cell = {"cell_type": "markdown", "id": "colab-badge", "metadata": {}}
+        new.insert(0, cell | {"source": [badge]})
     others = [cell for cell in notebook["cells"] if cell.get("id") not in CELLS]
     notebook["cells"] = others[:1] + new + others[1:]
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def wanted(address=None):
-    "{path: text} of everything that names the address; the one in settings.ini unless another is given."
+    "{path: text} of everything that names the address; without one, the one in settings.ini."
     text = SETTINGS.read_text(encoding="utf-8") if address is None else settings_with(address)
     config = ConfigParser(delimiters=["="])
     config.read_string(text)
@@ -77,12 +79,15 @@ def wanted(address=None):
 
 
 def main(words):
-    check = words == ["--check"]
-    if len(words) > 1 or words and not check and words != ["--unset"] and not NAME.fullmatch(words[0]):
-        print(f"expected owner/name, --unset, --check or nothing, found {' '.join(words)!r}", file=sys.stderr)
+    word = words[0] if len(words) == 1 else ""
+    if words and word not in ("--check", "--unset") and not NAME.fullmatch(word):
+        print("expected owner/name, --unset, --check or nothing, "
+              f"found {' '.join(words)!r}", file=sys.stderr)
         return 2
-    files = wanted(None if check or not words else "" if words == ["--unset"] else words[0])
-    changed = {path: text for path, text in files.items() if path.read_text(encoding="utf-8") != text}
+    check = word == "--check"
+    files = wanted(None if check or not words else "" if word == "--unset" else word)
+    changed = {path: text for path, text in files.items()
+               if path.read_text(encoding="utf-8") != text}
     for path, text in changed.items():
         print(("would change " if check else "changed ") + path.relative_to(ROOT).as_posix())
         if not check: path.write_text(text, encoding="utf-8", newline="\n")

@@ -9,6 +9,7 @@ address, the cell must say what to do and install nothing. The torch of TORCH_IN
 CPUs) is taken when it is newer than the pinned one, else the newest there is. Elsewhere than in
 Colab the cell must run nothing. It takes some minutes and gigabytes, and needs a package index.
 """
+
 import contextlib
 import io
 import json
@@ -28,17 +29,39 @@ NOTEBOOK = "nbs/tutorials/finetune.ipynb"
 ADDRESS = "somebody/pictures"  # the clone's, where the repository has none
 TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 # IPython is Colab's own, years old
-THERE = ["torch", "transformers", "datasets", "accelerate", "numpy", "pandas", "pillow",
-         "matplotlib", "ipython==7.34.0", "setuptools"]
+THERE = [
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "numpy",
+    "pandas",
+    "pillow",
+    "matplotlib",
+    "ipython==7.34.0",
+    "setuptools",
+]
 # What Python reports when a program is started
-STARTS = ("subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec",
-          "os.startfile")
+STARTS = (
+    "subprocess.Popen",
+    "os.system",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.exec",
+    "os.startfile",
+)
 
 
 def run(*command, **options):
     "Run a command; what it says is shown only when it fails."
-    done = subprocess.run([str(part) for part in command], text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, **options)
+    done = subprocess.run(
+        [str(part) for part in command],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        **options,
+    )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}")
     return done.stdout
@@ -50,7 +73,8 @@ def settings(folder):
     return config["DEFAULT"]
 
 
-def versions(): return {found.name: found.version for found in distributions()}
+def versions():
+    return {found.name: found.version for found in distributions()}
 
 
 def code_cells(notebook):
@@ -65,13 +89,16 @@ def setup_of(notebook):
 
 class Colab:
     "One IPython process of the clean environment, in which programs that cells start are noted."
+
     def __init__(self):
         from IPython.core.interactiveshell import InteractiveShell
+
         self.shell, self.started, self.watching = InteractiveShell.instance(), [], True
         sys.addaudithook(self.note)
 
     def note(self, event, _):
-        if self.watching and event in STARTS: self.started.append(event)
+        if self.watching and event in STARTS:
+            self.started.append(event)
 
     def run_cell(self, source, fails=False):
         "What the cell printed; an error ends the test, unless it is wanted."
@@ -85,7 +112,8 @@ class Colab:
 def act(notebook, without_address, git_url, commit):
     "What happens in the clean environment."
     colab, before = Colab(), versions()
-    for name in filter(None, (notebook, without_address)): colab.run_cell(setup_of(name))
+    for name in filter(None, (notebook, without_address)):
+        colab.run_cell(setup_of(name))
     assert not colab.started and versions() == before, f"outside Colab it started {colab.started}"
     print("outside Colab the set-up cell runs nothing", flush=True)
 
@@ -105,14 +133,22 @@ def install(colab, notebook, before, git_url, commit):
     "The set-up cell installs imgcap from the commit, and changes nothing that Colab has."
     import torch
     import transformers  # Colab's own, in use already
+
     start = time.monotonic()
     said, after = colab.run_cell(setup_of(notebook)), versions()
-    ours = [found for found in distributions()
-            if "imgcap" in (found.read_text("top_level.txt") or "").split()]
-    if not ours: sys.exit(f"the set-up cell did not install imgcap; pip said:\n{said}")
-    here, = ours
-    changed = [f"{name} {version} became {after.get(name)}" for name, version in before.items()
-               if after.get(name) != version]
+    ours = [
+        found
+        for found in distributions()
+        if "imgcap" in (found.read_text("top_level.txt") or "").split()
+    ]
+    if not ours:
+        sys.exit(f"the set-up cell did not install imgcap; pip said:\n{said}")
+    (here,) = ours
+    changed = [
+        f"{name} {version} became {after.get(name)}"
+        for name, version in before.items()
+        if after.get(name) != version
+    ]
     assert not changed, f"it changed what Colab has, which wants a restart: {', '.join(changed)}"
     for module in (torch, transformers):
         installed = after[module.__name__].split("+")[0]
@@ -128,14 +164,18 @@ def go_on(colab, notebook):
     "The tutorial runs in the same process."
     start, cells = time.monotonic(), code_cells(notebook)
     for source, name in cells:
-        if name != "colab-setup": colab.run_cell(source)
+        if name != "colab-setup":
+            colab.run_cell(source)
     import imgcap
     import torch
     import transformers
+
     assert "site-packages" in Path(imgcap.__file__).parts, f"imgcap comes from {imgcap.__file__}"
-    print(f"all {len(cells) - 1} cells of the tutorial run in the same process, in its quick form, "
-          f"with torch {torch.__version__} and transformers {transformers.__version__}: "
-          f"{time.monotonic() - start:.0f} s")
+    print(
+        f"all {len(cells) - 1} cells of the tutorial run in the same process, in its quick form, "
+        f"with torch {torch.__version__} and transformers {transformers.__version__}: "
+        f"{time.monotonic() - start:.0f} s"
+    )
 
 
 def clone_with_address(folder):
@@ -153,11 +193,17 @@ def clone_with_address(folder):
 
 def environment(folder, clone, git_url):
     "Variables of the clean environment, in which the address leads to the clone."
-    env = {name: value for name, value in os.environ.items()
-           if not name.startswith(("PYTHON", "PIP_CONSTRAINT", "VIRTUAL_ENV"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PIP_CONSTRAINT", "VIRTUAL_ENV"))
+    }
     env |= {"IPYTHONDIR": str(folder / "ipython"), "MPLBACKEND": "agg", "IMGCAP_QUICK": "1"}
-    return env | {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{clone.as_uri()}.insteadOf",
-                  "GIT_CONFIG_VALUE_0": git_url}
+    return env | {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{clone.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": git_url,
+    }
 
 
 def main():
@@ -173,16 +219,26 @@ def main():
         env = environment(folder, clone, git_url)
         run(sys.executable, "-m", "venv", folder / "colab")
         pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        newer = ["--no-deps", "--retries", "0", "--timeout", "20", "--index-url", TORCH_INDEX,
-                 f"torch>{pinned}"]
+        newer = [
+            "--no-deps",
+            "--retries",
+            "0",
+            "--timeout",
+            "20",
+            "--index-url",
+            TORCH_INDEX,
+            f"torch>{pinned}",
+        ]
         subprocess.run([*map(str, pip), *newer], env=env, capture_output=True)
         run(*pip, *THERE, env=env)
         print(f"a clean environment is there after {time.monotonic() - start:.0f} s", flush=True)
         (folder / "content").mkdir()
         given = [clone / NOTEBOOK, before, git_url, commit]
         done = subprocess.run([python, __file__, *map(str, given)], cwd=folder / "content", env=env)
-    if done.returncode: return done.returncode
+    if done.returncode:
+        return done.returncode
     print(f"Colab's set-up cell works; {time.monotonic() - start:.0f} s in all")
 
 
-if __name__ == "__main__": sys.exit(act(*sys.argv[1:]) if sys.argv[1:] else main())
+if __name__ == "__main__":
+    sys.exit(act(*sys.argv[1:]) if sys.argv[1:] else main())

@@ -1,8 +1,10 @@
-"""What several tests share: a copy of the project, a browser, a small trained run; and what is said at the end.
+"""What several tests share: a copy of the project, a browser, a small trained run; and what is
+said at the end.
 
-Tests of one `xdist_group` run one after the other in one process; those of a file that makes something costly
-(a site, a wheel) are in one, so that it is made once. Those take longest, and go first.
+Tests of one `xdist_group` run one after the other in one process; those of a file that makes
+something costly (a site, a wheel) are in one, so that it is made once.
 """
+
 import json
 import os
 import shutil
@@ -25,7 +27,8 @@ LEFT_OUT = {".git", "build", "dist", "runs", "_build", "_proc", "__pycache__", "
 MADE_BY_THE_SITE = tuple(f"docs/{name}/" for name in ("nbs", "api", "gallery"))
 
 
-def in_ci(): return os.environ.get("CI", "").lower() not in ("", "0", "false")
+def in_ci():
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def pytest_configure(config):
@@ -38,11 +41,14 @@ def pytest_collection_modifyitems(items):
 
 def pytest_unconfigure(config):
     "The last line: how many tests passed, failed and were skipped."
-    if hasattr(config, "workerinput") or config.option.collectonly: return
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
     stats = config.pluginmanager.get_plugin("terminalreporter").stats
     count = {name: len(stats.get(name, [])) for name in ("passed", "failed", "error", "skipped")}
-    print(f"{count['passed']} passed, {count['failed'] + count['error']} failed, "
-          f"{count['skipped']} skipped")
+    print(
+        f"{count['passed']} passed, {count['failed'] + count['error']} failed, "
+        f"{count['skipped']} skipped"
+    )
 
 
 def project_files():
@@ -53,8 +59,13 @@ def project_files():
         names = filter(None, listed.split("\0"))
     except (OSError, subprocess.CalledProcessError):
         names = (path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*"))
-        names = (name for name in names if not LEFT_OUT & set(name.split("/"))
-                 and not name.startswith((".venv", *MADE_BY_THE_SITE)) and ".egg-info" not in name)
+        names = (
+            name
+            for name in names
+            if not LEFT_OUT & set(name.split("/"))
+            and not name.startswith((".venv", *MADE_BY_THE_SITE))
+            and ".egg-info" not in name
+        )
     return sorted({name for name in names if (ROOT / name).is_file()})
 
 
@@ -63,8 +74,10 @@ def files():
     "{name: text} of the project's text files."
     found = {}
     for name in project_files():
-        try: found[name] = (ROOT / name).read_text(encoding="utf-8")
-        except UnicodeDecodeError: continue
+        try:
+            found[name] = (ROOT / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
     return found
 
 
@@ -81,14 +94,24 @@ def checkout(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run():
     "Run a command, which must succeed; gives what it wrote to stdout."
+
     def _run(*command, timeout=600, **options):
         options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
-        done = subprocess.run([str(part) for part in command], text=True, encoding="utf-8",
-                              errors="replace", timeout=timeout, **options)
+        done = subprocess.run(
+            [str(part) for part in command],
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            **options,
+        )
         if done.returncode:
             said = f"{done.stdout or ''}{done.stderr or ''}"
-            pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}\n{said}", False)
+            pytest.fail(
+                f"{' '.join(map(str, command))} ended with {done.returncode}\n{said}", False
+            )
         return done.stdout
+
     return _run
 
 
@@ -96,21 +119,27 @@ def run():
 def browser_choice(tmp_path_factory):
     "How a browser starts here, found out once for all processes; without one the test is skipped."
     from filelock import FileLock
+
     shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ: shared = shared.parent
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
     kept = shared / "browser.json"
     with FileLock(f"{kept}.lock"):
-        if not kept.is_file(): kept.write_text(json.dumps(find_browser()), encoding="utf-8")
+        if not kept.is_file():
+            kept.write_text(json.dumps(find_browser()), encoding="utf-8")
     return json.loads(kept.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def playwright_(browser_choice):
     if "missing" in browser_choice:
-        if in_ci(): pytest.fail(browser_choice["missing"], False)
+        if in_ci():
+            pytest.fail(browser_choice["missing"], False)
         pytest.skip(browser_choice["missing"])
     from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright: yield playwright
+
+    with sync_playwright() as playwright:
+        yield playwright
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +154,11 @@ def browser(playwright_, browser_choice):
 def visit(browser):
     "Open a page that must ask nothing of others and say nothing on the console."
     visits = []
+
     def open_page(url, **options):
         visits.append(Visit(browser, url, **options))
         return visits[-1]
+
     yield open_page
     problems = [problem for each in visits for problem in each.close()]
     assert not problems, "\n".join(problems)
@@ -135,16 +166,23 @@ def visit(browser):
 
 class Visit:
     "A page in a browser that records what it asks for and complains of."
+
     def __init__(self, browser, url, heard=("error", "warning"), **options):
         self.context, self.problems = browser.new_context(**options), []
         self.page, self.own = self.context.new_page(), (url, "data:", f"blob:{url}")
         self.page.set_default_timeout(20_000)
-        self.page.on("console", lambda message: message.type in heard and self.note("console", message.text))
+        self.page.on(
+            "console", lambda message: message.type in heard and self.note("console", message.text)
+        )
         self.page.on("pageerror", lambda error: self.note("error", error))
-        self.page.on("request", lambda asked: asked.url.startswith(self.own) or self.note("request", asked.url))
+        self.page.on(
+            "request",
+            lambda asked: asked.url.startswith(self.own) or self.note("request", asked.url),
+        )
         self.page.goto(url)
 
-    def note(self, kind, what): self.problems.append(f"{kind}: {what}")
+    def note(self, kind, what):
+        self.problems.append(f"{kind}: {what}")
 
     def accessible(self, name, impacts=None):
         found = complaints_of(self.page, impacts=impacts)
@@ -159,6 +197,7 @@ class Visit:
 def creatures():
     "A few drawings with captions, in three splits."
     from imgcap.creatures import make_creatures
+
     return make_creatures({"train": 12, "validation": 4, "test": 6})
 
 
@@ -167,7 +206,17 @@ def tiny_run(creatures, tmp_path_factory):
     "A run folder: a model of one block, trained for a few steps."
     from imgcap.model import new_git_tiny
     from imgcap.train import finetune
+
     model, processor = new_git_tiny(vision_layers=1, text_layers=1)
-    return finetune(model, processor, creatures, out=str(tmp_path_factory.mktemp("run") / "tiny"),
-                    max_steps=3, validations=1, batch_size=4, precision="float32", threads=1,
-                    echo=lambda line: None)
+    return finetune(
+        model,
+        processor,
+        creatures,
+        out=str(tmp_path_factory.mktemp("run") / "tiny"),
+        max_steps=3,
+        validations=1,
+        batch_size=4,
+        precision="float32",
+        threads=1,
+        echo=lambda line: None,
+    )

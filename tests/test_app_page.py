@@ -1,5 +1,6 @@
-"""The web demo in a real browser: upload, paste, drop, camera, examples, pointer and keyboard, refusals,
-several captions; nothing may leave the machine."""
+"""The web demo in a real browser: upload, paste, drop, camera, examples, pointer and keyboard,
+refusals, several captions; nothing may leave the machine."""
+
 import contextlib
 import io
 import json
@@ -12,10 +13,18 @@ from importlib.util import find_spec
 import pytest
 from browser import OVERFLOW
 
-pytestmark = [pytest.mark.xdist_group("app_page"),
-              pytest.mark.skipif(not find_spec("gradio"), reason="gradio is not installed")]
-CREATURE = {"colour": "red", "body": "round", "pattern": "striped", "part": "horns", "mood": "smiling",
-            "place": "snow"}
+pytestmark = [
+    pytest.mark.xdist_group("app_page"),
+    pytest.mark.skipif(not find_spec("gradio"), reason="gradio is not installed"),
+]
+CREATURE = {
+    "colour": "red",
+    "body": "round",
+    "pattern": "striped",
+    "part": "horns",
+    "mood": "smiling",
+    "place": "snow",
+}
 EXAMPLE = dict(zip(CREATURE, ("blue", "tall", "spotted", "ears", "surprised", "grass")))
 LIMIT = 1  # MB
 WIDE = {"width": 1200, "height": 860}
@@ -53,13 +62,20 @@ HERE = ("127.0.0.1", "localhost", "::1", None)
 def outside():
     "Addresses outside this machine that this process looks up or connects to, from now on."
     found, watching = [], [True]
+
     def hook(event, given):
-        if not watching: return
-        if event == "socket.getaddrinfo": host = given[0]
-        elif event == "socket.connect" and isinstance(given[1], tuple): host = given[1][0]
-        else: return
+        if not watching:
+            return
+        if event == "socket.getaddrinfo":
+            host = given[0]
+        elif event == "socket.connect" and isinstance(given[1], tuple):
+            host = given[1][0]
+        else:
+            return
         host = host.decode() if isinstance(host, bytes) else host
-        if host not in HERE: found.append(f"{event} {host}")
+        if host not in HERE:
+            found.append(f"{event} {host}")
+
     sys.addaudithook(hook)
     yield found
     watching.clear()
@@ -69,6 +85,7 @@ def outside():
 @pytest.fixture(scope="module")
 def captioner(outside):
     from imgcap.infer import Captioner
+
     return Captioner("git-tiny", device="cpu")
 
 
@@ -76,9 +93,12 @@ def captioner(outside):
 def url(captioner, browser):
     "The address of the demo, started where a proxy is set that does not answer."
     from imgcap.app import launch
+
     os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"
-    try: running = launch(captioner, port=0, max_megabytes=LIMIT, wait=False)
-    finally: del os.environ["HTTP_PROXY"]
+    try:
+        running = launch(captioner, port=0, max_megabytes=LIMIT, wait=False)
+    finally:
+        del os.environ["HTTP_PROXY"]
     assert running.local_url.startswith("http://127.0.0.1:")
     yield running.local_url
     running.close(verbose=False)
@@ -87,11 +107,13 @@ def url(captioner, browser):
 @pytest.fixture(scope="module")
 def picture():
     from imgcap.creatures import draw_creature
+
     return draw_creature(CREATURE, seed=3).crop((0, 12, 256, 240))  # not square
 
 
 @pytest.fixture(scope="module")
-def caption(captioner, picture): return captioner(picture).text
+def caption(captioner, picture):
+    return captioner(picture).text
 
 
 @pytest.fixture(scope="module")
@@ -103,26 +125,30 @@ def png(picture, tmp_path_factory):
 
 class Demo:
     "The page, and what a hand does with it."
+
     def __init__(self, visit):
         self.visit, self.page = visit, visit.page
         self.words = self.page.locator(".imgcap-word")
         self.page.locator("#imgcap-picture input[type=file]").wait_for(state="attached")
         self.page.locator(".imgcap-example").first.wait_for()
 
-    def give(self, file): self.page.set_input_files("#imgcap-picture input[type=file]", file)
+    def give(self, file):
+        self.page.set_input_files("#imgcap-picture input[type=file]", file)
 
     def wait_for_caption(self, *texts):
         "Until these captions are shown, with a button for each word, and nothing else."
         self.page.wait_for_function(SHOWN, arg=[text.split() for text in texts])
 
-    def wait_for_message(self, text): self.page.locator("#imgcap-status", has_text=text).wait_for()
+    def wait_for_message(self, text):
+        self.page.locator("#imgcap-status", has_text=text).wait_for()
 
     def veil(self):
         "Source of the heat map over the picture, or None."
         veil = self.page.locator(".imgcap-veil")
         return veil.get_attribute("src") if veil.is_visible() else None
 
-    def accessible(self, name): self.visit.accessible(name, impacts=("serious", "critical"))
+    def accessible(self, name):
+        self.visit.accessible(name, impacts=("serious", "critical"))
 
 
 @pytest.fixture
@@ -131,7 +157,8 @@ def open_demo(visit, url):
 
 
 @pytest.fixture
-def demo(open_demo): return open_demo()
+def demo(open_demo):
+    return open_demo()
 
 
 @pytest.fixture
@@ -202,13 +229,15 @@ def test_how_words_are_chosen(captioned, captioner, picture):
     wanted = captioner(picture, num_return_sequences=3, diversity_penalty=1.0, prefix="a small")
     captioned.wait_for_caption(*(each.text for each in wanted))
     captioned.accessible("with options")
-    for label in ("Words to say", "Words to avoid"): page.get_by_label(label).fill("red, hat")
+    for label in ("Words to say", "Words to avoid"):
+        page.get_by_label(label).fill("red, hat")
     page.get_by_role("button", name="Write again").click()
     captioned.wait_for_message("which forbid_words forbids")
 
 
 def test_example(demo, captioner):
     from imgcap.creatures import draw_creature
+
     demo.page.locator(".imgcap-example").nth(1).focus()
     demo.page.keyboard.press("Enter")
     demo.words.first.wait_for()
@@ -217,9 +246,13 @@ def test_example(demo, captioner):
 
 def test_what_is_no_picture_or_too_large_is_refused(captioned, tmp_path):
     "In a sentence, before and after it is sent."
-    contents = {"notes.txt": b"buy milk", "renamed.png": b"buy milk",
-                "large.png": bytes(LIMIT * 1_000_000 + 1)}
-    for name, content in contents.items(): (tmp_path / name).write_bytes(content)
+    contents = {
+        "notes.txt": b"buy milk",
+        "renamed.png": b"buy milk",
+        "large.png": bytes(LIMIT * 1_000_000 + 1),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
     captioned.give(tmp_path / "notes.txt")
     captioned.wait_for_message("notes.txt is not a picture. Choose a JPEG, PNG, WebP or GIF file.")
     captioned.give(tmp_path / "large.png")
@@ -237,7 +270,9 @@ def test_what_is_no_picture_or_too_large_is_refused(captioned, tmp_path):
 def test_given_by_hand(demo, event):
     demo.page.evaluate(RECORD)
     demo.page.evaluate(HAND, [event, "image/png", f"{event}.png", None])
-    demo.page.wait_for_function("window.states.length > 2 && document.querySelector('.imgcap-word')")
+    demo.page.wait_for_function(
+        "window.states.length > 2 && document.querySelector('.imgcap-word')"
+    )
 
 
 def test_camera(captioned):
@@ -254,8 +289,10 @@ def test_camera(captioned):
 
 def ask(url, path, body, **headers):
     "Status of a request that no page would send."
-    try: return DIRECT.open(urllib.request.Request(url + path, body, headers), timeout=10).status
-    except urllib.error.HTTPError as error: return error.code
+    try:
+        return DIRECT.open(urllib.request.Request(url + path, body, headers), timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_server_refuses_large_files(url):
@@ -270,7 +307,7 @@ def test_server_takes_no_addresses_and_no_files_of_this_machine(url, outside, pa
     config = json.load(DIRECT.open(url + "config", timeout=10))
     write = next(each for each in config["dependencies"] if len(each["inputs"]) > 5)
     file = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
-    data = [file, "none", "likeliest", 1, 1, 1, .9, 0, 10, 3, "", "", ""]
+    data = [file, "none", "likeliest", 1, 1, 1, 0.9, 0, 10, 3, "", "", ""]
     session = f"attack-{abs(hash(path))}"
     body = json.dumps({"data": data, "fn_index": write["id"], "session_hash": session}).encode()
     with contextlib.redirect_stderr(io.StringIO()):  # gradio prints where it goes wrong

@@ -1,4 +1,6 @@
-"`imgcap caption` is killed in the middle, alone and as two processes: resumed, no caption is lost, doubled or moved."
+"""`imgcap caption` is killed in the middle, alone and as two processes: resumed, no caption is
+lost, doubled or moved."""
+
 import csv
 import json
 import signal
@@ -12,16 +14,29 @@ import pytest
 
 from imgcap.creatures import ATTRIBUTES, draw_creature
 
-pytestmark = [pytest.mark.xdist_group("caption_killed"), pytest.mark.first,
-              pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")]
+pytestmark = [
+    pytest.mark.xdist_group("caption_killed"),
+    pytest.mark.first,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
+]
 PICTURES = 120
 ALONE = [sys.executable, "-m", "imgcap"]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "imgcap"]
+TWO = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "-m",
+    "imgcap",
+]
 SLOWLY = ["caption", "photos", "--batch-size", "1", "--num-beams", "4", "--out"]
 
 
 class Folder:
     "Drawings with a file that is no picture among them, and commands that write their captions."
+
     def __init__(self, path):
         self.path = path
         (path / "photos").mkdir()
@@ -33,15 +48,21 @@ class Folder:
         self.whole = self.rows("whole.jsonl")
 
     def start(self, program, out, *options):
-        return subprocess.Popen([*program, *SLOWLY, out, *options], cwd=self.path, text=True,
-                                stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [*program, *SLOWLY, out, *options],
+            cwd=self.path,
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
 
     def finish(self, program, out, *options):
         process = self.start(program, out, *options)
         said = process.communicate(timeout=300)[1]
         assert process.returncode == 0, said
 
-    def parts(self, out): return list(self.path.glob(f"{out}.part*"))
+    def parts(self, out):
+        return list(self.path.glob(f"{out}.part*"))
 
     def lines(self, out):
         "Lines written so far, in whatever files they are."
@@ -58,19 +79,28 @@ class Folder:
             assert time.monotonic() < deadline, f"nothing was written to {out}"
             time.sleep(0.005)
         # torchrun's processes outlive it
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]: each.send_signal(how)
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            each.send_signal(how)
         return process.wait(60), process.stderr.read()
 
     def rows(self, out):
         text = (self.path / out).read_text(encoding="utf-8")
-        if out.endswith(".jsonl"): return [json.loads(line) for line in text.splitlines()]
+        if out.endswith(".jsonl"):
+            return [json.loads(line) for line in text.splitlines()]
         rows = csv.DictReader(text.splitlines())
-        return [{name: float(value) if name == "score" else value for name, value in row.items() if value}
-                for row in rows]
+        return [
+            {
+                name: float(value) if name == "score" else value
+                for name, value in row.items()
+                if value
+            }
+            for row in rows
+        ]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory): return Folder(tmp_path_factory.mktemp("pictures"))
+def folder(tmp_path_factory):
+    return Folder(tmp_path_factory.mktemp("pictures"))
 
 
 def test_without_a_kill(folder):
@@ -79,12 +109,15 @@ def test_without_a_kill(folder):
     assert [Path(row["path"]).name for row in folder.whole if "error" in row] == ["050.jpg"]
 
 
-@pytest.mark.parametrize("out, program, kills, last", [
-    ("alone.jsonl", ALONE, 2, ALONE),
-    ("alone.csv", ALONE, 1, ALONE),
-    ("two.csv", TWO, 1, TWO),
-    ("mixed.jsonl", TWO, 1, ALONE),  # what two processes began, one can finish
-])
+@pytest.mark.parametrize(
+    "out, program, kills, last",
+    [
+        ("alone.jsonl", ALONE, 2, ALONE),
+        ("alone.csv", ALONE, 1, ALONE),
+        ("two.csv", TWO, 1, TWO),
+        ("mixed.jsonl", TWO, 1, ALONE),  # what two processes began, one can finish
+    ],
+)
 def test_killed_and_resumed(folder, out, program, kills, last):
     for kill in range(kills):
         folder.stop_in_the_middle(program, out, *(["--resume"] if kill else []), how=signal.SIGKILL)
@@ -96,6 +129,8 @@ def test_killed_and_resumed(folder, out, program, kills, last):
 def test_ctrl_c_and_resumed(folder):
     status, said = folder.stop_in_the_middle(ALONE, "interrupted.jsonl", how=signal.SIGINT)
     assert status == 130 and said.count("\n") <= 2, said
-    assert said.startswith("imgcap: stopped; the same command with --resume goes on with interrupted.jsonl\n")
+    assert said.startswith(
+        "imgcap: stopped; the same command with --resume goes on with interrupted.jsonl\n"
+    )
     folder.finish(ALONE, "interrupted.jsonl", "--resume")
     assert folder.rows("interrupted.jsonl") == folder.whole

@@ -1,4 +1,5 @@
 "The code and the notebooks agree, and ruff and mypy have nothing to say."
+
 import sys
 from pathlib import Path
 
@@ -8,14 +9,20 @@ BIN = Path(sys.executable).parent
 
 
 def contents(folder, *patterns):
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for pattern in patterns for path in sorted(folder.glob(pattern))}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+    }
 
 
-@pytest.mark.parametrize("command, patterns", [
-    ("nbdev_clean", ["nbs/**/*.ipynb"]),
-    ("nbdev_export", ["imgcap/**/*.py", "pyproject.toml"]),
-])
+@pytest.mark.parametrize(
+    "command, patterns",
+    [
+        ("nbdev_clean", ["nbs/**/*.ipynb"]),
+        ("nbdev_export", ["imgcap/**/*.py", "pyproject.toml"]),
+    ],
+)
 def test_nothing_is_left_to_write(checkout, run, command, patterns):
     before = contents(checkout, *patterns)
     run(BIN / command, cwd=checkout)
@@ -28,4 +35,5 @@ def test_ruff(run):
     run(sys.executable, "-m", "ruff", "check", "-q", "imgcap", "tests", "bench", "scripts", "docs")
 
 
-def test_mypy(run): run(sys.executable, "-m", "mypy")
+def test_mypy(run):
+    run(sys.executable, "-m", "mypy")

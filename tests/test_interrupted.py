@@ -1,5 +1,6 @@
-"""Training that is killed ends where it would have ended: SIGKILL at random moments, in the middle of a checkpoint,
-and a full disk. Another seed for the moments: IMGCAP_SEED=7 pytest tests/test_interrupted.py"""
+"""Training that is killed ends where it would have ended: SIGKILL at random moments, in the middle
+of a checkpoint, and a full disk. IMGCAP_SEED=7 tries other moments."""
+
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 
 resource = pytest.importorskip("resource", reason="a full disk cannot be acted out on this system")
 STEPS, VALIDATIONS = 60, 10
-SEED = int(os.environ.get("IMGCAP_SEED", random.randrange(10 ** 6)))
+SEED = int(os.environ.get("IMGCAP_SEED", random.randrange(10**6)))
 FULL = 3_000_000  # bytes that a file may have, where the disk is full
 
 
@@ -26,18 +27,33 @@ def train(run, limit=0):
     from imgcap.train import finetune
 
     datasets.disable_progress_bars()
-    if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     resume = any(Path(run).glob("checkpoints/checkpoint-*/trainer_state.json"))
     data = make_creatures({"train": 40, "validation": 12})
     try:
-        finetune(*new_git_tiny(vision_layers=1, text_layers=1), data, out=run, resume=resume, overwrite=not resume,
-                 max_steps=STEPS, validations=VALIDATIONS, batch_size=16, precision="float32", threads=1, ema=0.9,
-                 echo=lambda line: None)
-    except OSError as error: sys.exit(f"error: {error}")
+        finetune(
+            *new_git_tiny(vision_layers=1, text_layers=1),
+            data,
+            out=run,
+            resume=resume,
+            overwrite=not resume,
+            max_steps=STEPS,
+            validations=VALIDATIONS,
+            batch_size=16,
+            precision="float32",
+            threads=1,
+            ema=0.9,
+            echo=lambda line: None,
+        )
+    except OSError as error:
+        sys.exit(f"error: {error}")
 
 
 def attempt(run, *args):
-    return subprocess.Popen([sys.executable, __file__, str(run), *map(str, args)], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, __file__, str(run), *map(str, args)], stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process):
@@ -45,22 +61,37 @@ def finish(process):
     assert process.returncode == 0, errors
 
 
-def weights(run): return hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
-def steps(run): return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
-def whole(run): return {path.parent.name for path in run.glob("checkpoints/checkpoint-*/trainer_state.json")}
-def half(run): return {path.name for path in run.glob("checkpoints/checkpoint-*")} - whole(run)
+def weights(run):
+    return hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def steps(run):
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def whole(run):
+    return {path.parent.name for path in run.glob("checkpoints/checkpoint-*/trainer_state.json")}
+
+
+def half(run):
+    return {path.name for path in run.glob("checkpoints/checkpoint-*")} - whole(run)
 
 
 def last_step(run):
     "The last step in the log, which may be in the middle of being written."
     log = run / "log.jsonl"
-    lines = [line for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
+    lines = (
+        [line for line in log.read_text().splitlines() if line.endswith("}")]
+        if log.exists()
+        else []
+    )
     return json.loads(lines[-1])["step"] if lines else 0
 
 
 def kill_when(process, condition):
     "SIGKILL as soon as something is so, or not at all if the process ends first."
-    while process.poll() is None and not condition(): time.sleep(0.0005)
+    while process.poll() is None and not condition():
+        time.sleep(0.0005)
     process.kill()
     process.communicate()
 
@@ -89,7 +120,10 @@ def test_killed_again_and_again(tmp_path):
         assert not half(run) - before, "half a checkpoint was left"
     finish(attempt(run))
     assert weights(run) == weights(uninterrupted), "the interrupted run ended with other weights"
-    assert steps(run) == sorted(steps(run)) == steps(uninterrupted), "the log has gaps or repeats itself"
+    assert steps(run) == sorted(steps(run)) == steps(uninterrupted), (
+        "the log has gaps or repeats itself"
+    )
 
 
-if __name__ == "__main__": train(sys.argv[1], *map(int, sys.argv[2:]))
+if __name__ == "__main__":
+    train(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,4 +1,5 @@
 "The tutorial and the package's progress bars in JupyterLab, run from its menu as a reader would."
+
 import pytest
 
 pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
@@ -18,5 +19,7 @@ def reader(browser):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_runs_from_the_menu(reader, name):
-    try: print(reader.run_all(name, NOTEBOOKS[name], MINUTES))
-    except (lab.Failed, lab.Error) as failure: pytest.fail(reader.without_token(failure), pytrace=False)
+    try:
+        print(reader.run_all(name, NOTEBOOKS[name], MINUTES))
+    except (lab.Failed, lab.Error) as failure:
+        pytest.fail(reader.without_token(failure), pytrace=False)

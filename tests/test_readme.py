@@ -1,4 +1,5 @@
 "Every command in the documents exists, with those options; every file a link names is there."
+
 import re
 import shlex
 from pathlib import Path
@@ -9,18 +10,29 @@ import typer
 from imgcap.cli import _make_app
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")}
-LINES = [(name, line) for name, text in TEXTS.items()
-         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-LINKS = [(name, link) for name, text in TEXTS.items()
-         for link in re.findall(r"\]\((?!https?:|#|\.\./\.\./)([^)#]+)", text)
-         + re.findall(r'src="(?!https?:)([^"]+)"', text)]
+TEXTS = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")
+}
+LINES = [
+    (name, line)
+    for name, text in TEXTS.items()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in block.splitlines()
+]
+LINKS = [
+    (name, link)
+    for name, text in TEXTS.items()
+    for link in re.findall(r"\]\((?!https?:|#|\.\./\.\./)([^)#]+)", text)
+    + re.findall(r'src="(?!https?:)([^"]+)"', text)
+]
 
 
-def words(line): return shlex.split(line, comments=True)
+def words(line):
+    return shlex.split(line, comments=True)
 
 
-def lines_of(program): return [(name, line) for name, line in LINES if words(line)[:1] == [program]]
+def lines_of(program):
+    return [(name, line) for name, line in LINES if words(line)[:1] == [program]]
 
 
 def test_there_is_something_to_look_at():
@@ -40,4 +52,5 @@ def test_make_knows_the_target(document, line):
 
 
 @pytest.mark.parametrize("document, link", LINKS)
-def test_linked_file_is_there(document, link): assert (ROOT / link).exists()
+def test_linked_file_is_there(document, link):
+    assert (ROOT / link).exists()

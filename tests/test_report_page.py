@@ -1,13 +1,20 @@
-"""report.html and a page of ablations in a real browser without a network: filter, search, keyboard,
-phone, dark mode, no JavaScript, and texts that want to be scripts."""
+"""report.html and a page of ablations in a real browser without a network: filter, search,
+keyboard, phone, dark mode, no JavaScript, and texts that want to be scripts."""
+
 import pytest
 from browser import OVERFLOW
 
 pytestmark = pytest.mark.xdist_group("report_page")
 EVIL = [
-    "</script><script>window.hacked = 1</script>", '"><img src=x onerror="window.hacked = 1">',
-    "<!-- <svg onload=window.hacked=1>", "a ' \" & < > caption", "قطة صغيرة على العشب",
-    "一只小猫坐在草地上", "🐈‍⬛ 😺", "longword" * 40, "= javascript:window.hacked=1",
+    "</script><script>window.hacked = 1</script>",
+    '"><img src=x onerror="window.hacked = 1">',
+    "<!-- <svg onload=window.hacked=1>",
+    "a ' \" & < > caption",
+    "قطة صغيرة على العشب",
+    "一只小猫坐在草地上",
+    "🐈‍⬛ 😺",
+    "longword" * 40,
+    "= javascript:window.hacked=1",
 ]
 PICTURES = 39  # the best, the worst and others, 13 of each
 SCREENS = {
@@ -34,14 +41,23 @@ def report(tmp_path_factory):
 
     datasets.disable_progress_bars()
     data = make_creatures({"train": 8, "test": 40})
+
     def disturb(row, i):
-        if i >= len(EVIL): return row
+        if i >= len(EVIL):
+            return row
         return {**row, "image_id": f"{EVIL[i]}{i}", "captions": [EVIL[i], *row["captions"][1:]]}
+
     data["test"] = data["test"].map(disturb, with_indices=True, load_from_cache_file=False)
     model, processor = load_model("git-tiny", device="cpu")
-    made = evaluate_model(model, data, processor=processor, resamples=100,
-                          groups=("length", "attributes.place", "image_id"))
-    for row, text in zip(made.predictions[5:], EVIL): row["caption"] = text
+    made = evaluate_model(
+        model,
+        data,
+        processor=processor,
+        resamples=100,
+        groups=("length", "attributes.place", "image_id"),
+    )
+    for row, text in zip(made.predictions[5:], EVIL):
+        row["caption"] = text
     made.notes.append("</script>".join(EVIL))
     return (made.save(tmp_path_factory.mktemp("report")) / "report.html").as_uri()
 
@@ -62,15 +78,18 @@ def ablations(tmp_path_factory):
 
 
 @pytest.fixture(params=SCREENS)
-def screen(request): return request.param
+def screen(request):
+    return request.param
 
 
 @pytest.fixture
-def opened(visit, report, screen): return visit(report, offline=True, **SCREENS[screen])
+def opened(visit, report, screen):
+    return visit(report, offline=True, **SCREENS[screen])
 
 
 @pytest.fixture
-def page(opened): return opened.page
+def page(opened):
+    return opened.page
 
 
 def counted(page):
@@ -110,7 +129,8 @@ def test_keyboard(page):
 def test_scores_filter(page):
     scores = [float(score) for score in page.evaluate(SCORES)]
     page.locator("#low").focus()
-    for _ in range(5): page.keyboard.press("PageUp")
+    for _ in range(5):
+        page.keyboard.press("PageUp")
     low = float(page.locator("#low").input_value())
     assert 0 < low and counted(page)[1] == sum(score >= low for score in scores) < PICTURES
     page.locator("#high").focus()

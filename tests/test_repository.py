@@ -1,4 +1,5 @@
-"The repository's address: set in one place by one command; until then nothing leads to somebody else's."
+"The repository's address: set by one command; until then nothing leads to somebody else's."
+
 import json
 import re
 import shutil
@@ -11,8 +12,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOMEBODY = "some-body/pictures.2"
-LEADS_AWAY = re.compile(r"github\.com/[\w-]+/imgcap\b|\bimgcap\.github\.io|google\.com/github/[\w-]+/"
-                        r"|imgcap@users\.noreply", re.IGNORECASE)
+LEADS_AWAY = re.compile(
+    r"github\.com/[\w-]+/imgcap\b|\bimgcap\.github\.io|google\.com/github/[\w-]+/"
+    r"|imgcap@users\.noreply",
+    re.IGNORECASE,
+)
 # Runs a set-up cell as Colab would, in a Python that has imgcap only when its folder is named.
 ACT = """import sys, types
 sys.path += sys.argv[2:]
@@ -25,8 +29,12 @@ def repository(folder, *words):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def texts(folder): return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-                           and not {"__pycache__", "egg"} & set(path.parts)}
+def texts(folder):
+    return {
+        path: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not {"__pycache__", "egg"} & set(path.parts)
+    }
 
 
 def cells(folder, cell_id):
@@ -34,33 +42,48 @@ def cells(folder, cell_id):
     found = {}
     for path in sorted((folder / "nbs").rglob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["id"] == cell_id: found[path.relative_to(folder).as_posix()] = "".join(cell["source"])
+            if cell["id"] == cell_id:
+                found[path.relative_to(folder).as_posix()] = "".join(cell["source"])
     return found
 
 
 def metadata(folder):
     "What a wheel says of itself."
     (folder / "egg").mkdir(exist_ok=True)
-    subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "-e", "egg"], cwd=folder, check=True,
-                   capture_output=True)
-    about, = (folder / "egg").glob("*.egg-info/PKG-INFO")
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "egg_info", "-e", "egg"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    (about,) = (folder / "egg").glob("*.egg-info/PKG-INFO")
     return about.read_text(encoding="utf-8").split("\n\n")[0]
 
 
 def site(folder):
     "The values of the site's settings."
-    code = ("import json, runpy; s = runpy.run_path('docs/conf.py'); "
-            "print(json.dumps([s['site_source_url'], s['html_baseurl'], s['html_theme_options']['footer_icons']]))")
-    return json.loads(subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True).stdout)
+    code = (
+        "import json, runpy; s = runpy.run_path('docs/conf.py'); "
+        "icons = s['html_theme_options']['footer_icons']; "
+        "print(json.dumps([s['site_source_url'], s['html_baseurl'], icons]))"
+    )
+    return json.loads(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True
+        ).stdout
+    )
 
 
 @pytest.fixture(scope="module")
 def unset(tmp_path_factory):
     "A copy of the tracked files, without an address."
     folder = tmp_path_factory.mktemp("copy") / "repository"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
     for name in filter(None, listed.split("\0")):
-        if not (ROOT / name).is_file(): continue
+        if not (ROOT / name).is_file():
+            continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     assert repository(folder, "--unset").returncode == 0
@@ -73,8 +96,11 @@ def test_notebooks_have_the_cells_of_this_address():
 
 
 def test_without_an_address_nothing_leads_away(unset):
-    found = [f"{path.relative_to(unset)}: {match[0]}" for path, text in texts(unset).items()
-             for match in LEADS_AWAY.finditer(text.decode("utf-8", "ignore"))]
+    found = [
+        f"{path.relative_to(unset)}: {match[0]}"
+        for path, text in texts(unset).items()
+        for match in LEADS_AWAY.finditer(text.decode("utf-8", "ignore"))
+    ]
     assert not found
     assert "http" not in metadata(unset)
     assert site(unset) == ["", "", []]
@@ -87,16 +113,24 @@ def test_set_again_and_unset(unset):
     config = ConfigParser(delimiters=["="])
     config.read(unset / "settings.ini", encoding="utf-8")
     assert config["DEFAULT"]["git_url"] == "https://github.com/some-body/pictures.2"
-    assert "https://github.com/some-body/pictures.2" in (unset / "imgcap" / "_modidx.py").read_text()
+    assert (
+        "https://github.com/some-body/pictures.2" in (unset / "imgcap" / "_modidx.py").read_text()
+    )
     assert "Home-page: https://github.com/some-body/pictures.2" in metadata(unset)
     source, base, (footer,) = site(unset)
     assert source == "https://github.com/some-body/pictures.2/blob/main"
     assert base == "https://some-body.github.io/pictures.2/"
     assert footer["url"] == "https://github.com/some-body/pictures.2"
     badges, setups = cells(unset, "colab-badge"), cells(unset, "colab-setup")
-    assert badges.keys() == setups.keys() == {p.relative_to(unset).as_posix() for p in (unset / "nbs").rglob("*.ipynb")}
+    assert (
+        badges.keys()
+        == setups.keys()
+        == {p.relative_to(unset).as_posix() for p in (unset / "nbs").rglob("*.ipynb")}
+    )
     for path, badge in badges.items():
-        assert badge.endswith(f"(https://colab.research.google.com/github/{SOMEBODY}/blob/main/{path})")
+        assert badge.endswith(
+            f"(https://colab.research.google.com/github/{SOMEBODY}/blob/main/{path})"
+        )
         assert setups[path].endswith('"install -q git+https://github.com/some-body/pictures.2")')
 
     after = texts(unset)
@@ -110,31 +144,63 @@ def test_set_again_and_unset(unset):
 def test_a_new_notebook_gets_its_cells(unset):
     title = {"cell_type": "markdown", "id": "00000000", "metadata": {}, "source": ["# New"]}
     new = unset / "nbs" / "tutorials" / "new.ipynb"
-    new.write_text(json.dumps({"cells": [title], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    new.write_text(
+        json.dumps({"cells": [title], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    )
     try:
         found = repository(unset, "--check")
         assert (found.returncode, found.stdout) == (1, "would change nbs/tutorials/new.ipynb\n")
-        assert repository(unset).returncode == 0 and "nbs/tutorials/new.ipynb" in cells(unset, "colab-setup")
-    finally: new.unlink()
+        assert repository(unset).returncode == 0 and "nbs/tutorials/new.ipynb" in cells(
+            unset, "colab-setup"
+        )
+    finally:
+        new.unlink()
 
 
-@pytest.mark.parametrize("words", [["imgcap"], ["a/b/c"], ["https://github.com/a/b"], ["a/.."], ["-a/b"], ["a/b c"],
-                                   ["a/b", "c"], ["--unset", "a/b"], ["--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["imgcap"],
+        ["a/b/c"],
+        ["https://github.com/a/b"],
+        ["a/.."],
+        ["-a/b"],
+        ["a/b c"],
+        ["a/b", "c"],
+        ["--unset", "a/b"],
+        ["--help"],
+    ],
+)
 def test_what_is_no_address_is_refused(unset, words):
     before = texts(unset)
     done = repository(unset, *words)
-    assert done.returncode == 2 and done.stderr.startswith("expected owner/name") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("expected owner/name")
+        and done.stderr.count("\n") == 1
+    )
     assert texts(unset) == before
 
 
 @pytest.mark.parametrize("here", [False, True])
 def test_the_set_up_cell_in_colab_without_an_address(unset, tmp_path, here):
     "It says what to do instead of installing something; once imgcap is there it says nothing."
-    source, = set(cells(unset, "colab-setup").values())
+    (source,) = set(cells(unset, "colab-setup").values())
     (tmp_path / "cell.py").write_text(source, encoding="utf-8")
-    command = [sys.executable, "-I", "-S", "-c", ACT, tmp_path / "cell.py", *([unset] if here else [])]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        ACT,
+        tmp_path / "cell.py",
+        *([unset] if here else []),
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    if here: assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    else: assert done.returncode == 1 and done.stderr == (
-        "These notebooks have no public address yet: upload the repository as imgcap.zip "
-        "and run %pip install ./imgcap.zip first.\n")
+    if here:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    else:
+        assert done.returncode == 1 and done.stderr == (
+            "These notebooks have no public address yet: upload the repository as imgcap.zip "
+            "and run %pip install ./imgcap.zip first.\n"
+        )

@@ -1,5 +1,6 @@
-"""The built site in a browser that reaches nothing but it: pages load, say nothing on the console and ask no
-other server; links and pictures are there; search finds."""
+"""The built site in a browser that reaches nothing but it: pages load, say nothing on the console
+and ask no other server; links and pictures are there; search finds."""
+
 import ast
 import functools
 import http.server
@@ -18,9 +19,21 @@ import architecture  # noqa: E402
 
 pytestmark = [pytest.mark.xdist_group("site"), pytest.mark.first]
 RULES = [
-    "label", "select-name", "button-name", "link-name", "image-alt", "svg-img-alt", "input-image-alt",
-    "aria-input-field-name", "aria-toggle-field-name", "document-title", "html-has-lang",
-    "heading-order", "duplicate-id-aria", "list", "scrollable-region-focusable",
+    "label",
+    "select-name",
+    "button-name",
+    "link-name",
+    "image-alt",
+    "svg-img-alt",
+    "input-image-alt",
+    "aria-input-field-name",
+    "aria-toggle-field-name",
+    "document-title",
+    "html-has-lang",
+    "heading-order",
+    "duplicate-id-aria",
+    "list",
+    "scrollable-region-focusable",
 ]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 # What one page says of itself; lazy pictures are told to come.
@@ -43,10 +56,11 @@ TOO_WIDE = """() => {
   const scrolls = e => e && e.tagName !== 'ARTICLE'
     && (['auto', 'scroll'].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
   return [...document.querySelectorAll('article *')]
-    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e)).map(e => e.outerHTML);
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
+    .map(e => e.outerHTML);
 }"""
-# Contrast is slow to judge, and a page has ten thousand words of a few kinds: what holds only kinds that
-# were judged before, here or on another page, is taken away.
+# Contrast is slow to judge, and a page has ten thousand words of a few kinds: what holds only kinds
+# that were judged before, here or on another page, is taken away.
 ONLY_NEW_KINDS = """known => {
   const seen = new Set(known), kinds = new Map(), stay = new Set(), fresh = [];
   const kind = e => {
@@ -69,25 +83,42 @@ ONLY_NEW_KINDS = """known => {
 
 
 class QuietServer(http.server.ThreadingHTTPServer):
-    def handle_error(self, request, client_address): pass  # the browser left before a file was sent
+    def handle_error(self, request, client_address):
+        pass  # the browser left before a file was sent
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args): pass
+    def log_message(self, *args):
+        pass
 
 
 @pytest.fixture(scope="module")
 def build(run, tmp_path_factory):
     "Build the site, where a warning is an error; gives its folder."
+
     def _build(*options):
         folder = tmp_path_factory.mktemp("site")
-        run(sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", f"{folder}-kept", *options, "docs", folder)
+        run(
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-q",
+            "-b",
+            "html",
+            "-d",
+            f"{folder}-kept",
+            *options,
+            "docs",
+            folder,
+        )
         return folder
+
     return _build
 
 
 @pytest.fixture(scope="module")
-def site(build): return build("-W", "--keep-going", "-E")
+def site(build):
+    return build("-W", "--keep-going", "-E")
 
 
 @pytest.fixture(scope="module")
@@ -102,26 +133,43 @@ def url(site):
 
 class Reader:
     "A tab that goes through the site, and what was wrong."
+
     def __init__(self, browser, url):
         self.url, self.faults, self.ids, self.links, self.kinds, self.page = url, [], {}, [], [], ""
         self.context = browser.new_context(color_scheme="light", reduced_motion="reduce")
         self.tab = self.context.new_page()
-        self.tab.on("console", lambda message: message.type in ("error", "warning")
-                    and self.fault(f"the console says {message.text}"))
+        self.tab.on(
+            "console",
+            lambda message: (
+                message.type in ("error", "warning")
+                and self.fault(f"the console says {message.text}")
+            ),
+        )
         self.tab.on("pageerror", lambda error: self.fault(f"a script fails: {error}"))
-        self.tab.on("request", lambda request: request.url.startswith((url, "data:", "blob:"))
-                    or self.fault(f"asks for {request.url}"))
-        self.tab.on("response", lambda response: response.status < 400
-                    or self.fault(f"{response.url} answers {response.status}"))
+        self.tab.on(
+            "request",
+            lambda request: (
+                request.url.startswith((url, "data:", "blob:"))
+                or self.fault(f"asks for {request.url}")
+            ),
+        )
+        self.tab.on(
+            "response",
+            lambda response: (
+                response.status < 400 or self.fault(f"{response.url} answers {response.status}")
+            ),
+        )
 
-    def fault(self, what): self.faults.append(f"{self.page}: {what}")
+    def fault(self, what):
+        self.faults.append(f"{self.page}: {what}")
 
     def open(self, page):
         self.page = page
         self.tab.goto(self.url + page)
 
     def axe(self, scheme, rules):
-        for complaint in complaints_of(self.tab, rules): self.fault(f"{scheme}: {complaint}")
+        for complaint in complaints_of(self.tab, rules):
+            self.fault(f"{scheme}: {complaint}")
 
     def look(self, page):
         "One page in a wide window, in the dark, and on a phone."
@@ -130,11 +178,15 @@ class Reader:
         tab.emulate_media(color_scheme="light")
         self.open(page)
         seen = tab.evaluate(LOOK)
-        if len(seen["text"]) < 20 and page != "search.html": self.fault("is empty")
+        if len(seen["text"]) < 20 and page != "search.html":
+            self.fault("is empty")
         for line in seen["text"].splitlines():
-            if line.lstrip().startswith(("#|", "# |")): self.fault(f"shows the directive {line.strip()}")
-        for source in seen["missing"]: self.fault(f"picture {source} is missing")
-        for source in seen["silent"]: self.fault(f"picture {source} has no alt text")
+            if line.lstrip().startswith(("#|", "# |")):
+                self.fault(f"shows the directive {line.strip()}")
+        for source in seen["missing"]:
+            self.fault(f"picture {source} is missing")
+        for source in seen["silent"]:
+            self.fault(f"picture {source} has no alt text")
         self.ids[page] = set(seen["ids"])
         self.links += [(page, link) for link in seen["links"]]
         self.axe("light", RULES)
@@ -150,15 +202,19 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def pages(site):
-    return sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html")
-                  if "_static" not in path.parts)
+    return sorted(
+        path.relative_to(site).as_posix()
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts
+    )
 
 
 @pytest.fixture(scope="module")
 def reader(browser, url, pages):
     "A reader who has been on every page."
     reader = Reader(browser, url)
-    for page in pages: reader.look(page)
+    for page in pages:
+        reader.look(page)
     yield reader
     reader.context.close()
 
@@ -180,12 +236,16 @@ def test_links(reader, site, url):
     "Every link inside the site leads to a page and a place that are there."
     faults = []
     for page, link in reader.links:
-        if link.startswith("invalid:"): faults.append(f"{page} links to {link}")
-        if not link.startswith(url): continue
+        if link.startswith("invalid:"):
+            faults.append(f"{page} links to {link}")
+        if not link.startswith(url):
+            continue
         address, place = urldefrag(urljoin(url + page, link))
         name = unquote(urlsplit(address).path).lstrip("/") or "index.html"
-        if name.endswith("/"): name += "index.html"
-        if not (site / name).is_file(): faults.append(f"{page} links to {name}, which is not there")
+        if name.endswith("/"):
+            name += "index.html"
+        if not (site / name).is_file():
+            faults.append(f"{page} links to {name}, which is not there")
         elif place and name in reader.ids and unquote(place) not in reader.ids[name]:
             faults.append(f"{page} links to {name}#{place}, and there is no such place")
     assert len(reader.links) > 1000 and not faults, "\n".join(faults)
@@ -227,26 +287,43 @@ def test_buttons_of_notebooks(tab, url, pages):
 def public_names():
     for name in architecture.modules():
         tree = ast.parse((architecture.PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
-        defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        public = [ast.literal_eval(node.value) for node in tree.body
-                  if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
-        yield from (f"imgcap.{name}.{each}" for names in public for each in names if each in defined)
+        defined = {
+            node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
+        public = [
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        ]
+        yield from (
+            f"imgcap.{name}.{each}" for names in public for each in names if each in defined
+        )
 
 
 def test_every_public_name_is_in_the_reference(site):
     inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
-    documented = {name for kind, entries in inventory.data.items() if kind.startswith("py:")
-                  for name in entries}
+    documented = {
+        name
+        for kind, entries in inventory.data.items()
+        if kind.startswith("py:")
+        for name in entries
+    }
     assert not set(public_names()) - documented
 
 
-def test_no_arrow_runs_backwards(): assert not list(architecture.backwards())
+def test_no_arrow_runs_backwards():
+    assert not list(architecture.backwards())
 
 
 def test_a_second_language(build):
     "What the catalogue holds is translated. Only the written pages are built, which is quick."
-    folder = build("-D", "language=zh_CN",
-                   "-D", "exclude_patterns=_build,ext,locale,inventories,nbs,api,gallery",
-                   "-D", "suppress_warnings=toc.excluded,myst.xref_missing")
+    folder = build(
+        "-D",
+        "language=zh_CN",
+        "-D",
+        "exclude_patterns=_build,ext,locale,inventories,nbs,api,gallery",
+        "-D",
+        "suppress_warnings=toc.excluded,myst.xref_missing",
+    )
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert '<html class="no-js" lang="zh-CN"' in page and "两条命令" in page

@@ -1,4 +1,5 @@
-"Two processes on one machine train as one does: shared data, gathered validation, one writer of files."
+"Two processes train as one does: shared data, gathered validation, one writer of files."
+
 import json
 import subprocess
 import sys
@@ -19,14 +20,32 @@ def train(run, batch_size, objective):
 
     datasets.disable_progress_bars()
     data = make_creatures({"train": 48, "validation": 13})
-    finetune(*new_git_tiny(vision_layers=1, text_layers=1), data, out=run, max_steps=8, validations=2,
-             batch_size=int(batch_size), precision="float32", threads=1, objective=objective, learning_rate=1e-3)
+    finetune(
+        *new_git_tiny(vision_layers=1, text_layers=1),
+        data,
+        out=run,
+        max_steps=8,
+        validations=2,
+        batch_size=int(batch_size),
+        precision="float32",
+        threads=1,
+        objective=objective,
+        learning_rate=1e-3,
+    )
 
 
 def start(run, batch_size, objective="likelihood", processes=ONE):
-    command = [sys.executable, *(TORCHRUN if processes > 1 else []), __file__, run, batch_size, objective]
-    return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True)
+    command = [
+        sys.executable,
+        *(TORCHRUN if processes > 1 else []),
+        __file__,
+        run,
+        batch_size,
+        objective,
+    ]
+    return subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def finish(process):
@@ -35,7 +54,8 @@ def finish(process):
     return output
 
 
-def log(run): return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def log(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +80,7 @@ def test_log_is_that_of_one(runs):
 
 def test_weights_are_those_of_one(runs):
     from safetensors.torch import load_file
+
     one, two = (load_file(run / "model" / "model.safetensors") for run in runs[:2])
     assert one.keys() == two.keys()
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-3
@@ -78,4 +99,5 @@ def test_reward_in_two_processes(tmp_path):
     assert json.loads((tmp_path / "cider" / "run.json").read_text())["finished"]["steps"] == 8
 
 
-if __name__ == "__main__": train(*sys.argv[1:])
+if __name__ == "__main__":
+    train(*sys.argv[1:])
