@@ -132,7 +132,8 @@ class GitForCausalLM(transformers.GitForCausalLM):
     ) -> torch.Tensor: # (N, T, hidden size): the output at each caption position
         "Read captions with the pictures in view."
         length, past = input_ids.shape[1], 0 if cache is None else cache.get_seq_length()
-        states = self.git.embeddings(input_ids, position_ids=position_ids, past_key_values_length=past)
+        if position_ids is None: position_ids = self.git.embeddings.position_ids[:, past:past + length]
+        states = self.git.embeddings(input_ids, position_ids=position_ids)
         hidden = torch.ones(length, past + length, dtype=torch.bool, device=input_ids.device).triu(past + 1)  # what comes later
         if attention_mask is not None: hidden = hidden | (attention_mask[:, None, None] == 0)
         for layer, (keys, values) in zip(self.git.encoder.layer, pictures):
