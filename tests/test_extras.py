@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from configparser import ConfigParser
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,14 @@ SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 NAME = SETTINGS["DEFAULT"]["lib_name"]  # on the package index
 # `pip install imgcap`, `imgcap[peft]`, quoted or not: PyPI's imgcap is another package
 STRANGER = re.compile(r"imgcap\[[a-z]+\]|pip3? install [^\n]*(?<![\w./:-])imgcap(?![\w/-])")
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_of(requirement):
+    return canonical(re.match(r"[\w.-]+", requirement)[0])
 
 
 def tracked_files():
@@ -68,9 +76,8 @@ def test_no_file_installs_a_stranger():
 
 def test_our_name_is_written_once():
     places = [name for name, text in tracked_files() if NAME in text]
-    assert set(places) <= {"settings.ini", "pyproject.toml"}, (
-        places
-    )  # nbdev_export writes pyproject.toml
+    # nbdev_export writes the second
+    assert set(places) <= {"settings.ini", "pyproject.toml"}, places
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -84,7 +91,8 @@ def test_hint_names_the_libraries_only(extra):
 def test_hint_is_satisfied_by_what_the_tests_use(extra):
     "pip accepts the line, and with the libraries there it asks no index for anything."
     requirements = shlex.split(install_hint(extra))[2:]
-    if missing := [r for r in requirements if not find_spec(re.split(r"\W", r)[0])]:
+    installed = {canonical(each.name) for each in distributions()}
+    if missing := [each for each in map(name_of, requirements) if each not in installed]:
         pytest.skip(f"{missing[0]} is not installed")
     command = [sys.executable, "-m", "pip", "install", "--no-index", "--dry-run", *requirements]
     done = subprocess.run(command, capture_output=True, text=True)

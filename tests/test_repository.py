@@ -102,7 +102,7 @@ def test_without_an_address_nothing_leads_away(unset):
         for match in LEADS_AWAY.finditer(text.decode("utf-8", "ignore"))
     ]
     assert not found
-    assert "http" not in metadata(unset)
+    assert "://" not in metadata(unset)
     assert site(unset) == ["", "", []]
     assert not cells(unset, "colab-badge")
 
