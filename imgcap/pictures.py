@@ -20,8 +20,8 @@ import re
 import socket
 import stat
 import struct
-import time
 import sys
+import time
 import unicodedata, urllib.request, warnings, zlib
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
@@ -249,7 +249,7 @@ def _from_array(values):
 
 # %% ../nbs/ground/pictures.ipynb #c038f3f0
 MAX_BYTES = 500_000_000  # of memory for one picture; a strip or a bomb is refused unread
-_DECODER = {"WEBP": 12, "AVIF": 8, "HEIF": 8, "JPEG2000": 16}  # bytes a pixel beside the picture's
+_DECODER = {"WEBP": 12, "AVIF": 8, "HEIF": 8, "JPEG2000": 16, "TIFF": 4}  # bytes a pixel, beside
 
 def _bytes_needed(image, scale=1):
     "About how much memory decoding to RGB takes, before anything is decoded"
@@ -510,7 +510,6 @@ def _walk(root, passed, check=None):
         try:
             with os.scandir(here) as entries: entries = sorted(entries, key=lambda e: e.name)
         except OSError as error:
-            if not below: raise
             _pass(passed, f"folders that cannot be read ({error.strerror})", here)
             continue
         found[below] = []
@@ -631,8 +630,9 @@ class PictureFolder:
         if not self._inside(self._parents[parent]): self._refuse(name)
         if ".." in path.split("/"): path = self._below(self._parents[parent], last)
         full = os.path.join(self.root, path)
-        if os.path.islink(full) and not self._inside(os.path.realpath(full)): self._refuse(name)
-        if os.path.isfile(full): return path
+        if os.path.isfile(full):
+            if os.path.islink(full) and not self._inside(os.path.realpath(full)): self._refuse(name)
+            return path
         stored = self._stored(path)
         return self.find(stored) if stored not in (None, path) else None
 
@@ -655,6 +655,7 @@ class PictureFolder:
         def check(path):
             real = os.path.realpath(os.path.join(self.root, path))
             if not self._inside(real) and os.path.exists(real): self._refuse(path)
+        os.scandir(self.root).close()  # an OSError where it cannot be read
         found = _walk(self.root, self.passed, check)
         return sorted(below + name for below, names in found.items() for name in names)
 
@@ -704,8 +705,8 @@ def _is_public(address):
     ip = ipaddress.ip_address(address)
     if ip.version == 6:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or [None])[-1]
-        if ip in ipaddress.ip_network("64:ff9b::/96"): inner = ipaddress.ip_address(int(ip) % 2**32)
-        if inner and not _is_public(str(inner)): return False
+        if int(ip) >> 32 in (0, 0x64FF9B << 64): inner = ipaddress.ip_address(int(ip) % 2**32)
+        if ip.is_site_local or inner and not _is_public(str(inner)): return False
     return ip.is_global and not ip.is_multicast
 
 def _literal(host):
