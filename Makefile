@@ -1,29 +1,36 @@
-# make demo   caption drawings: install, train, evaluate, look      make test   every gate that CI runs
+# make demo   caption drawings: install, train, evaluate, look      make test   every test that CI runs
 # make docs   build the site       make site   try it in a browser      make translations   extract its texts
 # make lint   ruff and mypy        make notebooks   run all notebooks anew, and say which printed numbers moved
 # make bench  speed and memory     make jupyter  run them in JupyterLab, in a browser     make colab  try the set-up cell
-# make clean  remove what make made
+# make oldest, make newest   all tests with the oldest and with the newest libraries     make clean  remove what make made
 PYTHON ?= python3
 # How many tests run side by side
 JOBS ?= 2
 # Where CPU builds of torch are; on Linux the default index brings gigabytes of CUDA libraries. "" turns it off.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
-BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+VENV = .venv
+BIN = $(VENV)/$(SCRIPTS)
+PIP = $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks jupyter colab bench docs site translations lint newest dist clean
+.PHONY: help demo test notebooks jupyter colab bench docs site translations lint oldest newest dist clean
 
 help:
 	@sed -n '1,5s/^# //p' Makefile
 
+# $(call install,TORCH,OPTIONS): what is needed, into the environment VENV. torch comes alone first, from the CPU
+# index when that answers, else with the rest.
+define install
+@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "imgcap needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; try: make PYTHON=python3.12 ..." % v)'
+$(PYTHON) -m venv $(VENV)
+@test -z "$(TORCH_INDEX)" || $(PIP) install -q --no-deps --retries 0 --timeout 20 --index-url $(TORCH_INDEX) $(1) 2>/dev/null || echo "no CPU build of torch at $(TORCH_INDEX); taking the default one"
+$(PIP) install -q $(2) -e '.[dev]'
+endef
+
 # One environment; made again only when the requirements change.
 .venv/installed: settings.ini setup.py imgcap/extras.py constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "imgcap needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; try: make PYTHON=python3.12 ..." % v)'
-	$(PYTHON) -m venv .venv
-	@# torch alone first: from the CPU index when it answers, else it comes with the rest
-	@test -z "$(TORCH_INDEX)" || $(PIP) install -q --no-deps --retries 0 --timeout 20 --index-url $(TORCH_INDEX) $(TORCH) 2>/dev/null || echo "no CPU build of torch at $(TORCH_INDEX); taking the default one"
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(call install,$(TORCH),-c constraints.txt)
 	@touch $@
 
 demo: .venv/installed
@@ -61,10 +68,21 @@ lint: .venv/installed
 	$(BIN)/python -m ruff check -q imgcap tests bench scripts docs
 	$(BIN)/python -m mypy
 
-# What a weekly run tries: the newest transformers
-newest: .venv/installed
-	$(PIP) install -q --upgrade transformers
-	$(BIN)/python -m pytest -n $(JOBS) tests/test_notebooks.py
+# What a weekly run tries: all tests with the oldest versions that are allowed, and with the newest that pip finds,
+# each in an environment of its own. ruff, mypy and the wheel do not depend on them.
+OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore tests/test_code.py --ignore tests/test_wheel.py
+
+oldest: VENV = .venv-oldest
+oldest:
+	@mkdir -p $(VENV)
+	$(PYTHON) scripts/bounds.py > $(VENV)/bounds.txt
+	$(call install,$$(grep ^torch== $(VENV)/bounds.txt),-c $(VENV)/bounds.txt)
+	$(OTHER_VERSIONS)
+
+newest: VENV = .venv-newest
+newest:
+	$(call install,torch,--upgrade)
+	$(OTHER_VERSIONS)
 
 # The wheel of a release; TAG=v1.2.3 must be the version in settings.ini
 dist: .venv/installed
