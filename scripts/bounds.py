@@ -15,7 +15,7 @@ def bounds():
     config = ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
     extras = runpy.run_path(str(ROOT / "imgcap" / "extras.py"))["EXTRAS"]
-    wanted = config["DEFAULT"]["requirements"].split() + [each for extra in extras.values() for each in extra]
+    wanted = config["DEFAULT"]["requirements"].split() + sum(extras.values(), [])
     return [re.sub(r">=([\w.]+).*", r"==\1", each) for each in wanted if ">=" in each]
 
 
