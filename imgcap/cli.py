@@ -236,8 +236,10 @@ def caption(
     sidecar:Annotated[bool, typer.Option(help="Write each caption into a .txt file beside its picture; those that are there stay")]=False,
     alt_text:Annotated[list[str]|None, typer.Option(metavar="PAGE", help="Fill the empty alt texts of an .html or .md page in place; may be given several times")]=None,
     dry_run:Annotated[bool, typer.Option(help="With --alt-text: show what would change, and change nothing")]=False,
+    decorative:Annotated[bool, typer.Option(help='With --alt-text: fill alt="" too, which says that a picture is decoration')]=False,
     overwrite:Annotated[bool, typer.Option(help="Replace --out, or the .txt files that are there")]=False,
     resume:Annotated[bool, typer.Option(help="Go on with --out where an earlier run stopped")]=False,
+    anyway:Annotated[bool, typer.Option(help="With --resume: go on although another model or other options wrote --out")]=False,
     batch_size:Annotated[int|None, typer.Option(help="Pictures at a time  [default: 64 with a small model, 16 with a large one]")]=None,
     device:Device="auto",
     dtype:Dtype="auto",
@@ -258,28 +260,31 @@ def caption(
     A picture that cannot be read gets a line with the reason. Status 0: there are captions; 2: there are none.
     """
     from imgcap.infer import caption_files
-    if dry_run and not alt_text: raise ValueError("--dry-run is for --alt-text")
+    from imgcap.model import keep_freed_memory
+    if (dry_run or decorative) and not alt_text:
+        raise ValueError(f"{'--dry-run' if dry_run else '--decorative'} is for --alt-text")
+    keep_freed_memory()
     if alt_text:
         if paths or out or sidecar or resume or overwrite: raise ValueError("--alt-text takes its pictures from the page, and fills only what is empty; leave PATH, --out, --sidecar, --resume and --overwrite away")
-        return _caption_pages(alt_text, model, dry_run, batch_size, device, dtype, choices)
+        return _caption_pages(alt_text, model, {"dry_run": dry_run, "decorative": decorative}, batch_size, device, dtype, choices)
     if not paths: raise ValueError("no pictures were given; give files, folders, patterns in quotes, or - for a list on standard input")
-    try: counts = caption_files(paths, model, device=device, dtype=dtype, out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, batch_size=batch_size, **choices)
+    try: counts = caption_files(paths, model, device=device, dtype=dtype, out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, anyway=anyway, batch_size=batch_size, **choices)
     except KeyboardInterrupt:
         if out or sidecar: print("imgcap: stopped; the same command " + (f"with --resume goes on with {out}" if out else "goes on"), file=sys.stderr)
         raise
     if not counts.worked: raise typer.Exit(2)
 
 
-def _caption_pages(pages:list[str], model:str, dry_run:bool, batch_size:int, device:str, dtype:str, choices:dict):
+def _caption_pages(pages:list[str], model:str, ways:dict, batch_size:int, device:str, dtype:str, choices:dict):
     "Fill the alt texts of pages, and say what was left."
     from imgcap.infer import Captioner, fill_alt_text
     if os.environ.get("RANK", "0") != "0": return # one process is enough for a page
     for page in pages:
         if not Path(page).is_file(): raise FileNotFoundError(f"{page}: there is no such page")
     captioner = Captioner(model, batch_size=batch_size, device=device, dtype=dtype)
-    reports = [fill_alt_text(page, captioner, dry_run=dry_run, **choices) for page in pages]
+    reports = [fill_alt_text(page, captioner, **ways, **choices) for page in pages]
     for report in reports:
-        if dry_run: print(report.diff, end="")
+        if ways["dry_run"]: print(report.diff, end="")
         for line, address, reason in report.left: print(f"{report.page}, line {line}: {address or 'a picture'}: {reason}", file=sys.stderr)
         print(report, file=sys.stderr)
     if not any(report.worked for report in reports): raise typer.Exit(2)
