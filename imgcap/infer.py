@@ -31,7 +31,8 @@ from .jobs import (
     Team, caption_row, check_out, clear, forget, make_plan, open_lines, part, picture_state, pictures_for,
     print_row, put_together, row_line, run_record, sign_run, text_files)
 from .model import Caption, is_small, load_model
-from .pictures import ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob
+from .pictures import (
+    ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over)
 from .preprocess import decoding_side, picture_pixels
 
 # %% ../nbs/08_infer.ipynb #9e325859
@@ -247,13 +248,15 @@ class CaptionCounts:
     unreadable: int = 0
     skipped: int = 0 # Had a caption before
     seconds: float = 0.0 # Without loading the model
+    passed_over: int = 0 # Found in a folder, and no picture that can be read
 
     @property
     def worked(self) -> bool: return self.captioned + self.skipped > 0
 
     def __str__(self):
         skipped = f", {self.skipped:,} skipped" if self.skipped else ""
-        return f"{self.captioned:,} captioned, {self.unreadable:,} unreadable{skipped}"
+        passed = f", {self.passed_over:,} passed over" if self.passed_over else ""
+        return f"{self.captioned:,} captioned, {self.unreadable:,} unreadable{skipped}{passed}"
 
 # %% ../nbs/08_infer.ipynb #f32459dd
 def caption_files(
@@ -277,7 +280,8 @@ def caption_files(
     _check_wishes(out, sidecar, overwrite, resume, anyway, team)
     with ExitStack() as stack:
         team.first(lambda: check_out(out, resume, overwrite))
-        pictures = team.first(lambda: pictures_for(paths, out, sidecar))
+        pictures, passed = team.first(lambda: pictures_for(paths, out, sidecar))
+        if passed and team.rank == 0: print(passed_over(passed), file=sys.stderr)
         if out is not None: team.first(lambda: stack.enter_context(held(out)))
         team.first(lambda: check_out(out, resume, overwrite)) # another process may just have ended
         plan = team.first(lambda: make_plan(pictures, out, sidecar, overwrite, resume, team.size == 1))
@@ -291,7 +295,8 @@ def caption_files(
         captioned, unreadable = team.sum(captioned, len(todo) - captioned)
         if out is not None and not plan.direct:
             team.first(lambda: put_together(out, pictures, resume, how.num_return_sequences > 1))
-    counts = CaptionCounts(captioned, unreadable, len(pictures) - len(plan.todo), time.monotonic() - started)
+    counts = CaptionCounts(captioned, unreadable, len(pictures) - len(plan.todo),
+                           time.monotonic() - started, sum(map(len, passed.values())))
     if team.rank == 0: print(counts, file=sys.stderr)
     return counts
 

@@ -204,7 +204,7 @@ def run_record(captioner, how:Decoding) -> dict:
     model = captioner.model
     return {"imgcap": __version__, "model": str(getattr(model.config, "_name_or_path", "")),
             "weights": weights_fingerprint(model), "precision": str(model.dtype).removeprefix("torch."),
-            "decoding": json.loads(json.dumps(asdict(how)))}
+            "decoding": asdict(how)}
 
 
 def sign_run(
@@ -215,7 +215,7 @@ def sign_run(
     anyway:bool, # Whether they may be another's
 ):
     "Leave a record of the run beside its file, or refuse to go on with what another began."
-    file = beside(out, ".run.json")
+    file, record = beside(out, ".run.json"), json.loads(json.dumps(record)) # as it is read back
     if go_on and not anyway:
         try: before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError): before = None
@@ -299,9 +299,14 @@ def check_out(out:str|None, resume:bool, overwrite:bool):
                               f"or choose another name than {out}")
 
 
-def pictures_for(paths, out:str|None, sidecar:bool) -> list[str]:
+def pictures_for(
+    paths, # As for `caption_files`
+    out:str|None, # File of captions
+    sidecar:bool, # Whether there are text files beside the pictures
+) -> tuple[list[str], dict]: # Pictures, and what was passed over, by its reason
     "The pictures of a run, which can all have the place that was asked for."
-    pictures = find_pictures(paths)
+    passed = {}
+    pictures = find_pictures(paths, passed)
     if sidecar: text_files(pictures)
     if out is not None and out.lower().endswith(".parquet"):
         for picture in pictures:
@@ -309,7 +314,7 @@ def pictures_for(paths, out:str|None, sidecar:bool) -> list[str]:
             except UnicodeEncodeError:
                 raise ValueError(f"{picture!r}: a Parquet file cannot hold this name, which is not UTF-8; "
                                  "write a .jsonl file") from None
-    return pictures
+    return pictures, passed
 
 
 @dataclass(frozen=True)

@@ -273,6 +273,18 @@ def test_a_table_that_is_not_ours(tmp_path, content):
     with pytest.raises(ValueError, match="c.csv, line 2"): list(read_rows(tmp_path / "c.csv"))
 
 
+# --- passed over
+
+def test_what_is_passed_over_in_a_folder_is_counted_and_said(photos, captioner, capsys):
+    assert caption_files("photos", captioner, out="none.jsonl", **SHORT).passed_over == 0
+    for name in ("raw.cr2", "drawing.heic"): (photos / name).write_bytes(b"II*\0")
+    capsys.readouterr()
+    counts = caption_files("photos", captioner, out="c.jsonl", **SHORT)
+    said = capsys.readouterr().err
+    assert counts.passed_over in (1, 2) and "passed over" in str(counts) and "raw.cr2" in said
+    assert len(paths_in("c.jsonl")) == 6
+
+
 # --- the web
 
 @pytest.fixture
