@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from html.parser import HTMLParser
-from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -81,7 +80,7 @@ def _html_gaps(html:str, decorative:bool=False) -> Iterator[_Gap]:
         texts = (attributes.get(name, "").strip() for name in ("alt", "aria-label", "aria-labelledby"))
         if any(texts): continue
         spans = (match.span() for match in _ATTRIBUTE.finditer(tag, len("<img")) if match[1].lower() == "alt")
-        first, last = place = next(spans, (len("<img"),) * 2)
+        first, last = next(spans, (len("<img"),) * 2)
         space = " " if first == last else ""
         yield _Gap(start + first, start + last, _joined(tags.base, attributes.get("src", "")),
                    partial(_html_alt, space), _why_left(attributes, decorative))

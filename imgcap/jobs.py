@@ -27,7 +27,6 @@ from . import __version__
 from .config import Decoding
 from .decoding import CaptionError
 from .files import beside, replacing, write_atomic
-from .model import Caption
 from .pictures import find_pictures, is_address
 
 # %% ../nbs/infer/jobs.ipynb #459208d9

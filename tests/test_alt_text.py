@@ -1,4 +1,5 @@
 "Alt texts of pages: what is a picture, what is left and why, and every other byte."
+
 import os
 import random
 import re
@@ -13,12 +14,18 @@ from imgcap.model import Caption
 
 class Says:
     "Captions every file in the same way, as a `Captioner` would."
-    def __init__(self, text="a cat"): self.text, self.asked = text, []
+
+    def __init__(self, text="a cat"):
+        self.text, self.asked = text, []
 
     def many(self, files, **options):
         self.asked += files
         for file in files:
-            yield Caption(self.text, 1.0, [], []) if "broken" not in file else CaptionError(file, "damaged")
+            yield (
+                Caption(self.text, 1.0, [], [])
+                if "broken" not in file
+                else CaptionError(file, "damaged")
+            )
 
 
 @pytest.fixture
@@ -26,24 +33,40 @@ def home(tmp_path, monkeypatch):
     "a.png, img/my photo.png"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "img").mkdir()
-    for name in ("a.png", "img/my photo.png", "broken.png"): Image.new("RGB", (8, 8)).save(name)
+    for name in ("a.png", "img/my photo.png", "broken.png"):
+        Image.new("RGB", (8, 8)).save(name)
     return tmp_path
 
 
 def filled(text, suffix, captioner=None, **options):
     "A page after it was filled, and the report."
     name = f"page{suffix}"
-    with open(name, "wb") as file: file.write(text.encode() if isinstance(text, str) else text)
+    with open(name, "wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
     report = fill_alt_text(name, captioner or Says(), **options)
     return open(name, "rb").read().decode(errors="surrogateescape"), report
 
 
 IMG = '<img src="a.png">'
 GOT = '<img alt="a cat" src="a.png">'
-NO_PICTURE = ["<!-- {} -->", "<!--\n{}\n-->", "<script>'{}'</script>", "<style>/* {} */</style>", "<textarea>{}</textarea>",
-              "<textarea rows=3>\n{}\n</textarea>", "<template>{}</template>", "<template><template></template>{}</template>",
-              "<noscript>{}</noscript>", "<title>{}</title>", "<TEXTAREA>{}</TextArea>", "<![CDATA[ {} ]]>", "<![CDATA[<b>{}</b>]]>", "<iframe>{}</iframe>",
-              "<xmp>{}</xmp>", "<template><p>{}</template>"]
+NO_PICTURE = [
+    "<!-- {} -->",
+    "<!--\n{}\n-->",
+    "<script>'{}'</script>",
+    "<style>/* {} */</style>",
+    "<textarea>{}</textarea>",
+    "<textarea rows=3>\n{}\n</textarea>",
+    "<template>{}</template>",
+    "<template><template></template>{}</template>",
+    "<noscript>{}</noscript>",
+    "<title>{}</title>",
+    "<TEXTAREA>{}</TextArea>",
+    "<![CDATA[ {} ]]>",
+    "<![CDATA[<b>{}</b>]]>",
+    "<iframe>{}</iframe>",
+    "<xmp>{}</xmp>",
+    "<template><p>{}</template>",
+]
 
 
 @pytest.mark.parametrize("around", NO_PICTURE)
@@ -56,9 +79,15 @@ def test_what_is_no_picture_stays_and_what_follows_is_filled(home, around, suffi
     assert text == f"{no}\n\n{GOT}\n" and report.left == []
 
 
-@pytest.mark.parametrize("page", [
-    "---\ntitle: x\nimage: {}\n---\n\n", "---\r\ntitle: x\r\nimage: '{}'\r\n---\r\n\r\n", "+++\ntitle = '{}'\n+++\n\n",
-    "\ufeff---\ntitle: '{}'\n...\n"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "---\ntitle: x\nimage: {}\n---\n\n",
+        "---\r\ntitle: x\r\nimage: '{}'\r\n---\r\n\r\n",
+        "+++\ntitle = '{}'\n+++\n\n",
+        "\ufeff---\ntitle: '{}'\n...\n",
+    ],
+)
 @pytest.mark.parametrize("suffix", [".html", ".md"])
 def test_front_matter_is_no_text(home, page, suffix):
     for inside in (IMG, "![](a.png)"):
@@ -72,30 +101,56 @@ def test_a_rule_is_no_front_matter(home):
     assert text == "---\n\n![a cat](a.png)\n\n---\n"
 
 
-@pytest.mark.parametrize("old, new", [
-    ("![](<img/my photo.png>)", "![a cat](<img/my photo.png>)"), ("![ ](<img/my photo.png> 'title')", "![a cat](<img/my photo.png> 'title')"),
-    ("![](img/my%20photo.png)", "![a cat](img/my%20photo.png)"), ("[x](<img/my photo.png>) ![](a.png)", "[x](<img/my photo.png>) ![a cat](a.png)"),
-    ("![mine](<img/my photo.png>) ![](a.png)", "![mine](<img/my photo.png>) ![a cat](a.png)"), ("![][a]\n\n[a]: <img/my photo.png>", "![a cat][a]\n\n[a]: <img/my photo.png>"),
-    ("[![](a.png)](<img/my photo.png>)", "[![a cat](a.png)](<img/my photo.png>)"), ("`![](a.png)` ![](a.png)", "`![](a.png)` ![a cat](a.png)"),
-    ("\\![](a.png) ![](a.png)", "\\![](a.png) ![a cat](a.png)"), ("![](a.png)![](a.png)", "![a cat](a.png)![a cat](a.png)")])
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("![](<img/my photo.png>)", "![a cat](<img/my photo.png>)"),
+        ("![ ](<img/my photo.png> 'title')", "![a cat](<img/my photo.png> 'title')"),
+        ("![](img/my%20photo.png)", "![a cat](img/my%20photo.png)"),
+        ("[x](<img/my photo.png>) ![](a.png)", "[x](<img/my photo.png>) ![a cat](a.png)"),
+        ("![mine](<img/my photo.png>) ![](a.png)", "![mine](<img/my photo.png>) ![a cat](a.png)"),
+        ("![][a]\n\n[a]: <img/my photo.png>", "![a cat][a]\n\n[a]: <img/my photo.png>"),
+        ("[![](a.png)](<img/my photo.png>)", "[![a cat](a.png)](<img/my photo.png>)"),
+        ("`![](a.png)` ![](a.png)", "`![](a.png)` ![a cat](a.png)"),
+        ("\\![](a.png) ![](a.png)", "\\![](a.png) ![a cat](a.png)"),
+        ("![](a.png)![](a.png)", "![a cat](a.png)![a cat](a.png)"),
+    ],
+)
 def test_markdown(home, old, new):
     text, report = filled(old + "\n", ".md")
     assert text == new + "\n" and report.left == []
 
 
-@pytest.mark.parametrize("page, reason", [
-    ('<img src="a.png" data-src="b.png">', "data-src"), ('<img data-src="a.png">', "data-src"), ('<img src="a.png" srcset="b.png 2x">', "srcset"),
-    ('<picture><source srcset="b.webp"><img src="a.png"></picture>', "srcset"), ('<img src="a.png" data-lazy-src="b.png">', "data-lazy-src"),
-    ('<img src="{}.png">'.format("n" * 300), "no such file"), ('<img src="//[bad/x.png">', "no address"), ('<img src="http://[::1/x.png">', "no address"),
-    ('<img src="a%00.png">', "no such file"), ('<img src="{}/x.png">'.format("n" * 5000), "no such file"), ("<img>", "no address"),
-    ('<img src="broken.png">', "damaged"), ('<img src="https://example.org/x.png">', "on the web"), ('<img src="data:image/png;base64,AAAA">', "data in the page"),
-    ('<img src="a.png" role="presentation">', "decoration"), ('<img src="a.png" aria-hidden="true">', "decoration"), ('<img src="a.png" alt="">', 'alt="" says decoration'),
-    ('<img src="a.png" alt>', 'alt="" says decoration'), ("<img src=a.png ALT=''>", 'alt="" says decoration'), ('<img src="img">', "no such file")])
+@pytest.mark.parametrize(
+    "page, reason",
+    [
+        ('<img src="a.png" data-src="b.png">', "data-src"),
+        ('<img data-src="a.png">', "data-src"),
+        ('<img src="a.png" srcset="b.png 2x">', "srcset"),
+        ('<picture><source srcset="b.webp"><img src="a.png"></picture>', "srcset"),
+        ('<img src="a.png" data-lazy-src="b.png">', "data-lazy-src"),
+        ('<img src="{}.png">'.format("n" * 300), "no such file"),
+        ('<img src="//[bad/x.png">', "no address"),
+        ('<img src="http://[::1/x.png">', "no address"),
+        ('<img src="a%00.png">', "no such file"),
+        ('<img src="{}/x.png">'.format("n" * 5000), "no such file"),
+        ("<img>", "no address"),
+        ('<img src="broken.png">', "damaged"),
+        ('<img src="https://example.org/x.png">', "on the web"),
+        ('<img src="data:image/png;base64,AAAA">', "data in the page"),
+        ('<img src="a.png" role="presentation">', "decoration"),
+        ('<img src="a.png" aria-hidden="true">', "decoration"),
+        ('<img src="a.png" alt="">', 'alt="" says decoration'),
+        ('<img src="a.png" alt>', 'alt="" says decoration'),
+        ("<img src=a.png ALT=''>", 'alt="" says decoration'),
+        ('<img src="img">', "no such file"),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".html", ".md"])
 def test_what_is_left_costs_one_picture_and_is_told(home, page, reason, suffix):
     text, report = filled(f"{IMG}\n\n{page}\n\n{IMG}\n", suffix)
     assert text == f"{GOT}\n\n{page}\n\n{GOT}\n" and report.filled == 2
-    (line, address, why), = report.left
+    ((line, address, why),) = report.left
     assert line == 3 and why.startswith(reason) and len(address) <= 80 and "\n" not in why
 
 
@@ -104,7 +159,15 @@ def test_a_base_that_is_no_address(home):
     assert report.filled + len(report.left) == 1
 
 
-@pytest.mark.parametrize("old", ['<img src="a.png" alt="">', "<img src=a.png alt>", "<img alt = ' ' src=a.png>", "<IMG ALT='' src=a.png/>"])
+@pytest.mark.parametrize(
+    "old",
+    [
+        '<img src="a.png" alt="">',
+        "<img src=a.png alt>",
+        "<img alt = ' ' src=a.png>",
+        "<IMG ALT='' src=a.png/>",
+    ],
+)
 def test_decoration_is_filled_when_asked(home, old):
     assert filled(old, ".html")[0] == old
     text, report = filled(old, ".html", decorative=True)
@@ -114,7 +177,10 @@ def test_decoration_is_filled_when_asked(home, old):
 
 def test_markdown_cannot_say_decoration(home):
     assert filled("![](a.png)", ".md")[0] == "![a cat](a.png)"
-    assert filled('![](a.png) <img src="a.png" alt="">', ".md")[0] == '![a cat](a.png) <img src="a.png" alt="">'
+    assert (
+        filled('![](a.png) <img src="a.png" alt="">', ".md")[0]
+        == '![a cat](a.png) <img src="a.png" alt="">'
+    )
 
 
 def test_harmless_and_harmful(home):
@@ -136,25 +202,77 @@ def test_bytes_links_and_permissions_stay(home):
 
 
 def test_what_is_no_page(home):
-    for name, content, said in [("p.txt", b"", "a page ends in"), ("p.md", "x".encode("utf-16"), "UTF-8")]:
+    for name, content, said in [
+        ("p.txt", b"", "a page ends in"),
+        ("p.md", "x".encode("utf-16"), "UTF-8"),
+    ]:
         (home / name).write_bytes(content)
-        with pytest.raises(ValueError, match=said): fill_alt_text(name, Says())
+        with pytest.raises(ValueError, match=said):
+            fill_alt_text(name, Says())
     with pytest.raises(ValueError, match="one caption"):
         fill_alt_text("p.md", Says(), num_beams=2, num_return_sequences=2)
     assert fill_alt_text.__kwdefaults__ == {"dry_run": False, "decorative": False}
 
 
-@pytest.mark.parametrize("caption", ["a *cat* [on](a) `mat` & <b>more</b>", 'five|six "seven" _nine_ \\ ten', "a\u2028b\nc", "]", "![](x)"])
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a *cat* [on](a) `mat` & <b>more</b>",
+        'five|six "seven" _nine_ \\ ten',
+        "a\u2028b\nc",
+        "]",
+        "![](x)",
+    ],
+)
 def test_whatever_a_caption_says_the_page_is_whole(home, caption):
     from markdown_it import MarkdownIt
+
     text, _ = filled("![](a.png)", ".md", Says(caption))
-    image, = MarkdownIt("commonmark").parse(text)[1].children
+    (image,) = MarkdownIt("commonmark").parse(text)[1].children
     assert "".join(part.content for part in image.children) == " ".join(caption.split())
 
 
-PIECES = ["<img src=a.png>", '<img alt="" src="b.png"/>', "<img src='c.png' alt=''", ">", "<!--", "-->", "<script>", "</script>", "![](d.png)", "`", "``", "\n",
-          "\r\n", "    ", "![ ][e]", "\n[e]: e.png\n", "\\", "<p title=\"", '"', "- ", "| a | b |\n|---|---|\n", "text", "é", "\u2028", "<img", "![", "]", "> ", "```\n",
-          "<textarea>", "</textarea>", "<template>", "</template>", "<![CDATA[", "]]>", "---\n", "<picture>", "</picture>", "](<img/x y.png>)"]
+PIECES = [
+    "<img src=a.png>",
+    '<img alt="" src="b.png"/>',
+    "<img src='c.png' alt=''",
+    ">",
+    "<!--",
+    "-->",
+    "<script>",
+    "</script>",
+    "![](d.png)",
+    "`",
+    "``",
+    "\n",
+    "\r\n",
+    "    ",
+    "![ ][e]",
+    "\n[e]: e.png\n",
+    "\\",
+    '<p title="',
+    '"',
+    "- ",
+    "| a | b |\n|---|---|\n",
+    "text",
+    "é",
+    "\u2028",
+    "<img",
+    "![",
+    "]",
+    "> ",
+    "```\n",
+    "<textarea>",
+    "</textarea>",
+    "<template>",
+    "</template>",
+    "<![CDATA[",
+    "]]>",
+    "---\n",
+    "<picture>",
+    "</picture>",
+    "](<img/x y.png>)",
+]
 
 
 @pytest.mark.parametrize("find", [_html_gaps, _markdown_gaps])
@@ -164,8 +282,12 @@ def test_random_pages_change_at_their_gaps_only(find):
         text = "".join(rng.choice(PIECES) for _ in range(rng.randrange(1, 14)))
         at = 0
         for gap in sorted(find(text, True), key=lambda gap: gap.start):
-            if gap.reason: continue
+            if gap.reason:
+                continue
             assert at <= gap.start <= gap.end <= len(text), (text, gap)
-            assert re.fullmatch(r"""(alt(\s*=\s*(""|''))?)?|\s*""", text[gap.start:gap.end]), (text, gap)
+            assert re.fullmatch(r"""(alt(\s*=\s*(""|''))?)?|\s*""", text[gap.start : gap.end]), (
+                text,
+                gap,
+            )
             at, gaps = gap.end, gaps + 1
     assert gaps > 200

@@ -1,4 +1,5 @@
 "The page: what its widgets can be set to, who has it open, and pictures that nobody should have to decode."
+
 import itertools
 import re
 import struct
@@ -13,10 +14,27 @@ from imgcap.app import _options, build_app, caption_page
 from imgcap.config import Decoding
 from imgcap.infer import Captioner
 
-WIDGETS = {"n": "How many captions", "num_beams": "Beams", "temperature": "Temperature", "top_p": "Top p", "max_new_tokens": "Longest caption",
-           "no_repeat_words": "Repetition"}
-DEFAULT = {"decoding": "likeliest", "n": 1, "num_beams": 1, "temperature": 1, "top_p": 0.9, "seed": 0, "max_new_tokens": 40, "no_repeat_words": 3,
-           "prefix": "", "force_words": "", "forbid_words": ""}
+WIDGETS = {
+    "n": "How many captions",
+    "num_beams": "Beams",
+    "temperature": "Temperature",
+    "top_p": "Top p",
+    "max_new_tokens": "Longest caption",
+    "no_repeat_words": "Repetition",
+}
+DEFAULT = {
+    "decoding": "likeliest",
+    "n": 1,
+    "num_beams": 1,
+    "temperature": 1,
+    "top_p": 0.9,
+    "seed": 0,
+    "max_new_tokens": 40,
+    "no_repeat_words": 3,
+    "prefix": "",
+    "force_words": "",
+    "forbid_words": "",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +50,22 @@ def photo(tmp_path):
     return str(file)
 
 
-def message(states): return re.sub("<[^>]*>", "", list(states)[-1][2])
+def message(states):
+    return re.sub("<[^>]*>", "", list(states)[-1][2])
 
 
 @pytest.fixture(scope="module")
 def ends(captioner):
     "{name: (lowest, highest, default)} of the sliders of the page."
     pytest.importorskip("gradio")
-    widgets = {part["props"].get("label"): part["props"] for part in build_app(captioner).config["components"]}
-    return {name: (widgets[label]["minimum"], widgets[label]["maximum"], widgets[label]["value"]) for name, label in WIDGETS.items()}
+    widgets = {
+        part["props"].get("label"): part["props"]
+        for part in build_app(captioner).config["components"]
+    }
+    return {
+        name: (widgets[label]["minimum"], widgets[label]["maximum"], widgets[label]["value"])
+        for name, label in WIDGETS.items()
+    }
 
 
 def test_whatever_the_sliders_say_can_be_asked_for(ends):
@@ -53,32 +78,59 @@ def test_whatever_the_sliders_say_can_be_asked_for(ends):
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_the_page_writes_at_its_ends_and_defaults(captioner, photo, ends, decoding, which):
     values = {name: found[which] for name, found in ends.items()}
-    *_, (figure, words, said) = caption_page(captioner, photo, "none", **_options(**DEFAULT | values | {"decoding": decoding, "max_new_tokens": 4}))
+    *_, (figure, words, said) = caption_page(
+        captioner,
+        photo,
+        "none",
+        **_options(**DEFAULT | values | {"decoding": decoding, "max_new_tokens": 4}),
+    )
     assert words.count("<li>") == values["n"] and "refusal" not in said
 
 
 @pytest.mark.parametrize("name", DEFAULT)
 @pytest.mark.parametrize("decoding", ["likeliest", "drawn"])
 def test_what_was_emptied_counts_as_its_default(name, decoding):
-    Decoding(**_options(**{**DEFAULT, "decoding": decoding, name: None if name != "decoding" else decoding}))
+    Decoding(
+        **_options(
+            **{**DEFAULT, "decoding": decoding, name: None if name != "decoding" else decoding}
+        )
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0}, {"top_p": 2}, {"max_new_tokens": 1e9}, {"seed": 0.5}, {"temperature": float("nan")},
-                                   {"forbid_words": "red", "prefix": "a red"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0},
+        {"top_p": 2},
+        {"max_new_tokens": 1e9},
+        {"seed": 0.5},
+        {"temperature": float("nan")},
+        {"forbid_words": "red", "prefix": "a red"},
+    ],
+)
 def test_what_cannot_be_asked_for_is_a_sentence(captioner, photo, wrong):
     asked = _options(**DEFAULT | {"decoding": "drawn"} | wrong)
-    assert message(caption_page(captioner, photo, "none", **asked)).startswith("That did not work: ")
+    assert message(caption_page(captioner, photo, "none", **asked)).startswith(
+        "That did not work: "
+    )
 
 
 def test_visitors_have_their_own_words(captioner, photo):
     said = {}
 
     def visit(i):
-        *states, (_, words, _) = caption_page(captioner, photo, "none", prefix=f"visitor {i}", max_new_tokens=6)
-        said[i] = [re.sub("<[^>]*>", "", words) for _, words, _ in states[2:]] + [re.sub("<[^>]*>", "", words)]
+        *states, (_, words, _) = caption_page(
+            captioner, photo, "none", prefix=f"visitor {i}", max_new_tokens=6
+        )
+        said[i] = [re.sub("<[^>]*>", "", words) for _, words, _ in states[2:]] + [
+            re.sub("<[^>]*>", "", words)
+        ]
+
     visitors = [threading.Thread(target=visit, args=(i,)) for i in range(20)]
-    for visitor in visitors: visitor.start()
-    for visitor in visitors: visitor.join()
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
     assert all(f"visitor {i}".startswith(text[:9]) for i in range(20) for text in said[i])
 
 
@@ -86,8 +138,16 @@ def test_a_visitor_who_leaves_stops_the_model(photo):
     model, processor = small_model("git")
     calls, before = [], threading.active_count()
     model.git.register_forward_hook(lambda *given: calls.append(1))
-    states = caption_page(Captioner(model, processor=processor), photo, "none", max_new_tokens=60, min_new_tokens=60, no_repeat_words=0)
-    for _ in range(3): next(states)
+    states = caption_page(
+        Captioner(model, processor=processor),
+        photo,
+        "none",
+        max_new_tokens=60,
+        min_new_tokens=60,
+        no_repeat_words=0,
+    )
+    for _ in range(3):
+        next(states)
     states.close()
     count = len(calls)
     time.sleep(0.1)
@@ -96,14 +156,31 @@ def test_a_visitor_who_leaves_stops_the_model(photo):
 
 def png(width, height, depth, colours, rows=1):
     "A small file that says it is a large picture."
-    def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
     head = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
-@pytest.mark.parametrize("size", [(10_000, 10_000), (20_000, 10_000), (7_000, 6_000), (2**31 - 1, 2**31 - 1), (40_000_001, 1)])
+@pytest.mark.parametrize(
+    "size",
+    [(10_000, 10_000), (20_000, 10_000), (7_000, 6_000), (2**31 - 1, 2**31 - 1), (40_000_001, 1)],
+)
 def test_a_picture_that_would_fill_the_memory_is_refused_unread(captioner, tmp_path, size):
     (file := tmp_path / "large.png").write_bytes(png(*size, 16, 6))
-    (figure, words, said), = caption_page(captioner, str(file))
-    assert (figure, words) == ("", "") and "large.png cannot be used" in said and str(tmp_path) not in said
+    ((figure, words, said),) = caption_page(captioner, str(file))
+    assert (
+        (figure, words) == ("", "")
+        and "large.png cannot be used" in said
+        and str(tmp_path) not in said
+    )
     assert "pixels" in said or "strip" in said

@@ -1,4 +1,5 @@
 "Captions in files: resumed, shared, refused, with any name and on any terminal."
+
 import csv
 import json
 import os
@@ -32,34 +33,43 @@ def photos(tmp_path, monkeypatch):
     "Six noisy pictures in ./photos, one of them damaged."
     monkeypatch.chdir(tmp_path)
     os.mkdir("photos")
-    for i, picture in enumerate(pictures(6)): picture.save(f"photos/{i}.png")
-    with open("photos/3.png", "wb") as file: file.write(b"\x89PNG cut off")
+    for i, picture in enumerate(pictures(6)):
+        picture.save(f"photos/{i}.png")
+    with open("photos/3.png", "wb") as file:
+        file.write(b"\x89PNG cut off")
     return tmp_path / "photos"
 
 
 class Stops(Captioner):
     "Is interrupted after three pictures, as with Ctrl-C."
+
     def many(self, paths, **options):
         for number, result in enumerate(super().many(paths, **options)):
-            if number == 3: raise KeyboardInterrupt
+            if number == 3:
+                raise KeyboardInterrupt
             yield result
 
 
-def stopping(captioner): return Stops(captioner.model, processor=captioner.processor, batch_size=2)
+def stopping(captioner):
+    return Stops(captioner.model, processor=captioner.processor, batch_size=2)
 
 
-def paths_in(out): return [row["path"] for row in read_rows(out)]
+def paths_in(out):
+    return [row["path"] for row in read_rows(out)]
 
 
-def told(file): return {row["path"]: row.get("caption", row.get("error")) for row in read_rows(file)}
+def told(file):
+    return {row["path"]: row.get("caption", row.get("error")) for row in read_rows(file)}
 
 
 # --- resume
 
+
 @pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
 def test_interrupted_and_resumed_is_as_if_nothing_had_happened(photos, captioner, out):
     caption_files("photos", captioner, out=f"whole-{out}", **SHORT)
-    with pytest.raises(KeyboardInterrupt): caption_files("photos", stopping(captioner), out=out, **SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        caption_files("photos", stopping(captioner), out=out, **SHORT)
     counts = caption_files("photos", captioner, out=out, resume=True, **SHORT)
     assert (counts.skipped, counts.captioned, counts.unreadable) in [(3, 2, 1), (3, 3, 0)]
     assert list(read_rows(out)) == list(read_rows(f"whole-{out}"))
@@ -70,7 +80,8 @@ def test_wherever_a_file_is_cut_each_picture_has_one_line(photos, captioner):
     caption_files("photos", captioner, out="c.jsonl", **SHORT)
     whole = open("c.jsonl", "rb").read()
     for at in range(0, whole.index(b"\n", 120) + 2, 23):
-        with open("c.jsonl", "wb") as file: file.write(whole[:at])
+        with open("c.jsonl", "wb") as file:
+            file.write(whole[:at])
         caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT)
         assert open("c.jsonl", "rb").read() == whole
 
@@ -90,56 +101,77 @@ def test_more_pictures_come_after_those_that_are_there(photos, captioner, out):
 def test_a_replaced_picture_is_captioned_again(photos, captioner, out, change):
     caption_files("photos", captioner, out=out, **SHORT)
     before, name = told(out), "photos/3.png" if change == "repaired" else "photos/1.png"
-    if change == "date": os.utime(name, (1, 1))
-    else: Image.new("RGB", (32, 32), "red").save(name)
+    if change == "date":
+        os.utime(name, (1, 1))
+    else:
+        Image.new("RGB", (32, 32), "red").save(name)
     counts = caption_files("photos", captioner, out=out, resume=True, **SHORT)
     assert (counts.skipped, counts.captioned) == (5, 1)
     after = told(out)
     assert sorted(paths_in(out)) == sorted(before)
-    assert {path for path in before if before[path] != after[path]} == ({name} if change != "date" else set())
+    assert {path for path in before if before[path] != after[path]} == (
+        {name} if change != "date" else set()
+    )
 
 
 def test_a_replaced_picture_in_a_part_is_captioned_again(photos, captioner):
-    with pytest.raises(KeyboardInterrupt): caption_files("photos", stopping(captioner), out="c.csv", **SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        caption_files("photos", stopping(captioner), out="c.csv", **SHORT)
     Image.new("RGB", (32, 32), "red").save("photos/0.png")
     counts = caption_files("photos", captioner, out="c.csv", resume=True, **SHORT)
-    assert counts.skipped == 2 and sorted(paths_in("c.csv")) == [f"photos/{i}.png" for i in range(6)]
+    assert counts.skipped == 2 and sorted(paths_in("c.csv")) == [
+        f"photos/{i}.png" for i in range(6)
+    ]
 
 
 @pytest.mark.parametrize("other", ["weights", "option", "precision"])
 def test_another_run_does_not_go_on(photos, captioner, other):
     caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
     before, options, model = open("c.jsonl").read(), dict(SHORT), captioner
-    if other == "option": options["prefix"] = "a red"
+    if other == "option":
+        options["prefix"] = "a red"
     else:
-        model = Captioner(*small_model("git", wildness=3.0 if other == "weights" else 4.0)[:1], processor=captioner.processor)
-        if other == "precision": model.model.bfloat16()
-    with pytest.raises(ValueError) as refused: caption_files("photos", model, out="c.jsonl", resume=True, **options)
+        model = Captioner(
+            *small_model("git", wildness=3.0 if other == "weights" else 4.0)[:1],
+            processor=captioner.processor,
+        )
+        if other == "precision":
+            model.model.bfloat16()
+    with pytest.raises(ValueError) as refused:
+        caption_files("photos", model, out="c.jsonl", resume=True, **options)
     said = str(refused.value)
     assert "\n" not in said and said.startswith("c.jsonl was begun with") and "anyway=True" in said
     assert {"weights": "weights", "option": "prefix='a red'", "precision": "float32"}[other] in said
     assert open("c.jsonl").read() == before
     caption_files("photos", model, out="c.jsonl", resume=True, anyway=True, **options)
     assert len(paths_in("c.jsonl")) == 6
-    caption_files("photos", model, out="c.jsonl", resume=True, **options) # the record is of the last run
+    caption_files(
+        "photos", model, out="c.jsonl", resume=True, **options
+    )  # the record is of the last run
 
 
 def test_a_file_that_does_not_say_what_wrote_it(photos, captioner):
-    with open("c.jsonl", "w") as file: file.write('{"path": "photos/0.png", "caption": "old", "score": 0.5}\n')
+    with open("c.jsonl", "w") as file:
+        file.write('{"path": "photos/0.png", "caption": "old", "score": 0.5}\n')
     with pytest.raises(ValueError, match="nothing says which model"):
         caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT)
     caption_files("photos", captioner, out="c.jsonl", resume=True, anyway=True, **SHORT)
     assert told("c.jsonl")["photos/0.png"] == "old"
-    with open(".c.jsonl.run.json", "w") as file: file.write("[]")
+    with open(".c.jsonl.run.json", "w") as file:
+        file.write("[]")
     os.unlink("photos/5.png")
-    caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT) # there is nothing to do
+    caption_files(
+        "photos", captioner, out="c.jsonl", resume=True, **SHORT
+    )  # there is nothing to do
 
 
 def test_the_same_weights_under_another_name_go_on(photos, captioner, tmp_path):
     caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
     captioner.model.save_pretrained(tmp_path / "elsewhere")
     captioner.processor.save_pretrained(tmp_path / "elsewhere")
-    counts = caption_files("photos", str(tmp_path / "elsewhere"), out="c.jsonl", resume=True, **SHORT)
+    counts = caption_files(
+        "photos", str(tmp_path / "elsewhere"), out="c.jsonl", resume=True, **SHORT
+    )
     assert counts.skipped == 1
 
 
@@ -154,18 +186,31 @@ def test_text_files_that_are_there_stay(photos, captioner):
 
 # --- one writer at a time
 
+
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
 def test_a_second_process_is_refused_and_told_by_whom(photos, captioner, how):
     caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
     before, refused = open("c.jsonl").read(), []
     with held("c.jsonl"):
-        with pytest.raises(OSError) as refused: caption_files("photos", captioner, out="c.jsonl", **how, **SHORT)
-    if how: assert f"process {os.getpid()}" in str(refused.value) and "\n" not in str(refused.value)
+        with pytest.raises(OSError) as refused:
+            caption_files("photos", captioner, out="c.jsonl", **how, **SHORT)
+    if how:
+        assert f"process {os.getpid()}" in str(refused.value) and "\n" not in str(refused.value)
     assert open("c.jsonl").read() == before
 
 
 def test_two_processes_at_once_leave_one_line_a_picture(photos):
-    command = [sys.executable, "-m", "imgcap", "caption", "photos", "--out", "c.jsonl", "--max-new-tokens", "5"]
+    command = [
+        sys.executable,
+        "-m",
+        "imgcap",
+        "caption",
+        "photos",
+        "--out",
+        "c.jsonl",
+        "--max-new-tokens",
+        "5",
+    ]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
@@ -174,8 +219,21 @@ def test_two_processes_at_once_leave_one_line_a_picture(photos):
 
 
 def test_ctrl_c_in_a_terminal(photos):
-    for i in range(40): Image.new("RGB", (64, 64), (i, 0, 0)).save(f"photos/x{i:02}.png")
-    command = [sys.executable, "-m", "imgcap", "caption", "photos", "--out", "c.jsonl", "--batch-size", "1", "--num-beams", "4"]
+    for i in range(40):
+        Image.new("RGB", (64, 64), (i, 0, 0)).save(f"photos/x{i:02}.png")
+    command = [
+        sys.executable,
+        "-m",
+        "imgcap",
+        "caption",
+        "photos",
+        "--out",
+        "c.jsonl",
+        "--batch-size",
+        "1",
+        "--num-beams",
+        "4",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not os.path.exists("c.jsonl") or open("c.jsonl", "rb").read().count(b"\n") < 3:
@@ -185,20 +243,33 @@ def test_ctrl_c_in_a_terminal(photos):
     said = process.communicate(timeout=30)[1]
     assert process.returncode == 130 and "--resume goes on with c.jsonl" in said
     caption_files("photos", "git-tiny", out="c.jsonl", resume=True, batch_size=8, num_beams=4)
-    assert paths_in("c.jsonl") == sorted(set(paths_in("c.jsonl"))) and len(paths_in("c.jsonl")) == 46
+    assert (
+        paths_in("c.jsonl") == sorted(set(paths_in("c.jsonl"))) and len(paths_in("c.jsonl")) == 46
+    )
 
 
 # --- names, terminals, lines
 
-NAMES = ["n" * 240 + ".png", "line\nbreak.png", "return\rcarriage.png", "both\r\n.png", "a, \"b\".png", "\u2028.png",
-         os.fsdecode(b"\xff \xe7\x8c\xab.png"), "-x.png", "猫 é.png"]
+NAMES = [
+    "n" * 240 + ".png",
+    "line\nbreak.png",
+    "return\rcarriage.png",
+    "both\r\n.png",
+    'a, "b".png',
+    "\u2028.png",
+    os.fsdecode(b"\xff \xe7\x8c\xab.png"),
+    "-x.png",
+    "猫 é.png",
+]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name(photos, captioner, name, ending):
-    try: Image.new("RGB", (32, 32)).save(f"photos/{name}", "PNG")
-    except OSError: pytest.skip("this file system has no such names")
+    try:
+        Image.new("RGB", (32, 32)).save(f"photos/{name}", "PNG")
+    except OSError:
+        pytest.skip("this file system has no such names")
     caption_files("photos", captioner, out=f"c.{ending}", **SHORT)
     assert f"photos/{name}" in paths_in(f"c.{ending}") and len(paths_in(f"c.{ending}")) == 7
     assert caption_files("photos", captioner, out=f"c.{ending}", resume=True, **SHORT).skipped == 7
@@ -209,17 +280,22 @@ def test_any_name(photos, captioner, name, ending):
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_a_long_name_of_the_file_itself(photos, captioner, ending):
     out = "o" * (255 - len(ending) - 1) + f".{ending}"
-    with pytest.raises(KeyboardInterrupt): caption_files("photos", stopping(captioner), out=out, **SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        caption_files("photos", stopping(captioner), out=out, **SHORT)
     assert caption_files("photos", captioner, out=out, resume=True, **SHORT).skipped == 3
     assert len(paths_in(out)) == 6 and not parts(out)
-    with pytest.raises(ValueError, match="255 bytes"): caption_files("photos", captioner, out="o" + out)
+    with pytest.raises(ValueError, match="255 bytes"):
+        caption_files("photos", captioner, out="o" + out)
 
 
 def test_parquet_says_which_name_it_cannot_hold(photos, captioner):
     name = os.fsdecode(b"photos/\xff.png")
-    try: Image.new("RGB", (32, 32)).save(name, "PNG")
-    except OSError: pytest.skip("this file system has no such names")
-    with pytest.raises(ValueError, match="not UTF-8"): caption_files("photos", captioner, out="c.parquet")
+    try:
+        Image.new("RGB", (32, 32)).save(name, "PNG")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        caption_files("photos", captioner, out="c.parquet")
 
 
 def test_home(photos, captioner, monkeypatch):
@@ -240,44 +316,68 @@ def test_a_row_on_any_terminal_is_json(encoding):
     row = {"path": "猫 é.png", "caption": "un café 猫"}
     line = row_line(row, encoding)
     assert json.loads(line) == row
-    if encoding != "no-such-encoding": line.encode(encoding)
+    if encoding != "no-such-encoding":
+        line.encode(encoding)
 
 
 @pytest.mark.parametrize("encoding, out", [("cp1252", None), ("ascii", "c.csv")])
 def test_a_terminal_that_is_not_utf8(photos, encoding, out):
-    for i in range(3): Image.new("RGB", (32, 32)).save(f"photos/猫{i}.png")
+    for i in range(3):
+        Image.new("RGB", (32, 32)).save(f"photos/猫{i}.png")
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    code = (f"from imgcap.infer import caption_files; caption_files('photos', 'git-tiny', out={out!r}, "
-            "prefix='猫 é', max_new_tokens=3)")
+    code = (
+        f"from imgcap.infer import caption_files; caption_files('photos', 'git-tiny', out={out!r}, "
+        "prefix='猫 é', max_new_tokens=3)"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    rows = list(read_rows(out)) if out else [json.loads(line) for line in done.stdout.decode(encoding).split("\n") if line]
+    rows = (
+        list(read_rows(out))
+        if out
+        else [json.loads(line) for line in done.stdout.decode(encoding).split("\n") if line]
+    )
     assert len(rows) == 9 and sum(row.get("caption", "").startswith("猫 é") for row in rows) == 8
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_rows_are_read_back_as_they_were_written(tmp_path, ending):
-    rows = [{"path": "a\r.png", "caption": "a cat,\na \"dog\"", "score": 0.25, "size": 5, "modified": 0.125},
-            {"path": "b.png", "error": "no such file"}, {"path": "c.png", "caption": "", "score": 1.0}]
+    rows = [
+        {
+            "path": "a\r.png",
+            "caption": 'a cat,\na "dog"',
+            "score": 0.25,
+            "size": 5,
+            "modified": 0.125,
+        },
+        {"path": "b.png", "error": "no such file"},
+        {"path": "c.png", "caption": "", "score": 1.0},
+    ]
     write_rows(tmp_path / f"r.{ending}", rows, several=False)
-    read = [{k: v for k, v in row.items() if v is not None} for row in read_rows(tmp_path / f"r.{ending}")]
+    read = [
+        {k: v for k, v in row.items() if v is not None}
+        for row in read_rows(tmp_path / f"r.{ending}")
+    ]
     assert read == rows
     if ending == "csv":
-        with open(tmp_path / "r.csv", newline="") as text: assert len(list(csv.reader(text))) == 4
+        with open(tmp_path / "r.csv", newline="") as text:
+            assert len(list(csv.reader(text))) == 4
         assert b"\r\n" not in (tmp_path / "r.csv").read_bytes()
 
 
 @pytest.mark.parametrize("content", ["path,score\na.png,much\n", "path,captions\na.png,no list\n"])
 def test_a_table_that_is_not_ours(tmp_path, content):
     (tmp_path / "c.csv").write_text(content)
-    with pytest.raises(ValueError, match="c.csv, line 2"): list(read_rows(tmp_path / "c.csv"))
+    with pytest.raises(ValueError, match="c.csv, line 2"):
+        list(read_rows(tmp_path / "c.csv"))
 
 
 # --- passed over
 
+
 def test_what_is_passed_over_in_a_folder_is_counted_and_said(photos, captioner, capsys):
     assert caption_files("photos", captioner, out="none.jsonl", **SHORT).passed_over == 0
-    for name in ("raw.cr2", "drawing.heic"): (photos / name).write_bytes(b"II*\0")
+    for name in ("raw.cr2", "drawing.heic"):
+        (photos / name).write_bytes(b"II*\0")
     capsys.readouterr()
     counts = caption_files("photos", captioner, out="c.jsonl", **SHORT)
     said = capsys.readouterr().err
@@ -286,6 +386,7 @@ def test_what_is_passed_over_in_a_folder_is_counted_and_said(photos, captioner, 
 
 
 # --- the web
+
 
 @pytest.fixture
 def web(monkeypatch):
@@ -296,7 +397,9 @@ def web(monkeypatch):
             self.send_response(404)
             self.end_headers()
 
-        def log_message(self, *words): pass
+        def log_message(self, *words):
+            pass
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -304,7 +407,13 @@ def web(monkeypatch):
 
 
 def test_dead_addresses_cost_a_line_each(photos, captioner, web):
-    given = ["photos/0.png", f"{web}/gone.png", "http://127.0.0.1:9/closed.png", "http://[bad/x.png", "photos/1.png"]
+    given = [
+        "photos/0.png",
+        f"{web}/gone.png",
+        "http://127.0.0.1:9/closed.png",
+        "http://[bad/x.png",
+        "photos/1.png",
+    ]
     lines = []
     counts = caption_files(given, captioner, echo=lines.append, **SHORT)
     assert (counts.captioned, counts.unreadable) == (2, 3)
@@ -313,10 +422,22 @@ def test_dead_addresses_cost_a_line_each(photos, captioner, web):
 
 # --- said before anything is loaded or written
 
-@pytest.mark.parametrize("wrong", [{"resume": True}, {"resume": True, "overwrite": True, "out": "c.jsonl"}, {"anyway": True},
-    {"out": "c.txt"}, {"out": "photos"}, {"out": "c.jsonl", "top_k": 3}, {"out": "c.jsonl", "temperature": "1"}])
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resume": True},
+        {"resume": True, "overwrite": True, "out": "c.jsonl"},
+        {"anyway": True},
+        {"out": "c.txt"},
+        {"out": "photos"},
+        {"out": "c.jsonl", "top_k": 3},
+        {"out": "c.jsonl", "temperature": "1"},
+    ],
+)
 def test_mistakes_are_told_at_once(photos, wrong):
-    with pytest.raises((ValueError, OSError)) as refused: caption_files("photos", "no/such/model/anywhere", **wrong)
+    with pytest.raises((ValueError, OSError)) as refused:
+        caption_files("photos", "no/such/model/anywhere", **wrong)
     assert "\n" not in str(refused.value) and "no/such" not in str(refused.value)
     assert sorted(os.listdir()) == ["photos"]
 
@@ -324,6 +445,13 @@ def test_mistakes_are_told_at_once(photos, wrong):
 def test_a_record_is_read_by_strangers(photos, captioner):
     caption_files("photos", captioner, out="c.jsonl", num_beams=2, **SHORT)
     record = json.load(open(".c.jsonl.run.json"))
-    assert record["decoding"]["num_beams"] == 2 and record["precision"] == "float32" and len(record["weights"]) == 16
-    assert all(set(json.loads(line)) <= {"path", "caption", "score", "error", "size", "modified"} for line in open("c.jsonl"))
+    assert (
+        record["decoding"]["num_beams"] == 2
+        and record["precision"] == "float32"
+        and len(record["weights"]) == 16
+    )
+    assert all(
+        set(json.loads(line)) <= {"path", "caption", "score", "error", "size", "modified"}
+        for line in open("c.jsonl")
+    )
     assert jobs.ENDINGS == (".jsonl", ".csv", ".parquet")

@@ -1,4 +1,5 @@
 "How words are chosen, and streams of them."
+
 import gc
 import itertools
 import json
@@ -19,41 +20,112 @@ SAMPLED = {"do_sample": True}
 
 # --- options
 
-@pytest.mark.parametrize("options", [
-    {**SAMPLED, "temperature": 1}, {**SAMPLED, "temperature": np.int64(1)}, {**SAMPLED, "top_p": 1}, {**SAMPLED, "top_k": 3.0},
-    {**SAMPLED, "seed": np.int64(3)}, {"num_beams": np.int32(2)}, {"repetition_penalty": 2}, {"length_penalty": 0, "num_beams": 2},
-    {"diversity_penalty": 1, "num_return_sequences": 2}, {"do_sample": np.True_}, {"max_new_tokens": 3.0}, {"force_words": None},
-    {"forbid_words": "dog"}, {"no_repeat_ngram_size": 10_000}, {**SAMPLED, "top_k": 10_000_000}, {**SAMPLED, "temperature": 0.001},
-    {**SAMPLED, "temperature": 1000}, {**SAMPLED, "top_p": 1e-30}, {"repetition_penalty": 0.01}, {"repetition_penalty": 100},
-    {"num_beams": 2, "length_penalty": 10}, {"num_beams": 2, "length_penalty": -10}, {"diversity_penalty": 1000, "num_return_sequences": 2}])
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**SAMPLED, "temperature": 1},
+        {**SAMPLED, "temperature": np.int64(1)},
+        {**SAMPLED, "top_p": 1},
+        {**SAMPLED, "top_k": 3.0},
+        {**SAMPLED, "seed": np.int64(3)},
+        {"num_beams": np.int32(2)},
+        {"repetition_penalty": 2},
+        {"length_penalty": 0, "num_beams": 2},
+        {"diversity_penalty": 1, "num_return_sequences": 2},
+        {"do_sample": np.True_},
+        {"max_new_tokens": 3.0},
+        {"force_words": None},
+        {"forbid_words": "dog"},
+        {"no_repeat_ngram_size": 10_000},
+        {**SAMPLED, "top_k": 10_000_000},
+        {**SAMPLED, "temperature": 0.001},
+        {**SAMPLED, "temperature": 1000},
+        {**SAMPLED, "top_p": 1e-30},
+        {"repetition_penalty": 0.01},
+        {"repetition_penalty": 100},
+        {"num_beams": 2, "length_penalty": 10},
+        {"num_beams": 2, "length_penalty": -10},
+        {"diversity_penalty": 1000, "num_return_sequences": 2},
+    ],
+)
 def test_what_is_accepted_is_written(options):
     model, processor = small_model("git")
     how = Decoding(**{"max_new_tokens": 4, **options})
-    for field in fields(how): assert type(getattr(how, field.name)) in (int, float, bool, str, tuple, type(None))
+    for field in fields(how):
+        assert type(getattr(how, field.name)) in (int, float, bool, str, tuple, type(None))
     assert len(write_captions(model, processor, pixels(processor, 2), how)) == 2
 
 
-WRONG = [float("nan"), float("inf"), -float("inf"), "1", b"1", True, 10**400, 10**5000, [1], {"a": 1}, np.array([1, 2]), 1 + 1j, object(), -1e300]
+WRONG = [
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    "1",
+    b"1",
+    True,
+    10**400,
+    10**5000,
+    [1],
+    {"a": 1},
+    np.array([1, 2]),
+    1 + 1j,
+    object(),
+    -1e300,
+]
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Decoding) if field.name not in ("prefix", "force_words", "forbid_words", "do_sample")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        field.name
+        for field in fields(Decoding)
+        if field.name not in ("prefix", "force_words", "forbid_words", "do_sample")
+    ],
+)
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda value: type(value).__name__)
 def test_what_is_no_number_is_refused_in_a_line(name, wrong):
-    with pytest.raises(ValueError) as refused: Decoding(**{**SAMPLED, name: wrong})
-    assert "\n" not in str(refused.value) and len(str(refused.value)) < 200 and name in str(refused.value)
+    with pytest.raises(ValueError) as refused:
+        Decoding(**{**SAMPLED, name: wrong})
+    assert (
+        "\n" not in str(refused.value)
+        and len(str(refused.value)) < 200
+        and name in str(refused.value)
+    )
 
 
-@pytest.mark.parametrize("options", [
-    {"do_sample": 1}, {"do_sample": "yes"}, {"do_sample": None}, {"prefix": None}, {"prefix": b"a"}, {"prefix": "a\udcff"},
-    {"force_words": 3}, {"force_words": [3]}, {"force_words": b"dog"}, {"forbid_words": {"dog": 1}}, {"forbid_words": ["!"]},
-    {"forbid_words": ["\udcff a"]}, {"num_beams": 10**9}, {"max_new_tokens": 10**9}, {"temperature": 0, **SAMPLED}, {"temperature": 1e-30, **SAMPLED},
-    {"diversity_penalty": 1e300, "num_return_sequences": 2}, {"repetition_penalty": 1e-300}, {"length_penalty": 1e300}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"do_sample": 1},
+        {"do_sample": "yes"},
+        {"do_sample": None},
+        {"prefix": None},
+        {"prefix": b"a"},
+        {"prefix": "a\udcff"},
+        {"force_words": 3},
+        {"force_words": [3]},
+        {"force_words": b"dog"},
+        {"forbid_words": {"dog": 1}},
+        {"forbid_words": ["!"]},
+        {"forbid_words": ["\udcff a"]},
+        {"num_beams": 10**9},
+        {"max_new_tokens": 10**9},
+        {"temperature": 0, **SAMPLED},
+        {"temperature": 1e-30, **SAMPLED},
+        {"diversity_penalty": 1e300, "num_return_sequences": 2},
+        {"repetition_penalty": 1e-300},
+        {"length_penalty": 1e300},
+    ],
+)
 def test_what_would_fail_later_is_refused_in_a_line(options):
-    with pytest.raises(ValueError) as refused: Decoding(**options)
+    with pytest.raises(ValueError) as refused:
+        Decoding(**options)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
 
 
 # --- constraints
+
 
 def test_tokens_that_come_later_count():
     _, processor = small_model("git")
@@ -79,8 +151,11 @@ def test_a_vocabulary_that_is_smaller_than_the_table_of_the_model():
 def test_control_tokens_in_forced_words_are_words(family):
     model, processor = small_model(family)
     tokenizer = processor.tokenizer
-    for word in ["[SEP]", "[PAD]", "[CLS]"]: assert not set(spell(tokenizer, word)) & set(tokenizer.all_special_ids)
-    caption, = write_captions(model, processor, pixels(processor, 1), Decoding(force_words="[SEP]", max_new_tokens=9))
+    for word in ["[SEP]", "[PAD]", "[CLS]"]:
+        assert not set(spell(tokenizer, word)) & set(tokenizer.all_special_ids)
+    (caption,) = write_captions(
+        model, processor, pixels(processor, 1), Decoding(force_words="[SEP]", max_new_tokens=9)
+    )
     assert "sep" in bare_words(caption.text)
 
 
@@ -88,20 +163,35 @@ def test_control_tokens_in_forced_words_are_words(family):
 def test_control_tokens_in_a_prefix_are_words(family):
     model, processor = small_model(family)
     for end in ["[SEP]", "[PAD]"]:
-        caption, = write_captions(model, processor, pixels(processor, 1), Decoding(prefix=f"a {end} b", max_new_tokens=3))
+        (caption,) = write_captions(
+            model, processor, pixels(processor, 1), Decoding(prefix=f"a {end} b", max_new_tokens=3)
+        )
         assert caption.text.startswith(f"a {end} b")
 
 
 def test_what_the_prefix_says_is_said():
     model, processor = small_model("git")
     pixel, tokenizer = pixels(processor, 1), processor.tokenizer
-    free, = write_captions(model, processor, pixel, Decoding(prefix="a red creature", max_new_tokens=5))
-    forced, = write_captions(model, processor, pixel, Decoding(prefix="a red creature", force_words="red", max_new_tokens=5))
+    (free,) = write_captions(
+        model, processor, pixel, Decoding(prefix="a red creature", max_new_tokens=5)
+    )
+    (forced,) = write_captions(
+        model,
+        processor,
+        pixel,
+        Decoding(prefix="a red creature", force_words="red", max_new_tokens=5),
+    )
     assert forced.text == free.text, "a word of the prefix need not come again"
-    once, = write_captions(model, processor, pixel, Decoding(prefix="red wings eyes", no_repeat_words=1, max_new_tokens=12))
+    (once,) = write_captions(
+        model,
+        processor,
+        pixel,
+        Decoding(prefix="red wings eyes", no_repeat_words=1, max_new_tokens=12),
+    )
     words = bare_words(once.text)
     assert all(words.count(word) <= 1 for word in ("red", "wings", "eyes"))
-    with pytest.raises(ValueError, match="prefix says 'red'"): Decoding(prefix="a red", forbid_words="red")
+    with pytest.raises(ValueError, match="prefix says 'red'"):
+        Decoding(prefix="a red", forbid_words="red")
     assert says(bare_words(tokenizer.decode(spell(tokenizer, "a red"))), ["red"])
 
 
@@ -114,16 +204,23 @@ def test_promises_are_kept_by_models_without_sense():
             room = sum(len(spell(processor.tokenizer, phrase)) for phrase in forced)
             how = Decoding(force_words=forced, forbid_words=never, max_new_tokens=room)
             for caption in write_captions(model, processor, pixels(processor, 2), how):
-                assert all(says(bare_words(caption.text), bare_words(phrase)) for phrase in forced), caption.text
+                assert all(
+                    says(bare_words(caption.text), bare_words(phrase)) for phrase in forced
+                ), caption.text
                 assert not says(bare_words(caption.text), [never]), caption.text
 
 
 # --- streams
 
 LONG = Decoding(max_new_tokens=60, min_new_tokens=60, no_repeat_words=0)
-WAYS = [Decoding(max_new_tokens=10), Decoding(max_new_tokens=8, do_sample=True, seed=1, num_return_sequences=3),
-        Decoding(num_beams=3, num_return_sequences=2, max_new_tokens=8), Decoding(force_words="wings", max_new_tokens=8),
-        Decoding(prefix="a red", max_new_tokens=8), Decoding(diversity_penalty=5.0, num_return_sequences=2, max_new_tokens=8)]
+WAYS = [
+    Decoding(max_new_tokens=10),
+    Decoding(max_new_tokens=8, do_sample=True, seed=1, num_return_sequences=3),
+    Decoding(num_beams=3, num_return_sequences=2, max_new_tokens=8),
+    Decoding(force_words="wings", max_new_tokens=8),
+    Decoding(prefix="a red", max_new_tokens=8),
+    Decoding(diversity_penalty=5.0, num_return_sequences=2, max_new_tokens=8),
+]
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -132,26 +229,40 @@ def test_a_stream_ends_with_what_a_call_gives(family):
     for how in WAYS:
         writer = CaptionWriter(model, processor, how)
         *states, captions = writer.stream(pixels(processor, 1))
-        given, = writer(pixels(processor, 1))
+        (given,) = writer(pixels(processor, 1))
         assert captions == (given if isinstance(given, list) else [given])
-        if how.num_beams == 1 and not how.force_words: assert len(states) > 2
-        for state in states[1:]: assert len(state) == len(captions)
+        if how.num_beams == 1 and not how.force_words:
+            assert len(states) > 2
+        for state in states[1:]:
+            assert len(state) == len(captions)
 
 
 def test_twenty_streams_at_once_have_their_own_words():
     model, processor = small_model("git")
     model.train()
-    prefixes = [f"{colour} {thing}" for colour in ("red", "blue", "two", "green") for thing in ("eyes", "wings", "sea", "night", "a")]
-    writers = [CaptionWriter(model, processor, Decoding(prefix=prefix, max_new_tokens=8)) for prefix in prefixes]
+    prefixes = [
+        f"{colour} {thing}"
+        for colour in ("red", "blue", "two", "green")
+        for thing in ("eyes", "wings", "sea", "night", "a")
+    ]
+    writers = [
+        CaptionWriter(model, processor, Decoding(prefix=prefix, max_new_tokens=8))
+        for prefix in prefixes
+    ]
     expected = [writer(pixels(processor, 1)) for writer in writers]
     found = {}
 
     def listen(i):
         *states, found[i] = writers[i].stream(pixels(processor, 1))
-        assert all(found[i][0].text.startswith(state) for state, in states[1:]), "words of another stream"
+        assert all(found[i][0].text.startswith(state) for (state,) in states[1:]), (
+            "words of another stream"
+        )
+
     threads = [threading.Thread(target=listen, args=(i,)) for i in range(20)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert [found[i] for i in range(20)] == expected
     assert all(part.training for part in model.modules()), "the mode should be as it was"
 
@@ -164,13 +275,15 @@ def test_a_stream_that_is_left_stops(way):
     model.git.register_forward_hook(lambda *given: calls.append(1))
     stream = CaptionWriter(model, processor, LONG).stream(pixels(processor, 1))
     next(stream)
-    if way == "close": stream.close()
+    if way == "close":
+        stream.close()
     elif way == "forget":
         del stream
         gc.collect()
     else:
         with pytest.raises(ZeroDivisionError):
-            for _ in stream: 1 / 0
+            for _ in stream:
+                raise ZeroDivisionError
         del stream
         gc.collect()
     count = len(calls)
@@ -194,37 +307,75 @@ def test_a_stream_that_waits_for_its_turn_can_be_left():
 def test_an_error_in_the_thread_is_raised_to_the_listener():
     model, processor = small_model("git")
     stream = CaptionWriter(model, processor).stream(torch.zeros(1, 3, 5, 5))
-    with pytest.raises(Exception, match=r"."): list(stream)
-    assert len(list(CaptionWriter(model, processor, Decoding(max_new_tokens=3)).stream(pixels(processor, 1)))) > 1
+    with pytest.raises(Exception, match=r"."):
+        list(stream)
+    assert (
+        len(
+            list(
+                CaptionWriter(model, processor, Decoding(max_new_tokens=3)).stream(
+                    pixels(processor, 1)
+                )
+            )
+        )
+        > 1
+    )
 
 
 def test_captions_in_chinese_are_told_character_by_character():
     from imgcap.decoding import _whole_words
-    assert [_whole_words(text) for text in ["a red bi", "一只猫", "一只ca", "一\ufffd", "a ", ""]] == ["a red", "一只猫", "一只", "一", "", ""]
+
+    assert [
+        _whole_words(text) for text in ["a red bi", "一只猫", "一只ca", "一\ufffd", "a ", ""]
+    ] == ["a red", "一只猫", "一只", "一", "", ""]
 
 
 def test_random_numbers_of_others_are_not_touched():
     model, processor = small_model("git")
     before = torch.random.get_rng_state()
-    write_captions(model, processor, pixels(processor, 2), Decoding(do_sample=True, max_new_tokens=4))
-    list(CaptionWriter(model, processor, Decoding(do_sample=True, max_new_tokens=4)).stream(pixels(processor, 1)))
+    write_captions(
+        model, processor, pixels(processor, 2), Decoding(do_sample=True, max_new_tokens=4)
+    )
+    list(
+        CaptionWriter(model, processor, Decoding(do_sample=True, max_new_tokens=4)).stream(
+            pixels(processor, 1)
+        )
+    )
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 @pytest.mark.parametrize("family", BUILDERS)
 def test_a_checkpoint_with_ideas_of_its_own(tmp_path, family):
     from imgcap.infer import Captioner
+
     model, processor = small_model(family)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     given = pixels(processor, 3)
-    asked = [Decoding(max_new_tokens=10), Decoding(num_beams=3, max_new_tokens=10), Decoding(do_sample=True, seed=1, max_new_tokens=10)]
+    asked = [
+        Decoding(max_new_tokens=10),
+        Decoding(num_beams=3, max_new_tokens=10),
+        Decoding(do_sample=True, seed=1, max_new_tokens=10),
+    ]
     plain = Captioner(tmp_path)
     before = [write_captions(plain.model, plain.processor, given, how) for how in asked]
     file = tmp_path / "generation_config.json"
-    hostile = {"do_sample": True, "temperature": 3.0, "top_k": 5, "top_p": 0.5, "num_beams": 4, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1,
-               "length_penalty": -2.0, "min_new_tokens": 9, "max_length": 6, "num_return_sequences": 3, "early_stopping": True, "suppress_tokens": [5, 6, 7],
-               "bad_words_ids": [[8]], "begin_suppress_tokens": [9]}
+    hostile = {
+        "do_sample": True,
+        "temperature": 3.0,
+        "top_k": 5,
+        "top_p": 0.5,
+        "num_beams": 4,
+        "repetition_penalty": 5.0,
+        "no_repeat_ngram_size": 1,
+        "length_penalty": -2.0,
+        "min_new_tokens": 9,
+        "max_length": 6,
+        "num_return_sequences": 3,
+        "early_stopping": True,
+        "suppress_tokens": [5, 6, 7],
+        "bad_words_ids": [[8]],
+        "begin_suppress_tokens": [9],
+    }
     file.write_text(json.dumps((json.loads(file.read_text()) if file.exists() else {}) | hostile))
     spoiled = Captioner(tmp_path)
     assert [write_captions(spoiled.model, spoiled.processor, given, how) for how in asked] == before

@@ -1,4 +1,5 @@
 "A Captioner: whatever stands for many pictures, one that is damaged, and what it leaves as it was."
+
 import io
 import json
 import os
@@ -24,7 +25,8 @@ def captioner():
 
 
 @pytest.fixture(scope="module")
-def expected(captioner): return [caption.text for caption in captioner.many(pictures(6), **SHORT)]
+def expected(captioner):
+    return [caption.text for caption in captioner.many(pictures(6), **SHORT)]
 
 
 def encoded():
@@ -38,32 +40,74 @@ def encoded():
     return found
 
 
-def told(results): return [result.text if isinstance(result, Caption) else None for result in results]
+def told(results):
+    return [result.text if isinstance(result, Caption) else None for result in results]
 
 
-def with_a_gap(expected): return [None if i == 3 else text for i, text in enumerate(expected)]
+def with_a_gap(expected):
+    return [None if i == 3 else text for i, text in enumerate(expected)]
 
 
 def make_dataset(column="image", **others):
-    rows = {column: [{"bytes": each, "path": None} for each in encoded()], "captions": [["a"]] * 6, **others}
-    features = datasets.Features({name: datasets.Image() if name in (column, "other") else datasets.List(datasets.Value("string")) for name in rows})
+    rows = {
+        column: [{"bytes": each, "path": None} for each in encoded()],
+        "captions": [["a"]] * 6,
+        **others,
+    }
+    features = datasets.Features(
+        {
+            name: datasets.Image()
+            if name in (column, "other")
+            else datasets.List(datasets.Value("string"))
+            for name in rows
+        }
+    )
     return datasets.Dataset.from_dict(rows, features=features)
 
 
 # --- data sets with a damaged picture
 
-@pytest.mark.parametrize("kind", ["Dataset", "column", "iterable", "iterable column", "other name", "numpy", "select", "rows", "parquet stream"])
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Dataset",
+        "column",
+        "iterable",
+        "iterable column",
+        "other name",
+        "numpy",
+        "select",
+        "rows",
+        "parquet stream",
+    ],
+)
 def test_a_data_set_goes_on_after_a_damaged_picture(captioner, expected, kind, tmp_path):
     data = make_dataset("picture" if kind == "other name" else "image")
-    if kind == "column": data = data["image"]
-    if kind.startswith("iterable"): data = data.to_iterable_dataset()
-    if kind == "iterable column": data = data["image"]
-    if kind == "numpy": data = data.with_format("numpy")
-    if kind == "select": data = data.select(range(6))
-    if kind == "rows": data = [{"image": row["image"], "n": 1} for row in data.cast_column("image", datasets.Image(decode=False))]
+    if kind == "column":
+        data = data["image"]
+    if kind.startswith("iterable"):
+        data = data.to_iterable_dataset()
+    if kind == "iterable column":
+        data = data["image"]
+    if kind == "numpy":
+        data = data.with_format("numpy")
+    if kind == "select":
+        data = data.select(range(6))
+    if kind == "rows":
+        data = [
+            {"image": row["image"], "n": 1}
+            for row in data.cast_column("image", datasets.Image(decode=False))
+        ]
     if kind == "parquet stream":
         data.to_parquet(tmp_path / "d.parquet")
-        data = datasets.load_dataset("parquet", data_files=str(tmp_path / "d.parquet"), split="train", streaming=True, cache_dir=str(tmp_path))
+        data = datasets.load_dataset(
+            "parquet",
+            data_files=str(tmp_path / "d.parquet"),
+            split="train",
+            streaming=True,
+            cache_dir=str(tmp_path),
+        )
     for results in (captioner(data, **SHORT), captioner.many(data, **SHORT)):
         results = list(results)
         assert told(results) == with_a_gap(expected) and isinstance(results[3], CaptionError)
@@ -71,16 +115,23 @@ def test_a_data_set_goes_on_after_a_damaged_picture(captioner, expected, kind, t
 
 def test_splits_are_chosen_by_the_caller(captioner):
     for kind in (datasets.DatasetDict, datasets.IterableDatasetDict):
-        data = make_dataset() if kind is datasets.DatasetDict else make_dataset().to_iterable_dataset()
+        data = (
+            make_dataset() if kind is datasets.DatasetDict else make_dataset().to_iterable_dataset()
+        )
         for call in (captioner, captioner.many):
-            with pytest.raises(ValueError, match=r"splits train, test: give one of them, such as data\['train'\]"):
+            with pytest.raises(
+                ValueError, match=r"splits train, test: give one of them, such as data\['train'\]"
+            ):
                 call(kind({"train": data, "test": data}))
 
 
 def test_two_columns_of_pictures(captioner, expected):
     pictures_ = [{"bytes": each, "path": None} for each in encoded()]
-    assert told(captioner(make_dataset(other=pictures_), **SHORT)) == with_a_gap(expected), "image is the usual name"
-    with pytest.raises(ValueError, match="several columns hold pictures: left, other"): captioner.many(make_dataset("left", other=pictures_))
+    assert told(captioner(make_dataset(other=pictures_), **SHORT)) == with_a_gap(expected), (
+        "image is the usual name"
+    )
+    with pytest.raises(ValueError, match="several columns hold pictures: left, other"):
+        captioner.many(make_dataset("left", other=pictures_))
 
 
 def test_a_way_of_ones_own_to_make_rows(captioner, expected):
@@ -90,26 +141,59 @@ def test_a_way_of_ones_own_to_make_rows(captioner, expected):
 
 
 def test_paths_in_a_data_set(captioner, expected, tmp_path):
-    for i, each in enumerate(encoded()): (tmp_path / f"{i}.png").write_bytes(each)
+    for i, each in enumerate(encoded()):
+        (tmp_path / f"{i}.png").write_bytes(each)
     paths = [str(tmp_path / f"{i}.png") for i in range(6)]
-    assert told(captioner(datasets.Dataset.from_dict({"path": paths, "n": [0] * 6}), **SHORT)) == with_a_gap(expected)
-    assert told(captioner(datasets.Dataset.from_dict({"path": paths})["path"], **SHORT)) == with_a_gap(expected)
+    assert told(
+        captioner(datasets.Dataset.from_dict({"path": paths, "n": [0] * 6}), **SHORT)
+    ) == with_a_gap(expected)
+    assert told(
+        captioner(datasets.Dataset.from_dict({"path": paths})["path"], **SHORT)
+    ) == with_a_gap(expected)
 
 
 # --- other things that stand for many
 
+
 def test_tables_and_lists(captioner, expected, tmp_path):
     pandas = pytest.importorskip("pandas")
-    for i, each in enumerate(encoded()): (tmp_path / f"{i}.png").write_bytes(each)
+    for i, each in enumerate(encoded()):
+        (tmp_path / f"{i}.png").write_bytes(each)
     paths = [str(tmp_path / f"{i}.png") for i in range(6)]
     table = pandas.DataFrame({"path": paths, "n": range(6)}, index=range(10, 16))
-    for many in (table["path"], paths, tuple(paths), np.array(paths), (path for path in paths), {path: 1 for path in paths}.keys()):
+    for many in (
+        table["path"],
+        paths,
+        tuple(paths),
+        np.array(paths),
+        (path for path in paths),
+        {path: 1 for path in paths}.keys(),
+    ):
         assert told(captioner.many(many, **SHORT)) == with_a_gap(expected)
-    with pytest.raises(ValueError, match=r"columns path, n: give the one with the pictures"): captioner.many(table)
+    with pytest.raises(ValueError, match=r"columns path, n: give the one with the pictures"):
+        captioner.many(table)
 
 
-@pytest.mark.parametrize("bad", [None, 3, float("nan"), {}, {"text": "a"}, b"", "nowhere.png", "http://[bad/x.png", "a\0.png", "n" * 5000, torch.zeros(3, 4, 4),
-                                 Image.new("RGB", (1000, 1)), np.zeros((2, 2, 7), np.uint8), [], {"path": None}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        3,
+        float("nan"),
+        {},
+        {"text": "a"},
+        b"",
+        "nowhere.png",
+        "http://[bad/x.png",
+        "a\0.png",
+        "n" * 5000,
+        torch.zeros(3, 4, 4),
+        Image.new("RGB", (1000, 1)),
+        np.zeros((2, 2, 7), np.uint8),
+        [],
+        {"path": None},
+    ],
+)
 def test_one_thing_that_is_no_picture_costs_its_place(captioner, expected, bad):
     good = pictures(6)
     results = list(captioner.many([good[0], bad, good[1], good[2]], **SHORT))
@@ -119,18 +203,23 @@ def test_one_thing_that_is_no_picture_costs_its_place(captioner, expected, bad):
 
 def test_a_generator_that_raises_gives_what_it_gave_before(captioner, expected):
     for n in range(6):
+
         def some(n=n):
             yield from pictures(6)[:n]
             raise OSError("the disk is gone")
+
         results, found = captioner.many(some(), **SHORT), []
         with pytest.raises(OSError, match="the disk is gone"):
-            for result in results: found.append(result.text)
+            for result in results:
+                found.append(result.text)
         assert found == expected[:n]
 
 
 class Map:
     "A data set as PyTorch has them: by number, and without a way to go through it."
-    def __len__(self): return 6
+
+    def __len__(self):
+        return 6
 
     def __getitem__(self, i):
         picture = Image.open(io.BytesIO(encoded()[i]))
@@ -141,7 +230,9 @@ class Map:
 def test_a_set_of_pytorch_goes_on_after_a_damaged_picture(captioner, expected):
     for data in (Map(), torch.utils.data.Subset(Map(), range(6))):
         results = list(captioner(data, **SHORT))
-        assert told(results) == with_a_gap(expected) and "UnidentifiedImageError" in results[3].error
+        assert (
+            told(results) == with_a_gap(expected) and "UnidentifiedImageError" in results[3].error
+        )
 
 
 def test_batches_of_a_loader_are_told_what_they_are(captioner):
@@ -152,21 +243,30 @@ def test_batches_of_a_loader_are_told_what_they_are(captioner):
 
 def test_rows_with_other_columns(captioner, expected):
     good = pictures(3)
-    rows = [{"picture": good[0], "text": "a"}, {"image": good[1], "path": "nowhere"}, {"x": {"bytes": encoded()[2], "path": None}, "y": 1}]
+    rows = [
+        {"picture": good[0], "text": "a"},
+        {"image": good[1], "path": "nowhere"},
+        {"x": {"bytes": encoded()[2], "path": None}, "y": 1},
+    ]
     assert told(captioner.many(rows, **SHORT)) == expected[:3]
     assert told(captioner.many(list(good), progress=True, **SHORT)) == expected[:3]
 
 
 # --- what stays as it was
 
+
 def test_the_allocator_of_the_process_is_left_alone(monkeypatch):
     class Allocator:
-        def CDLL(*given): raise AssertionError("the allocator was changed")
+        def CDLL(*given):
+            raise AssertionError("the allocator was changed")
+
     monkeypatch.setattr("imgcap.model.ctypes", Allocator)
     assert Captioner("git-tiny")(pictures(1)[0], **SHORT).text
 
 
-@pytest.mark.parametrize("how", [{}, {"num_beams": 2}, {"do_sample": True}, {"force_words": "wings"}])
+@pytest.mark.parametrize(
+    "how", [{}, {"num_beams": 2}, {"do_sample": True}, {"force_words": "wings"}]
+)
 def test_the_mode_of_the_model_stays(expected, how):
     model, processor = small_model("git")
     model.train()
@@ -182,12 +282,15 @@ def test_the_mode_of_the_model_stays(expected, how):
     next(stream)
     stream.close()
     assert [part.training for part in model.modules()] == before
-    if not how: assert first.text == expected[0], "dropout was on"
+    if not how:
+        assert first.text == expected[0], "dropout was on"
 
 
 def test_a_stream_is_checked_before_it_begins(captioner):
-    with pytest.raises(ValueError, match="num_beams"): captioner.stream(pictures(1)[0], num_beams=0)
-    with pytest.raises(ValueError, match="nowhere.png"): captioner.stream("nowhere.png")
+    with pytest.raises(ValueError, match="num_beams"):
+        captioner.stream(pictures(1)[0], num_beams=0)
+    with pytest.raises(ValueError, match="nowhere.png"):
+        captioner.stream("nowhere.png")
     *states, (caption,) = captioner.stream(pictures(1)[0], **SHORT)
     assert caption == captioner(pictures(1)[0], **SHORT) and len(states) > 2
     assert "generate" not in vars(captioner.model)
@@ -201,8 +304,22 @@ def test_what_a_checkpoint_says_about_generation_does_not_count(tmp_path, family
     plain = [caption.text for caption in Captioner(tmp_path / "m")(pictures(3))]
     file = tmp_path / "m" / "generation_config.json"
     said = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(said | {"do_sample": True, "temperature": 9.0, "num_beams": 3, "repetition_penalty": 9.0, "min_new_tokens": 30,
-                                       "no_repeat_ngram_size": 1, "length_penalty": -3.0, "max_length": 4, "suppress_tokens": [3, 4, 5]}))
+    file.write_text(
+        json.dumps(
+            said
+            | {
+                "do_sample": True,
+                "temperature": 9.0,
+                "num_beams": 3,
+                "repetition_penalty": 9.0,
+                "min_new_tokens": 30,
+                "no_repeat_ngram_size": 1,
+                "length_penalty": -3.0,
+                "max_length": 4,
+                "suppress_tokens": [3, 4, 5],
+            }
+        )
+    )
     assert [caption.text for caption in Captioner(tmp_path / "m")(pictures(3))] == plain
     pictures(1)[0].save(tmp_path / "p.png")
     lines = []
@@ -212,9 +329,20 @@ def test_what_a_checkpoint_says_about_generation_does_not_count(tmp_path, family
 
 def test_captions_do_not_depend_on_the_batch():
     model, processor = small_model("git")
-    for how in ({}, {"num_beams": 3, "num_return_sequences": 2}, {"do_sample": True, "seed": 3, "num_return_sequences": 2}):
-        one, three = ([[c.text for c in (r if isinstance(r, list) else [r])] for r in Captioner(model, processor=processor, batch_size=n).many(pictures(6), **how, **SHORT)]
-                      for n in (1, 3))
+    for how in (
+        {},
+        {"num_beams": 3, "num_return_sequences": 2},
+        {"do_sample": True, "seed": 3, "num_return_sequences": 2},
+    ):
+        one, three = (
+            [
+                [c.text for c in (r if isinstance(r, list) else [r])]
+                for r in Captioner(model, processor=processor, batch_size=n).many(
+                    pictures(6), **how, **SHORT
+                )
+            ]
+            for n in (1, 3)
+        )
         assert one == three
 
 
@@ -223,4 +351,6 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(tmp_path, captioner
     pictures(1)[0].save(file)
     before = picture_state(str(file))
     os.utime(file, (5, 5))
-    assert picture_state(str(file)) != before and picture_state("http://127.0.0.1/x.png") == {} == picture_state("a\0b")
+    assert picture_state(str(file)) != before and picture_state(
+        "http://127.0.0.1/x.png"
+    ) == {} == picture_state("a\0b")
