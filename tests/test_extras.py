@@ -28,16 +28,6 @@ def name_of(requirement):
     return canonical(re.match(r"[\w.-]+", requirement)[0])
 
 
-def tracked_files():
-    "Texts of the repository, by name."
-    named = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    for name in filter(None, named.stdout.decode().split("\0")):
-        try:
-            yield name, (ROOT / name).read_text(encoding="utf-8")
-        except (UnicodeDecodeError, FileNotFoundError):
-            continue
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -64,18 +54,18 @@ def test_the_pattern_leaves_ours_alone(line):
     assert not STRANGER.search(line)
 
 
-def test_no_file_installs_a_stranger():
+def test_no_file_installs_a_stranger(files):
     found = [
         f"{name}: {match[0]}"
-        for name, text in tracked_files()
+        for name, text in files.items()
         if name != "tests/test_extras.py"
         for match in STRANGER.finditer(text)
     ]
     assert not found, "PyPI's imgcap is somebody else's; see imgcap.extras: " + "; ".join(found)
 
 
-def test_our_name_is_written_once():
-    places = [name for name, text in tracked_files() if NAME in text]
+def test_our_name_is_written_once(files):
+    places = [name for name, text in files.items() if NAME in text]
     # nbdev_export writes the second
     assert set(places) <= {"settings.ini", "pyproject.toml"}, places
 

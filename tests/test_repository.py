@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -75,19 +74,10 @@ def site(folder):
 
 
 @pytest.fixture(scope="module")
-def unset(tmp_path_factory):
-    "A copy of the tracked files, without an address."
-    folder = tmp_path_factory.mktemp("copy") / "repository"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        if not (ROOT / name).is_file():
-            continue
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    assert repository(folder, "--unset").returncode == 0
-    return folder
+def unset(checkout):
+    "A copy of the project, without an address."
+    assert repository(checkout, "--unset").returncode == 0
+    return checkout
 
 
 def test_notebooks_have_the_cells_of_this_address():
