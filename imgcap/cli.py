@@ -121,43 +121,73 @@ def _load(data, images=None, image_column=None, caption_column=None, language=No
 
 # %% ../nbs/10_cli.ipynb #eea7871c
 def demo(
-    out:Annotated[str, typer.Option(help="Run folder; an older run there is replaced")]="runs/demo",
+    out:Annotated[str, typer.Option(
+        help="Run folder; an earlier demo there is replaced, if nothing was added to it or edited")]="runs/demo",
     epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=40,
-    quick:Annotated[bool, typer.Option(help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
+    quick:Annotated[bool, typer.Option(
+        help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
+    overwrite:Annotated[bool, typer.Option(help="Replace any run in --out, if nothing but a run is there")]=False,
     seed:Annotated[int, typer.Option(help="Seed of everything random")]=42,
     threads:Annotated[int|None, typer.Option(help="CPU threads; PyTorch's choice by default")]=None,
 ):
     "The whole path, offline, on built-in drawings."
     from imgcap.creatures import make_creatures
-    from imgcap.evaluate import evaluate_model
-    from imgcap.infer import Captioner
-    from imgcap.model import load_model
-    from imgcap.share import write_card
+    from imgcap.model import keep_freed_memory, load_model
     from imgcap.train import TrainConfig, finetune
-    from imgcap.viz import show_captions
+    config = TrainConfig(out=out, epochs=30 if quick else epochs, seed=seed, threads=threads, overwrite=True)
+    if not overwrite and not _holds_a_demo_at_most(out):
+        raise FileExistsError(f"{out} holds more than an earlier demo; choose another --out, or --overwrite it")
+    keep_freed_memory()
     print("1  load       drawing creatures …", flush=True)
     data = make_creatures({"train": 128, "validation": 32, "test": 48, "novel": 48} if quick else None)
     print("   " + ", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
     print("2  preprocess git-tiny sees 64 × 64 pixels, and captions as byte-level tokens", flush=True)
     model, processor = load_model("git-tiny")
     print("3  train", flush=True)
-    run = finetune(model, processor, data, TrainConfig(out=out, epochs=30 if quick else epochs, seed=seed, threads=threads, overwrite=True),
-                   source="creatures", echo=lambda line: print("   " + line, flush=True))
+    run = finetune(model, processor, data, config, source="creatures", notes={"command": "demo"},
+                   echo=lambda line: print("   " + line, flush=True))
+    _show_demo(run, data)
+
+# %% ../nbs/10_cli.ipynb #6a1f0402
+def _show_demo(run:Path, data:dict):
+    "Evaluate, caption, write the card, and say where everything is."
+    from imgcap.evaluate import evaluate_model
+    from imgcap.infer import Captioner
+    from imgcap.model import load_model
+    from imgcap.share import write_card
+    from imgcap.viz import show_captions
     show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
-    print("4  evaluate   the test split, read for the first time, and pictures whose colour and body never met in training", flush=True)
+    print("4  evaluate   the test split, read for the first time, and pictures whose colour and body never "
+          "met in training", flush=True)
     model, processor = load_model(run)
     for split in ("test", "novel"):
         report = evaluate_model(model, data, split, processor=processor)
         report.save(run)
         print("\n".join(f"   {line}" for line in (split, *str(report).splitlines(), "")), flush=True)
-    write_card(run, license="apache-2.0", language="en")
+    write_card(run, **_DEMO_CARD)
     print("5  infer      the first pictures of test and novel", flush=True)
     pictures = [row for split in ("test", "novel") for row in data[split].select(range(4))]
     written = list(Captioner(model, processor=processor).many([row["image"] for row in pictures]))
     for row, caption in zip(pictures, written): print(f"   {row['image_id']}: {caption.text}")
-    show_captions([{"image": row["image"], "captions": [caption.text]} for row, caption in zip(pictures, written)], columns=4).savefig(run / "captions.png")
-    print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts the model on the Hub\n")
-    print(f"Look at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture of your own: imgcap caption PICTURE --model {run}")
+    captioned = [{"image": row["image"], "captions": [caption.text]} for row, caption in zip(pictures, written)]
+    show_captions(captioned, columns=4).savefig(run / "captions.png")
+    print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id you/name puts "
+          f"the model on the Hub\n\nLook at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture "
+          f"of your own: imgcap caption PICTURE --model {run}")
+
+# %% ../nbs/10_cli.ipynb #6a1f0401
+_DEMO_CARD = {"license": "apache-2.0", "language": "en"}
+
+
+def _holds_a_demo_at_most(out:str) -> bool:
+    "Whether a folder is empty, or holds what a demo wrote as it wrote it, so that nobody will miss it."
+    from imgcap.runs import is_run, read_run, strangers
+    run = Path(out).expanduser()
+    if not run.is_dir() or not any(run.iterdir()): return True
+    if not is_run(run) or read_run(run).get("command") != "demo" or strangers(run): return False
+    if not (run / "README.md").is_file(): return True
+    from imgcap.share import model_card
+    return (run / "README.md").read_text(encoding="utf-8") == model_card(run, **_DEMO_CARD)
 
 # %% ../nbs/10_cli.ipynb #a8be6c38
 def train(
@@ -166,34 +196,48 @@ def train(
     model:Model="git-tiny",
     image_column:ImageColumn=None,
     caption_column:CaptionColumn=None,
+    language:Language=None,
     device:Device="auto",
-    image_size:Annotated[int|None, typer.Option(help="Side in pixels of the square picture a GIT sees; the checkpoint's own by default")]=None,
+    image_size:Annotated[int|None, typer.Option(
+        help="Side in pixels of the square picture a GIT sees; the checkpoint's own by default")]=None,
     **choices,
 ):
     "Fine-tune a model on captioned pictures."
-    from imgcap.model import load_model
+    from imgcap.model import keep_freed_memory, load_model
+    from imgcap.runs import last_checkpoint
     from imgcap.train import TrainConfig, finetune
-    rows, config = _load(data, images, image_column, caption_column), TrainConfig(**choices)
+    config = TrainConfig(**choices)
+    rows = _load(data, images, image_column, caption_column, language)
+    keep_freed_memory()
     try: run = finetune(*load_model(model, device=device, image_size=image_size), rows, config, source=data)
     except KeyboardInterrupt:
-        print(f"imgcap: stopped; the same command with --resume goes on from the last checkpoint in {config.out}", file=sys.stderr)
+        there = last_checkpoint(Path(config.out).expanduser())
+        how = f"the same command with --resume goes on from {there}" if there else "there is no checkpoint yet"
+        print(f"imgcap: stopped; {how}", file=sys.stderr)
         raise typer.Exit(130) from None
-    if os.environ.get("RANK", "0") == "0": print(f"{run / 'model'} is the model with the best validation score; next: imgcap evaluate --model {run} --data {data}" + (f" --images {images}" if images else ""))
+    if os.environ.get("RANK", "0") != "0": return
+    print(f"{run / 'model'} is the model with the best validation score; next: imgcap evaluate --model {run} "
+          f"--data {data}" + (f" --images {images}" if images else ""))
 
-
+# %% ../nbs/10_cli.ipynb #6a1f0403
 def _with_fields(command:Callable, config:type) -> Callable:
-    "The command with an option for each field of a dataclass in place of `**choices`; the fields' comments are the help."
-    comments = dict(re.findall(r"^    (\w+):.*?# (.*)$", inspect.getsource(config), re.MULTILINE))
-    comments |= {f.name: f.metadata["help"] for f in dataclasses.fields(config) if "help" in f.metadata}
+    "The command with an option for each field of a dataclass in place of `**choices`."
     signature = inspect.signature(command)
     fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=Annotated[list[str] if f.default == () else f.type, typer.Option(help=comments[f.name], metavar="WORD" if f.default == () else None)])
+    options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=_option(f))
                for f in dataclasses.fields(config)]
     def with_options(**given): return command(**given)
     with_options.__doc__, with_options.__name__ = command.__doc__, command.__name__
     with_options.__signature__ = signature.replace(parameters=fixed + options)
     with_options.__annotations__ = {p.name: p.annotation for p in fixed + options}
     return with_options
+
+
+def _option(field:dataclasses.Field):
+    "A field as a type with help, as typer reads them."
+    many = field.default == ()
+    return Annotated[list[str] if many else field.type,
+                     typer.Option(help=field.metadata["help"], metavar="WORD" if many else None)]
 
 # %% ../nbs/10_cli.ipynb #d20d57fc
 def evaluate(

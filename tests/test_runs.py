@@ -227,3 +227,45 @@ def test_the_log_is_cut_at_the_checkpoint(tmp_path, torn):
 
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(OSError, match="cannot write .*log.jsonl"): runs.append_log(tmp_path / "nowhere", {"step": 1})
+
+
+# --- the demo
+
+def demo(out, monkeypatch, capsys, *options):
+    "Status and message of a demo that would stop as soon as it trains."
+    import imgcap.train
+    from imgcap.cli import main
+    def finetune(model, processor, data, config, **options):
+        runs.begin_run(config.out, RECORD, overwrite=config.overwrite)
+        raise ValueError("it would train")
+    monkeypatch.setattr(imgcap.train, "finetune", finetune)
+    return main(["demo", "--quick", "--out", str(out), *options]), capsys.readouterr().err
+
+
+def demo_run(tmp_path):
+    record = {**RECORD, "command": "demo", "config": {**RECORD["config"], "learning_rate": 1e-3, "weight_decay": 0.05,
+                                                      "precision": "float32", "augment": True, "seed": 42}}
+    record["data"] = {split: {**rows, "pictures": 1, "captions": 5} for split, rows in record["data"].items()}
+    record["model"] = {**record["model"], "parameters": 10 ** 6, "name": "git-tiny"}
+    run = written(tmp_path / "run", "creatures.png", "checkpoints/checkpoint-5/trainer_state.json", record=record)
+    (run / "README.md").write_text(share.model_card(run, license="apache-2.0", language="en"), encoding="utf-8")
+    return run
+
+
+def test_a_demo_replaces_an_earlier_one(tmp_path, monkeypatch, capsys):
+    run = demo_run(tmp_path)
+    assert "it would train" in demo(run, monkeypatch, capsys)[1] and everything(run) == {"run.json"}
+
+
+def test_a_demo_replaces_nothing_else_without_being_asked(tmp_path, monkeypatch, capsys):
+    def add(run): (run / "thesis.txt").write_text("two years of work")
+    def edit(run): (run / "README.md").write_text((run / "README.md").read_text() + "\nTwo years of work.")
+    def another(run): (run / "run.json").write_text(json.dumps(RECORD))
+    for i, change in enumerate((add, edit, another)):
+        run = demo_run(tmp_path / str(i))
+        change(run)
+        before = everything(run)
+        status, said = demo(run, monkeypatch, capsys)
+        assert status == 2 and "more than an earlier demo" in said and everything(run) == before
+        said = demo(run, monkeypatch, capsys, "--overwrite")[1]
+        assert ("thesis.txt" in said and everything(run) == before) if change is add else "it would train" in said

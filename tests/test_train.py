@@ -245,12 +245,14 @@ def test_a_resumed_run_ends_as_if_never_stopped(data, tmp_path, changes):
     if "lora" in changes: pytest.importorskip("peft")
     whole = train(tiny(dropout=0.1), data, tmp_path / "whole", **changes)
     stopped(tiny(dropout=0.1), data, tmp_path / "half", **changes)
+    progress = tmp_path / "half/checkpoints/checkpoint-4/progress.json"
+    progress.write_text(json.dumps({**json.loads(progress.read_text()), "seconds": 1000.0}))
     half = train(tiny(dropout=0.1), data, tmp_path / "half", resume=True, **changes)
+    assert about(half)["finished"]["train_seconds"] > 1000, "the time before counts"
     assert about(half)["finished"]["weights"] == about(whole)["finished"]["weights"] == weights(half)
     assert [entry["step"] for entry in log(half)] == [entry["step"] for entry in log(whole)]
     assert [entry["eval_loss"] for entry in validations(half)] == [entry["eval_loss"] for entry in validations(whole)]
     assert about(half)["resumed"][0]["step"] == 4
-    assert about(half)["finished"]["train_seconds"] >= 0
 
 
 def different(data, **changes):
@@ -721,6 +723,32 @@ def test_a_row_without_a_caption_is_named(data, tmp_path, split, captions):
 def test_ids_are_unique(data, tmp_path):
     twice = {**data, "train": data["train"].select([0, 1, 2, 1])}
     with pytest.raises(ValueError, match=data["train"][1]["image_id"]): train(tiny(), twice, tmp_path / "run")
+
+
+def test_choices_reach_the_training(data, tmp_path):
+    seen = []
+    def note(model, train_dataloader, **_):
+        collator = train_dataloader.base_dataloader.collate_fn
+        seen.append((collator.captions_per_picture, collator.max_length, collator.seed, collator.augment is not None))
+    choices = dict(captions_per_picture=3, max_length=8, seed=7, augment=True)
+    with pytest.warns(UserWarning, match="longer than 8 tokens"):
+        train(tiny(), data, tmp_path / "run", callbacks=[Watch(begin=note)], max_steps=1, **choices)
+    assert seen == [tuple(choices.values())]
+    losses = [log(train(tiny(), data, tmp_path / str(smoothing), label_smoothing=smoothing, max_steps=1))[0]["loss"] for smoothing in (0.0, 0.5)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-6)
+
+
+def test_captions_are_drawn_anew_each_epoch(data, tmp_path):
+    seen = {}
+    class Tokenizer(type(tiny()[1].tokenizer)):
+        def __call__(self, texts, *args, **options):
+            if "max_length" in options and len(texts) == 8: seen.setdefault(len(seen), set()).update(texts)
+            return super().__call__(texts, *args, **options)
+    model, processor = tiny()
+    processor.tokenizer.__class__ = Tokenizer
+    train((model, processor), data, tmp_path / "run", max_steps=9, validations=1)
+    epochs = [set.union(*(seen[i] for i in range(first, first + 3))) for first in (0, 3, 6)]
+    assert len(set.union(*epochs)) > 24 and epochs[0] != epochs[1] != epochs[2]
 
 
 def test_freezing_names_parts():
