@@ -486,6 +486,11 @@ def test_no_file_with_a_token_is_sent(run, name, secret):
     assert secret not in str(caught.value)
 
 
+def test_ones_own_token_is_found_whatever_it_looks_like():
+    with pytest.raises(ValueError, match="README.md is refused"):
+        room._refuse_tokens({"a": b"x", "README.md": b"key: api_org_mine"}, "api_org_mine")
+
+
 def test_a_token_in_one_file_of_many_is_found(tmp_path):
     paths = [tmp_path / name for name in "abc"]
     for path in paths: path.write_bytes(b"")
