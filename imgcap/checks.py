@@ -25,34 +25,44 @@ from .words import language_doubt, tokenize_caption
 class CaptionReport:
     "What `describe_captions` found"
     splits: dict = field(default_factory=dict)  # name → counts and spreads (min, median, max)
-    duplicates: list = field(default_factory=list)  # groups of (split, image_id) with identical bytes
+    duplicates: list = field(default_factory=list)  # groups of (split, image_id) with equal bytes
     leaks: list = field(default_factory=list)  # those groups that reach over several splits
-    duplicate_captions: dict = field(default_factory=dict)  # caption → number of pictures, where more than one
+    duplicate_captions: dict = field(default_factory=dict)  # caption → pictures, if more than one
     missing: dict = field(default_factory=dict)  # (split, image_id) → reason
     unreadable: dict = field(default_factory=dict)  # (split, image_id) → reason
     left_out: dict = field(default_factory=dict)  # what the loader dropped → [count, first names …]
-    read_as: dict = field(default_factory=dict)  # what the loader read otherwise than it is written → the same
+    read_as: dict = field(default_factory=dict)  # what it read otherwise than it is written → same
     problems: list = field(default_factory=list)  # these stop a training
     warnings: list = field(default_factory=list)  # these are for a person to judge
 
     def rows(self):
         "The counts as a table of strings, one row a fact"
         facts = dict.fromkeys(fact for split in self.splits.values() for fact in split)
-        return [[fact.replace("_", " "), *(_shown(split.get(fact)) for split in self.splits.values())] for fact in facts]
+        return [[fact.replace("_", " "), *(_shown(split.get(fact))
+                                           for split in self.splits.values())] for fact in facts]
 
     def __str__(self):
         table = [["", *self.splits], *self.rows()]
         widths = [max(map(len, column)) for column in zip(*table)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in table]
-        return "\n".join(lines + [f"problem: {p}" for p in self.problems] + [f"warning: {w}" for w in self.warnings])
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+                 for row in table]
+        return "\n".join(lines + [f"problem: {p}"
+                                  for p in self.problems] + [f"warning: {w}"
+                                                             for w in self.warnings])
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        cells = lambda row, tag: "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
-        notes = [f"<li><b>{kind}:</b> {html.escape(text)}</li>" for kind, texts in (("problem", self.problems), ("warning", self.warnings)) for text in texts]
-        return f"<table>{cells(['', *self.splits], 'th')}{''.join(cells(row, 'td') for row in self.rows())}</table><ul>{''.join(notes)}</ul>"
+        cells = lambda row, tag: "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>"
+                                                  for c in row) + "</tr>"
+        notes = [f"<li><b>{kind}:</b> {html.escape(text)}</li>" for kind,
+                 texts in (("problem", self.problems), ("warning", self.warnings))
+                 for text in texts]
+        body = "".join(cells(row, "td") for row in self.rows())
+        head = cells(["", *self.splits], "th")
+        return f"<table>{head}{body}</table><ul>{''.join(notes)}</ul>"
 
+# %% ../nbs/data/checks.ipynb #1da6dcc6
 def _shown(value):
     "A number, a spread or a tally as text"
     if isinstance(value, dict): return ", ".join(f"{k} {v:,}" for k, v in value.items())
@@ -61,7 +71,8 @@ def _shown(value):
 
 # %% ../nbs/data/checks.ipynb #e64f3122
 _SPECIAL = re.compile(r"\[(?:SEP|PAD|CLS|UNK|MASK|BOS|EOS|INST)\]|</?s>|<\|[^<>|]{1,40}\|>"
-                      r"|<(?:unk|pad|bos|eos|mask|cls|sep|image|video|start_of_turn|end_of_turn)>", re.I)
+                      r"|<(?:unk|pad|bos|eos|mask|cls|sep|image|video|start_of_turn|end_of_turn)>",
+                      re.I)
 
 _ODD = {
     "special tokens of a model": lambda caption, words: bool(_SPECIAL.search(caption)),
@@ -105,11 +116,13 @@ def _problems(report, repeated_ids, blank):
     "What stops a training"
     for name, facts in report.splits.items():
         if not facts["pictures"]: yield f"split {name} is empty"
-    if report.missing: yield f"{len(report.missing)} pictures are not there: {some(map(_named, report.missing))}"
+    if report.missing:
+        yield f"{len(report.missing)} pictures are not there: {some(map(_named, report.missing))}"
     if report.unreadable:
         reasons = [f"{_named(name)}: {reason}" for name, reason in report.unreadable.items()]
         yield f"{len(reasons)} pictures cannot be read: {some(reasons)}"
-    if repeated_ids: yield f"{len(repeated_ids)} image_ids are not unique: {some(map(_named, repeated_ids))}"
+    if repeated_ids:
+        yield f"{len(repeated_ids)} image_ids are not unique: {some(map(_named, repeated_ids))}"
     if blank: yield f"{len(blank)} rows have no caption or an empty one: {some(map(_named, blank))}"
 
 # %% ../nbs/data/checks.ipynb #ded27138
@@ -119,13 +132,15 @@ def _warnings(report):
         if facts["width"] and min(facts["width"][0], facts["height"][0]) < 16:
             yield f"split {name} has pictures under 16 pixels"
         if dim := {mode: n for mode, n in facts["modes"].items() if "bits used" in mode}:
-            yield (f"split {name} has {sum(dim.values())} pictures that use few of their 16 bits and are "
+            yield (f"split {name} has {sum(dim.values())} pictures that use few of their 16 bits, "
                    f"stretched to white ({some(dim)})")
     if "train" not in report.splits: yield "there is no train split"
     if report.leaks:
-        yield f"{len(report.leaks)} pictures are in more than one split: {_same_pictures(report.leaks)}"
+        same = _same_pictures(report.leaks)
+        yield f"{len(report.leaks)} pictures are in more than one split: {same}"
     within = [group for group in report.duplicates if len({split for split, _ in group}) == 1]
-    if within: yield f"{len(within)} pictures are in a split more than once: {_same_pictures(within)}"
+    if within:
+        yield f"{len(within)} pictures are in a split more than once: {_same_pictures(within)}"
     captions = sum(facts["captions"] for facts in report.splits.values())
     if sum(report.duplicate_captions.values()) > captions / 10:
         text, n = max(report.duplicate_captions.items(), key=lambda item: item[1])
@@ -141,7 +156,8 @@ def _inspected(part, decode, label):
     from tqdm import tqdm
     rows = keep_encoded(part.select_columns(["image", "captions", "image_id"]))
     total = len(part) if hasattr(part, "__len__") else None
-    with ThreadPoolExecutor() as pool, tqdm(desc=label or None, total=total, disable=not label) as bar:
+    with ThreadPoolExecutor() as pool, tqdm(desc=label or None, total=total,
+                                            disable=not label) as bar:
         for batch in rows.iter(64):
             checks = pool.map(functools.partial(inspect_picture, decode=decode), batch["image"])
             yield from zip(batch["image_id"], batch["captions"], checks)
@@ -179,7 +195,7 @@ def _spread(values):
 def describe_captions(
     ds,  # Dataset or DatasetDict (or a stream) of image, captions and image_id
     *,
-    decode: bool = True,  # decode every picture; False reads headers only, which misses files that are cut off
+    decode: bool = True,  # all of each picture; False: headers only, which misses cut-off files
     progress: bool = False,  # a progress bar on standard error
 ) -> CaptionReport:
     "Count, measure and check pictures and captions"
@@ -191,8 +207,8 @@ def describe_captions(
         report.problems.append(str(error))
     for split, part in splits.items():
         if absent := {"image", "captions", "image_id"} - set(part.column_names or ()):
-            missing = ", ".join(sorted(absent))
-            report.problems.append(f"split {split} has no column {missing}; load it with load_captions")
+            report.problems.append(f"split {split} has no column {', '.join(sorted(absent))}; "
+                                   "load it with load_captions")
             continue
         left, read = noted(part.info.description)
         report.left_out |= left

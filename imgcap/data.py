@@ -23,9 +23,9 @@ from .checks import CaptionReport, describe_captions
 from .layouts import (
     CAPTION_FILES, Names, about, by_folder, cannot_load, collect, no_captions,
     numbered_json_lines, read_json, read_metadata, read_sidecars, read_table)
-from imgcap.pictures import (
-    PICTURE_SUFFIXES, ImageError, PictureFolder, decode_image, expand_home, is_address, passed_over,
-    picture_digest)
+from .pictures import (
+    PICTURE_SUFFIXES, ImageError, PictureFolder, decode_image, expand_home,
+    is_address, passed_over, picture_digest)
 from .rows import as_dict, caption_language, keep_encoded, with_language
 from .shards import load_shards
 from .splits import evaluation_rows, split_captions
@@ -52,7 +52,8 @@ def _usable(names, rows, notes, missing):
         if len(clean) < len(captions):
             notes.left["empty captions"] += [image_id] * (len(captions) - len(clean))
         if not clean: notes.left["pictures without a caption"].append(image_id)
-        elif is_address(file): notes.left["pictures behind an address, which are not fetched"].append(file)
+        elif is_address(file):
+            notes.left["pictures behind an address, which are not fetched"].append(file)
         elif (found := _locate(names, file)) is None: missing.append(file)
         else: kept[image_id] = os.path.join(names.folder.root, found), clean, more
     return kept
@@ -62,8 +63,9 @@ def _say_missing(names, missing, source, notes):
     "Pictures that are not there: an error where all are missing"
 
     first = os.path.join(names.folder.given, missing[0])
-    told = [f"{file} ({why})" if (why := names.folder.hint(file)) else file for file in missing[:20]] + missing[20:]
-    notes.left["pictures that are not there"] += told
+    hint = names.folder.hint
+    told = [f"{file} ({why})" if (why := hint(file)) else file for file in missing[:20]]
+    notes.left["pictures that are not there"] += told + missing[20:]
     return (f"{source}: none of its {len(missing)} pictures is there, looked for {first}"
             f"{told[0].removeprefix(missing[0])}; name the folder of the pictures with images=")
 
@@ -76,11 +78,13 @@ def _build(folder, splits, notes, source):
     if missing and (message := _say_missing(names, missing, source, notes)) and not found:
         raise FileNotFoundError(message)
     if addresses := notes.left.get("pictures behind an address, which are not fetched"):
-        if not found: raise ValueError(f"its pictures are addresses ({addresses[0]}); download them, "
+        if not found:
+            raise ValueError(f"its pictures are addresses ({addresses[0]}); download them, "
                                        "for instance with img2dataset, and name the files")
     if not found: raise ValueError("no picture with a caption in it")
     more = {key: None for rows in found.values() for row in rows.values() for key in row[2]}
-    return datasets.DatasetDict({split: _table(rows, list(more), notes) for split, rows in found.items()})
+    tables = {split: _table(rows, list(more), notes) for split, rows in found.items()}
+    return datasets.DatasetDict(tables)
 
 # %% ../nbs/01_data.ipynb #48693a61
 def _table(rows, more, notes):
@@ -89,18 +93,23 @@ def _table(rows, more, notes):
     paths, texts, others = zip(*rows.values())
     ends = [0, *(int(n) for n in _running_sum(map(len, texts)))]
     flat = pa.array([caption for captions in texts for caption in captions], pa.string())
-    image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())],
+    image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()),
+                                        pa.array(paths, pa.string())],
                                        names=["bytes", "path"])
-    columns = {"image": image, "captions": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat),
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
+    columns = {"image": image, "captions": lists,
                "image_id": pa.array(list(rows), pa.string())}
     text = datasets.Value("string")
     features = {"image": datasets.Image(), "captions": datasets.List(text), "image_id": text}
-    info = datasets.DatasetInfo(features=datasets.Features(features), description=notes.description())
+    info = datasets.DatasetInfo(features=datasets.Features(features),
+                                description=notes.description())
     result = datasets.Dataset(pa.table(columns), info=info)
     for key in more:
         values = [other.get(key) for other in others]
         if key == "attributes": result = result.add_column(key, values) if any(values) else result
-        else: result = result.add_column(key, [None if v is None else str(v) for v in values], feature=text)
+        else:
+            result = result.add_column(key, [None if v is None else str(v) for v in values],
+                                       feature=text)
     return result
 
 def _running_sum(numbers):
@@ -156,7 +165,8 @@ def _read_folder(path, image_column, caption_column, streaming):
             tables = _load_tables(path, str(path), streaming=streaming)
             return _from_tables(tables, path, image_column, caption_column)
         known = next(filter(None, map(cannot_load, files)), None)
-        what = known or passed_over(folder.passed) or (f"{len(files)} other files" if files else "it is empty")
+        others = f"{len(files)} other files" if files else "it is empty"
+        what = known or passed_over(folder.passed) or others
         raise FileNotFoundError(f"{path}: no pictures in this folder ({what})")
     metadata = [f for f in files if re.fullmatch(r"(.*/)?metadata\.(jsonl|csv|parquet)", f)]
     with about(path):
@@ -176,7 +186,8 @@ _ID_NAMES = ("image_id", "img_id", "imgid", "cocoid", "__key__")
 def _text_feature(feature):
     "Whether a feature holds captions: strings, talks, or lists and dicts of strings"
     import datasets
-    if isinstance(feature, (datasets.List, datasets.LargeList)): return _text_feature(feature.feature)
+    if isinstance(feature, (datasets.List, datasets.LargeList)):
+        return _text_feature(feature.feature)
     if isinstance(feature, dict):
         talk = {"from", "value"} <= feature.keys() or {"role", "content"} <= feature.keys()
         return talk or any(_text_feature(feature[k]) for k in CAPTION_KEYS if k in feature)
@@ -190,7 +201,8 @@ def _picture_feature(feature):
 def _table_columns(features, image, caption):
     "Image column, caption columns and id column of a table"
     image = image_column(features, lambda c: _picture_feature(features[c]), image)
-    texts = caption_columns({c: c != image and _text_feature(f) for c, f in features.items()}, caption, image)
+    texts = caption_columns({c: c != image and _text_feature(f) for c, f in features.items()},
+                            caption, image)
     return image, texts, next((c for c in _ID_NAMES if c in features), None)
 
 # %% ../nbs/01_data.ipynb #fa84c569
@@ -213,7 +225,8 @@ def _table_captions(ds, split, texts, id_column, notes):
     for number, found in enumerate(captions):
         captions[number] = clean_texts(found)
         notes.left["empty captions"] += [ids[number]] * (len(found) - len(captions[number]))
-        if ids[number] and not captions[number]: notes.left["pictures without a caption"].append(ids[number])
+        if ids[number] and not captions[number]:
+            notes.left["pictures without a caption"].append(ids[number])
     notes.drop_empty()
     return captions, ids, twice
 
@@ -230,21 +243,25 @@ def _from_table(ds, split, image_column, caption_column, notes):
     gone = {*texts, "captions", "image_id", "image"} - {image}
     ds = ds.remove_columns([c for c in ds.column_names if c in gone])
     if image != "image": ds = ds.rename_column(image, "image")
-    if not isinstance(ds.features["image"], datasets.Image): ds = ds.cast_column("image", datasets.Image())
+    if not isinstance(ds.features["image"], datasets.Image):
+        ds = ds.cast_column("image", datasets.Image())
     text = datasets.Value("string")
     ds = ds.add_column("captions", captions, feature=datasets.List(text))
     ds = ds.add_column("image_id", ids, feature=text)
     return ds.select(kept) if len(kept) < len(ds) else ds
 
+# %% ../nbs/01_data.ipynb #1e401a4f
 def _try_ids(encoded, image, id_column, twice):
     "Rows with the same id must have the same picture"
     for image_id, (a, b) in twice.items():
         first, second = encoded[a][image], encoded[b][image]
-        if first != second and picture_digest(first) != picture_digest(second):
+        try: same = first == second or picture_digest(first) == picture_digest(second)
+        except ImageError: continue  # not to be had now: nothing can be said of it
+        if not same:
             raise ValueError(
-                f"{id_column} {image_id!r} stands for different pictures (rows {a} and {b}), so it is "
-                "no id of pictures; open it with datasets.load_dataset, remove that column and pass "
-                "the result to load_captions")
+                f"{id_column} {image_id!r} stands for different pictures (rows {a} and {b}), so it "
+                "is no id of pictures; open it with datasets.load_dataset, remove that column and "
+                "pass the result to load_captions")
 
 # %% ../nbs/01_data.ipynb #3271223e
 def _stream_id(split, given, image, captions):
@@ -256,7 +273,7 @@ def _stream_id(split, given, image, captions):
     return f"{split}-{digest[:16]}" if given is None else f"{given}-{digest[:8]}"
 
 def _convert(columns, split, image, texts, id_column, names):
-    "A few rows of a stream, as columns, with image, captions and image_id; without a caption left out"
+    "A few rows of a stream, as columns of ours; those without a caption are left out"
     n = len(columns[image])
     rows = [{column: columns[column][i] for column in columns} for i in range(n)]
     captions = [[] if flagged(row) else clean_texts(
@@ -266,18 +283,22 @@ def _convert(columns, split, image, texts, id_column, names):
     found = {**columns, "image": columns[image], "captions": captions, "image_id": ids}
     return {name: [value for value, kept in zip(found[name], captions) if kept] for name in names}
 
+# %% ../nbs/01_data.ipynb #0050ea5b
 def _from_stream(ds, split, image_column, caption_column):
     "An `IterableDataset` with any columns as one with image, captions and image_id"
     import datasets
     if ds.features is None: ds = ds._resolve_features()
     image, texts, id_column = _table_columns(ds.features, image_column, caption_column)
     text = datasets.Value("string")
-    features = datasets.Features({c: f for c, f in ds.features.items() if c not in (image, *texts)} | {
+    others = {c: f for c, f in ds.features.items() if c not in (image, *texts)}
+    features = datasets.Features(others | {
         "image": datasets.Image(), "captions": datasets.List(text), "image_id": text})
-    convert = functools.partial(_convert, split=split, image=image, texts=texts, id_column=id_column,
+    convert = functools.partial(_convert, split=split, image=image, texts=texts,
+                                id_column=id_column,
                                 names=list(features))
     ds = ds.cast_column(image, datasets.Image(decode=False))
-    return ds.map(convert, batched=True, batch_size=16, remove_columns=ds.column_names).cast(features)
+    return ds.map(convert, batched=True, batch_size=16,
+                  remove_columns=ds.column_names).cast(features)
 
 # %% ../nbs/01_data.ipynb #4047486d
 class _Reach:
@@ -321,27 +342,30 @@ def _load_hub(source, streaming):
         raise FileNotFoundError(f"{source}: no such file or folder here, and on the Hub: "
                                 f"{_one_line(error)}") from None
     except ValueError as error:
-        raise ValueError(f"{source}: {_one_line(error)} (a config is named as owner/name:config)") from None
+        raise ValueError(f"{source}: {_one_line(error)} (a config is named as "
+                         "owner/name:config)") from None
     except OSError:
-        raise ConnectionError(f"{source}: no such file or folder here, and the Hub cannot be reached; "
-                              'without a network use "creatures" or a folder') from None
+        raise ConnectionError(f"{source}: no such file or folder here, and the Hub cannot be "
+                              'reached; without a network use "creatures" or a folder') from None
 
+# %% ../nbs/01_data.ipynb #96ca2392
 def _load_tables(source, *args, **options):
     "`load_dataset` for local files; a damaged one is named"
     import datasets
     try: return datasets.load_dataset(*args, **options)
     except OSError: raise
-    except Exception as error: raise ValueError(f"{source}: {_one_line(error.__cause__ or error)}") from None
+    except Exception as error:
+        raise ValueError(f"{source}: {_one_line(error.__cause__ or error)}") from None
 
 # %% ../nbs/01_data.ipynb #932d4ee7
 def load_captions(
-    source,  # "creatures", a folder, a caption file, "owner/name[:config]" on the Hub, or "shards-{000..099}.tar"
+    source,  # "creatures", a folder, a file, "owner/name[:config]", "shards-{000..099}.tar", rows
     *,
-    images: str | Path | None = None,  # folder of the pictures that a caption file names; default: where the file is
+    images: str | Path | None = None,  # folder of a caption file's pictures; default: the file's
     image_column: str | None = None,  # where it cannot be inferred
     caption_column: str | None = None,  # where it cannot be inferred
     split: str | None = None,  # keep this split only
-    language: str | None = None,  # of the captions, BCP 47; default: the source's column, else English
+    language: str | None = None,  # BCP 47; default: what the source's column says, else English
     streaming: bool = False,  # read rows when they are asked for; .tar shards always do
 ):  # DatasetDict (IterableDatasetDict when streaming) of image, captions, image_id
     "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
@@ -350,32 +374,39 @@ def load_captions(
     is_file = path is not None and path.is_file() and path.suffix.lower() in CAPTION_FILES
     if images is not None and not is_file: _refuse_images(source, path)
     found = _open_source(source, path, is_file, images, image_column, caption_column, streaming)
-    found = {name if split_name(name) in found else split_name(name): ds for name, ds in found.items()}
+    found = {name if split_name(name) in found else split_name(name): ds
+             for name, ds in found.items()}
     found = with_language(_distinct(found), language)
     if split is not None:
         name = split if split in found else split_name(split)
-        if name not in found: raise ValueError(f"{source}: no split {split!r}; it has: {', '.join(found)}")
+        if name not in found:
+            raise ValueError(f"{source}: no split {split!r}; it has: {', '.join(found)}")
         found = {name: found[name]}
     if streaming:
         found = {name: ds.to_iterable_dataset() if isinstance(ds, datasets.Dataset) else ds
                  for name, ds in found.items()}
     return as_dict(found)
 
+# %% ../nbs/01_data.ipynb #18c52a17
 def _refuse_images(source, path):
-    if path is not None and path.suffix and not path.exists(): raise FileNotFoundError(f"no such file: {source}")
+    if path is not None and path.suffix and not path.exists():
+        raise FileNotFoundError(f"no such file: {source}")
     raise ValueError("images= goes with a caption file (.json, .jsonl, .csv, .tsv, .txt), "
                      f"not with {cannot_load(source) or source}")
 
 # %% ../nbs/01_data.ipynb #b0de648f
 def _distinct(splits):
-    "The same splits; where two of them share an image_id, all ids get the name of their split in front"
+    "The same splits; where two share an image_id, the name of its split stands before each"
     import datasets
-    ids = {name: list(ds["image_id"]) for name, ds in splits.items() if isinstance(ds, datasets.Dataset)}
-    if len(set().union(*ids.values())) == sum(len(set(part)) for part in ids.values()): return splits
+    ids = {name: list(ds["image_id"]) for name, ds in splits.items()
+           if isinstance(ds, datasets.Dataset)}
+    if len(set().union(*ids.values())) == sum(len(set(part)) for part in ids.values()):
+        return splits
     text, told = datasets.Value("string"), dict(splits)
     for name, part in ids.items():
         prefixed = [f"{name}-{image_id}" for image_id in part]
-        told[name] = splits[name].remove_columns("image_id").add_column("image_id", prefixed, feature=text)
+        rest = splits[name].remove_columns("image_id")
+        told[name] = rest.add_column("image_id", prefixed, feature=text)
     return told
 
 # %% ../nbs/01_data.ipynb #746a73f6
@@ -384,29 +415,35 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
     columns = image_column, caption_column
     if path is None: return _from_tables(source, "dataset", *columns)
     if is_caption_file: return _read_caption_file(path, images, *columns)
-    if path.suffix == ".tar": return _from_tables(load_shards(str(path), *columns), source, None, None)
+    if path.suffix == ".tar":
+        return _from_tables(load_shards(str(path), *columns), source, None, None)
     if path.is_dir(): return _open_folder(path, source, *columns, streaming)
     if path.is_file():
         if path.suffix != ".parquet":
-            raise ValueError(cannot_load(source) or f"{source}: cannot load a {path.suffix or 'file without suffix'}; "
-                             "known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar and folders")
-        tables = _load_tables(source, "parquet", data_files={split_of(path): str(path)}, streaming=streaming)
+            raise ValueError(cannot_load(source)
+                             or f"{source}: cannot load a {path.suffix or 'file without suffix'}; "
+                             "known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar, folders")
+        tables = _load_tables(source, "parquet", data_files={split_of(path): str(path)},
+                              streaming=streaming)
         return _from_tables(tables, source, *columns)
     if built_in := re.fullmatch(r"creatures(?::(\d+))?", str(source)):
         from imgcap.creatures import SIZES, make_creatures
         return make_creatures(SIZES | {"train": int(built_in[1])} if built_in[1] else None)
     local = path.suffix.lower() in (*CAPTION_FILES, ".parquet") or cannot_load(path)
     if local or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", str(source)):
-        raise FileNotFoundError(f'no such file or folder: {source} (built in: "creatures"; on the Hub: "owner/name")')
+        raise FileNotFoundError(f'no such file or folder: {source} (built in: "creatures"; '
+                                'on the Hub: "owner/name")')
     return _from_tables(_load_hub(str(source), streaming), source, *columns)
 
+# %% ../nbs/01_data.ipynb #08142bf2
 def _open_folder(path, source, image_column, caption_column, streaming):
     "A folder of pictures, or a dataset that was saved"
     import datasets
     if not (path/"dataset_dict.json").exists() and not (path/"state.json").exists():
         return _read_folder(path, image_column, caption_column, streaming)
     saved = datasets.load_from_disk(str(path))
-    if isinstance(saved, datasets.Dataset): saved = datasets.DatasetDict({split_of(path.absolute(), folder=True): saved})
+    if isinstance(saved, datasets.Dataset):
+        saved = datasets.DatasetDict({split_of(path.absolute(), folder=True): saved})
     return _from_tables(saved, source, image_column, caption_column)
 
 # %% ../nbs/01_data.ipynb #b4ae4c1a
@@ -414,13 +451,16 @@ def _from_tables(tables, source, image_column, caption_column):
     "All splits of a `DatasetDict` or `IterableDatasetDict`"
     import datasets
     if isinstance(tables, datasets.Dataset): tables = datasets.DatasetDict(train=tables)
-    if isinstance(tables, datasets.IterableDataset): tables = datasets.IterableDatasetDict(train=tables)
+    if isinstance(tables, datasets.IterableDataset):
+        tables = datasets.IterableDatasetDict(train=tables)
     if not isinstance(tables, dict):
-        raise TypeError(f"cannot load captions from a {type(tables).__name__}; give a path, a name or a Dataset")
+        raise TypeError(f"cannot load captions from a {type(tables).__name__}; give a path, "
+                        "a name or a Dataset")
     notes, result = Notes(), type(tables)()
     with about(source):
         for name, ds in tables.items():
-            if isinstance(ds, datasets.Dataset): result[name] = _from_table(ds, name, image_column, caption_column, notes)
+            if isinstance(ds, datasets.Dataset):
+                result[name] = _from_table(ds, name, image_column, caption_column, notes)
             else: result[name] = _from_stream(ds, name, image_column, caption_column)
     for ds in result.values():
         if str(notes): ds.info.description = notes.description(after=ds.info.description)

@@ -20,7 +20,8 @@ from pathlib import Path
 from .files import read_json_lines, some
 from .pictures import PictureFolder, expand_home, is_absolute, is_address
 from .texts import (
-    CAPTION_KEYS, CAPTION_NAMES, NAMES_PICTURE, SPLITS, Notes, caption_columns, clean_texts, flagged,
+    CAPTION_KEYS, CAPTION_NAMES, NAMES_PICTURE, SPLITS, Notes, caption_columns, clean_texts,
+                          flagged,
     flatten_texts, image_column, refuse_names, short, split_name, split_of)
 
 # %% ../nbs/data/layouts.ipynb #83843e78
@@ -30,7 +31,8 @@ def about(name):
     try: yield
     except ValueError as error:
         message = str(error)
-        raise ValueError(message if message.startswith(str(name)) else f"{name}: {message}") from None
+        raise ValueError(message if message.startswith(str(name))
+                         else f"{name}: {message}") from None
 
 _VARIES = object()  # in `more`: not the same in all rows of a picture
 
@@ -73,13 +75,15 @@ class Names:
             if not self.folder.is_picture(file): continue
             stem = os.path.splitext(file)[0]
             found[stem].append(file)
-            if digits := re.search(r"\d+$", stem): found[int(digits[0])].append(file)
+            if digits := re.search(r"\d+$", stem): found[f"number {int(digits[0])}"].append(file)
         return found
 
     def complete(self, name: str) -> str | None:
-        "The file that a name without ending or a number stands for; a ValueError where it is not clear"
-        files = self.by_stem.get(name) or (name.isdecimal() and self.by_stem.get(int(name))) or []
-        if len(files) > 1: raise ValueError(f"{name!r} could be {some(files, 3)}; write the name with its ending")
+        "The file that a name without ending or a number stands for"
+        files = self.by_stem.get(name, [])
+        if not files and name.isdecimal(): files = self.by_stem.get(f"number {int(name)}", [])
+        if len(files) > 1:
+            raise ValueError(f"{name!r} could be {some(files, 3)}; write the name with its ending")
         return files[0] if files else None
 
     def clean(self, name: str, below="") -> str:
@@ -88,7 +92,8 @@ class Names:
         if is_address(name): return name
         name = expand_home(name)
         if is_absolute(name): return self.folder.find(name) or name
-        if not os.path.lexists(os.path.join(self.folder.root, below + name)): name = name.replace("\\", "/")
+        if not os.path.lexists(os.path.join(self.folder.root, below + name)):
+            name = name.replace("\\", "/")
         return posixpath.normpath(below + name)
 
 # %% ../nbs/data/layouts.ipynb #cce97343
@@ -97,7 +102,8 @@ def _records(text, separator, quoted=True):
     options = dict(strict=True) if quoted else dict(quoting=csv.QUOTE_NONE)
     opens = re.compile(f'(?:^|{re.escape(separator)})"')
     lines, raw, found, before = io.StringIO(text, newline=""), [], [], 0
-    reader = csv.reader((raw.append(line) or line for line in lines), delimiter=separator, **options)
+    reader = csv.reader((raw.append(line) or line for line in lines), delimiter=separator,
+                        **options)
     while True:
         try: cells = next(reader, None)
         except csv.Error as error: raise ValueError(f"line {before + 1}: {error}") from None
@@ -106,16 +112,24 @@ def _records(text, separator, quoted=True):
         raw.clear()
         before = reader.line_num
 
+def _shape(cell): return re.sub(r"\d+", "0", re.sub(r"[^\W\d]+", "a", cell.strip(' "')))
+
+# %% ../nbs/data/layouts.ipynb #338e86ed
 def _check_quotes(records, separator):
-    "Refuse a cell that swallowed rows"
+    "Refuse a cell that swallowed rows: it holds names of pictures, or a line begins as rows do"
+    begins = Counter(_shape(cells[0]) for _, cells, _ in records if len(cells) > 1)
+    usual = {shape for shape, n in begins.items() if "0" in shape and n * 2 > len(records)}
     for number, cells, _ in records:
         for first, *more in (re.split(r"\r\n?|\n", cell) for cell in cells):
             pieces = [piece for line in more for piece in line.split(separator)]
             if more and separator in first: pieces += first.split(separator)
-            if name := next((p for p in pieces if NAMES_PICTURE.search(p.strip(' "'))), None):
-                raise ValueError(f"line {number}: a quote opens a cell that holds later rows too "
-                                 f"({short(name)}); write a quote in a caption twice, or the "
-                                 "file without quotes around cells")
+            swallowed = [p for p in pieces if NAMES_PICTURE.search(p.strip(' "'))]
+            swallowed += [line for line in more if _shape(line.split(separator)[0]) in usual]
+            if swallowed:
+                raise ValueError(
+                    f"line {number}: a quote opens a cell that holds later rows too "
+                    f"({short(swallowed[0])}); write a quote in a caption twice, or the file "
+                    "without quotes around cells")
 
 def _unquoted(text, separator, error):
     "Rows of a file in which quotes are letters; where cells are quoted, the error stands"
@@ -131,7 +145,8 @@ def _split_lines(path, text):
     "Separator and rows of a CSV, TSV or token file"
     first = re.match(r'\s*(?:"[^"\n]*"|[^,;|\t"\n]*)\s*([,;|\t])', text)
     if not text.strip(): raise ValueError("the file is empty")
-    if not first: raise ValueError("no comma, tab, semicolon or | after the first cell of the first line")
+    if not first:
+        raise ValueError("no comma, tab, semicolon or | after the first cell of the first line")
     separator = "\t" if str(path).lower().endswith(".tsv") else first[1]
     if separator == "|" or re.search(r"#\d+\s*$", first[0].rstrip(separator)):
         return separator, _records(text, separator, quoted=False)  # as Flickr's are
@@ -168,28 +183,32 @@ def _fit(number, cells, quoted, header, separator, notes):
     width = len(header)
     while len(cells) > width and not cells[-1].strip():
         cells = cells[:-1]
-        if len(cells) == width: notes.read["rows with empty cells at the end"].append(f"line {number}")
+        if len(cells) == width:
+            notes.read["rows with empty cells at the end"].append(f"line {number}")
     if len(cells) < width:
         notes.left["rows with too few cells"].append(f"line {number}")
         return None
     if len(cells) == width: return cells
     rest = cells[width - 1:]
     if not _is_sentence(rest, quoted, header, separator):
-        raise ValueError(f"line {number} has {len(cells)} cells, the header {width} ({some(header)}); "
-                         f"put captions with a {separator!r} in quotes, or name the other columns")
+        raise ValueError(f"line {number} has {len(cells)} cells, the header {width} "
+                         f"({some(header)}); put captions with a {separator!r} in quotes, or "
+                         "name the other columns")
     if separator != "|":
         notes.read["captions with a separator in them, joined"].append(
             f"line {number}: {short(separator.join(rest))}")
     return cells[:width - 1] + [separator.join(rest)]
 
+# %% ../nbs/data/layouts.ipynb #2199a62c
 def read_table(path, notes: Notes) -> list[tuple[str, dict]]:
     "The rows of a CSV, TSV or Flickr8k token file, each with its line"
     separator, records = _split_lines(path, read_text(path))
     header, records = _header(records)
     if twice := [name for name, n in Counter(header).items() if n > 1 and name]:
         raise ValueError(f"two columns are called {twice[0]!r}")
-    fitted = ((n, _fit(n, *row, header, separator, notes)) for n, *row in records)
-    return [(f"line {n}", {k: v for k, v in zip(header, cells) if k}) for n, cells in fitted if cells]
+    fitted = ((n, _fit(n, cells, quoted, header, separator, notes)) for n, cells, quoted in records)
+    return [(f"line {n}", {k: v for k, v in zip(header, cells) if k}) for n, cells in fitted
+            if cells]
 
 # %% ../nbs/data/layouts.ipynb #fd5c1c1b
 def numbered_json_lines(path) -> list[tuple[str, dict]]:
@@ -221,6 +240,7 @@ def _one_name(value):
     if isinstance(value, dict): value = value.get("path") or value.get("file_name")
     return str(value).strip() if isinstance(value, (str, int)) and value != "" else ""
 
+# %% ../nbs/data/layouts.ipynb #6ae9c75d
 def _find_columns(rows, chosen_image, chosen_caption, names):
     "Image column and caption columns of rows"
     sample = _sample(rows)
@@ -230,7 +250,8 @@ def _find_columns(rows, chosen_image, chosen_caption, names):
     image = image_column(sample, named, chosen_image)
     texts = caption_columns({c: c != image and _holds_text(v) for c, v in sample.items()},
                             chosen_caption, image)
-    refuse_names(texts, [v for _, row in rows[:200] for c in texts if isinstance(v := row.get(c), str)])
+    refuse_names(texts, [v for _, row in rows[:200] for c in texts
+                         if isinstance(v := row.get(c), str)])
     return image, texts
 
 # %% ../nbs/data/layouts.ipynb #d6d3c1c3
@@ -253,6 +274,7 @@ def _without_varying(splits):
     for row in rows: row[2] = {k: v for k, v in row[2].items() if k not in varying}
     return splits
 
+# %% ../nbs/data/layouts.ipynb #2516cddd
 def collect(rows, image, caption, names: Names, notes: Notes, below="", default="train"):
     "Sort rows into splits: `{split: {file: [file, captions, more]}}`"
     image, texts = _find_columns(rows, image, caption, names)
@@ -275,8 +297,10 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
                         for text in flatten_texts(row.get(c), where, notes, numbers[c]) or [""]]
         except ValueError as error: raise ValueError(f"{where}: {error}") from None
         notes.left["cells that stand for nothing"] += [
-            f"{where}: {short(text)}" for text in captions if text.strip() and not clean_texts([text])]
-        split = split_name(str(row["split"])) if row.get("split") and "split" not in texts else default
+            f"{where}: {short(text)}" for text in captions
+            if text.strip() and not clean_texts([text])]
+        said = row.get("split") if "split" not in texts else None
+        split = split_name(str(said)) if said else default
         add_row(splits.setdefault(split, {}), file, file, captions, _more(row, image, texts))
     notes.drop_empty()
     if not splits: raise ValueError(f"no row names a picture in column {image!r}")
@@ -286,19 +310,23 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
 def _entries(rows, key=None):
     return [(f"{key or 'entry'} {i}", row) for i, row in enumerate(rows, 1)]
 
-def _is_rows(value): return isinstance(value, list) and bool(value) and all(isinstance(r, dict) for r in value)
+def _is_rows(value):
+    return isinstance(value, list) and bool(value) and all(isinstance(r, dict) for r in value)
 
+# %% ../nbs/data/layouts.ipynb #ba3171f5
 def read_json(path, image, caption, names: Names, notes: Notes):
     "`{split: {image_id: [file, captions, more]}}` of one JSON file"
     text, default = read_text(path), split_of(path)
     try: data = json.loads(text)
     except ValueError as error: raise ValueError(f"no JSON: {error}") from None
-    table = lambda rows, split=default: collect(_entries(rows), image, caption, names, notes, default=split)
+    table = lambda rows, split=default: collect(_entries(rows), image, caption, names, notes,
+                                                default=split)
     if _is_rows(data): return table(data)
     if isinstance(data, dict):
         try:
             if "images" in data and "annotations" in data: return {default: _coco(data, notes)}
-            if _is_rows(data.get("images")) and all("sentences" in image for image in data["images"]):
+            listed = data.get("images")
+            if _is_rows(listed) and all("sentences" in image for image in listed):
                 return _karpathy(data, notes)
             if _is_rows(data.get("annotations")): return table(data["annotations"])
         except (KeyError, TypeError) as error:
@@ -306,12 +334,13 @@ def read_json(path, image, caption, names: Names, notes: Notes):
                              f"({type(error).__name__}: {error})") from None
         lists = {k: v for k, v in data.items() if _is_rows(v)}
         if lists and all(split_name(k) in SPLITS for k in lists):
-            return {s: rows for k, v in lists.items() for s, rows in table(v, split_name(k)).items()}
+            found = [table(rows, split_name(key)) for key, rows in lists.items()]
+            return {split: rows for part in found for split, rows in part.items()}
         if len(lists) == 1 and not NAMES_PICTURE.search(next(iter(lists))):
             return table(next(iter(lists.values())))
         if rows := _mapping(data, names, notes): return {default: rows}
-    raise ValueError("neither COCO captions (images and annotations), nor Karpathy's file (images with "
-                     "sentences), nor a list of rows, nor names of pictures with their captions")
+    raise ValueError("neither COCO captions (images and annotations), nor Karpathy's file (images "
+                     "with sentences), nor a list of rows, nor pictures' names and captions")
 
 # %% ../nbs/data/layouts.ipynb #5a6d0a0f
 def _mapping(data, names, notes):
@@ -319,23 +348,25 @@ def _mapping(data, names, notes):
     if not data or not all(isinstance(v, (str, list, dict)) for v in data.values()): return None
     named = [k for k in data if NAMES_PICTURE.search(k) or names.complete(names.clean(k))]
     if not named:
-        raise ValueError(f"an object whose keys ({some(data, 3)}) name no pictures; write a list of "
-                         'rows: [{"file_name": …, "caption": …}, …]')
+        raise ValueError(f"an object whose keys ({some(data, 3)}) name no pictures; write a list "
+                         'of rows: [{"file_name": …, "caption": …}, …]')
     rows = {}
     for name, value in data.items():
         if isinstance(value, dict) and not any(k in value for k in CAPTION_KEYS):
-            notes.read["tags taken for a caption"] += [f"{name}: {short(value['tags'])}"] * ("tags" in value)
             value = value.get("tags")
+            if value: notes.read["tags taken for a caption"].append(f"{name}: {short(value)}")
         captions = flatten_texts(value, name, notes) or [""]
         add_row(rows, file := names.clean(name), file, captions)
     return rows
 
+# %% ../nbs/data/layouts.ipynb #934f39e1
 def _coco(data, notes):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
     rows = {str(image["id"]): [str(image["file_name"]), [], {}] for image in data["images"]}
     if data["annotations"] and not any("caption" in a for a in data["annotations"]):
         keys = ", ".join(data["annotations"][0])
-        raise ValueError(f"its annotations hold no captions (keys: {keys}); COCO's captions are in captions_*.json")
+        raise ValueError(f"its annotations hold no captions (keys: {keys}); COCO's captions are in "
+                         "captions_*.json")
     for a in data["annotations"]:
         image_id, where = str(a["image_id"]), f"annotation {a.get('id', '')}".strip()
         if flag := flagged(a):
@@ -403,15 +434,19 @@ def read_sidecars(folder: PictureFolder, files, pictures, notes: Notes) -> dict:
 
 # %% ../nbs/data/layouts.ipynb #4559cc66
 CAPTION_FILES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
-_SPREADSHEETS, _ARCHIVES = (".xlsx", ".xls", ".ods", ".numbers"), (".zip", ".7z", ".rar", ".gz", ".tgz")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_ARCHIVES = (".zip", ".7z", ".rar", ".gz", ".tgz")
 
 def cannot_load(name) -> str | None:
     "What would do with a file that is no caption file, or None where nothing is known"
     suffix = os.path.splitext(str(name))[1].lower()
-    if suffix in _SPREADSHEETS: return f"{name} is a spreadsheet; save it as CSV (UTF-8) and give that file"
-    if suffix in _ARCHIVES: return f"{name} is an archive; unpack it, and give the folder that comes out of it"
+    if suffix in _SPREADSHEETS:
+        return f"{name} is a spreadsheet; save it as CSV (UTF-8) and give that file"
+    if suffix in _ARCHIVES:
+        return f"{name} is an archive; unpack it, and give the folder that comes out of it"
     return None
 
+# %% ../nbs/data/layouts.ipynb #650ef325
 def read_metadata(folder: PictureFolder, metadata, image, caption, notes: Notes, default="train"):
     "`image_id → [file, captions, more]` from metadata files, and `image_id → split`"
     import pyarrow.parquet as pq
@@ -421,7 +456,8 @@ def read_metadata(folder: PictureFolder, metadata, image, caption, notes: Notes,
         with about(file):
             if file.endswith("l"): table = numbered_json_lines(path)
             elif file.endswith("v"): table = read_table(path, notes)
-            else: table = [(f"row {i}", row) for i, row in enumerate(pq.read_table(path).to_pylist(), 1)]
+            else:
+                table = _entries(pq.read_table(path).to_pylist(), "row")
             below = file[: -len(posixpath.basename(file))]
             found = collect(table, image, caption, Names(folder), notes, below, default)
         for split, pictures in found.items():
@@ -432,7 +468,7 @@ def read_metadata(folder: PictureFolder, metadata, image, caption, notes: Notes,
 
 # %% ../nbs/data/layouts.ipynb #4aa5219a
 def by_folder(rows, given, pictures, notes: Notes, default="train"):
-    "Rows sorted into splits, by top-level folders where these are called train, validation and test"
+    "Rows in splits, by top-level folders where these are called train, validation and test"
     top = lambda file: split_name(file.split("/")[0]) if "/" in file else ""
     tops, splits = {top(f) for f in pictures}, {}
     layout = "train" in tops or tops <= {"validation", "test"}
@@ -448,6 +484,7 @@ def no_captions(files, pictures) -> str:
     others = [f for f in files if f not in pictures]
     table = next((f for f in others if os.path.splitext(f)[1].lower() in CAPTION_FILES), None)
     hint = f"; for {table}, give that file as the source and the folder as images=" if table else ""
-    if not table and (known := next(filter(None, map(cannot_load, others)), None)): hint = f"; {known}"
-    return (f"{len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or .parquet, "
-            f"nor .txt files beside the pictures{hint}")
+    if not table and (known := next(filter(None, map(cannot_load, others)), None)):
+        hint = f"; {known}"
+    return (f"{len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or "
+            f".parquet, nor .txt files beside the pictures{hint}")

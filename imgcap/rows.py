@@ -76,7 +76,7 @@ def caption_language(
 def _without(ds, column): return ds.remove_columns(column) if column in ds.column_names else ds
 
 def _same_everywhere(columns, column, value, before):
-    "A few rows of a stream with one value in a column; where it held another than `before`, an error"
+    "A few rows of a stream with one value in a column; an error where it held two"
     if strange := {v for v in columns.get(column, ()) if v and v != before}:
         raise ValueError(f"column {column} holds {before or 'nothing'} and {some(strange)}: "
                          "a set has one language")

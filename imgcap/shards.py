@@ -25,11 +25,12 @@ def _expand(pattern):
         import glob
         return sorted(glob.glob(pattern))
     first, last = braces.groups()
+    before, after = pattern[:braces.start()], pattern[braces.end():]
     return [name for n in range(int(first), int(last) + 1)
-            for name in _expand(pattern[: braces.start()] + f"{n:0{len(first)}}" + pattern[braces.end():])]
+            for name in _expand(f"{before}{n:0{len(first)}}{after}")]
 
 def _samples(shard):
-    "The samples of a shard as {ending: bytes}: neighbours whose names are the same up to the first dot"
+    "The samples of a shard as {ending: bytes}: neighbours of one name up to its first dot"
     key, sample = None, {}
     with tarfile.open(shard, "r|*") as tar:
         for member in tar:
@@ -50,7 +51,8 @@ def _of_sample(sample, image_column, caption_column):
     image = image_column if image_column in sample else next(iter(images), None)
     about = json.loads(sample["json"]) if "json" in sample else {}
     about = about if isinstance(about, dict) else {}
-    if caption_column in sample and caption_column != "json": value = sample[caption_column].decode()
+    if caption_column in sample and caption_column != "json":
+        value = sample[caption_column].decode()
     elif caption_column and caption_column != "json": value = about.get(caption_column)
     elif caption_column is None and (text := next((s for s in _TEXTS if s in sample), None)):
         value = sample[text].decode()
@@ -58,6 +60,7 @@ def _of_sample(sample, image_column, caption_column):
     captions = clean_texts(flatten_texts(value))
     return ({"bytes": sample[image], "path": f"{image}"}, captions) if image and captions else None
 
+# %% ../nbs/data/shards.ipynb #10697340
 _TEXTS = ("txt", "caption", "cap", "text")
 
 def _shard_rows(shards, image_column, caption_column):
@@ -67,12 +70,16 @@ def _shard_rows(shards, image_column, caption_column):
         try:
             for key, sample in _samples(shard):
                 if found := _of_sample(sample, image_column, caption_column):
-                    yield {"image": found[0], "captions": found[1], "__key__": key, "__url__": shard}
+                    yield {"image": found[0], "captions": found[1], "__key__": key,
+                           "__url__": shard}
                 else: left += 1
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise ValueError(f"{shard}: {error}") from None
-        if left: warnings.warn(f"{shard} left out {left} samples without a picture or a caption", stacklevel=2)
+        if left:
+            warnings.warn(f"{shard} left out {left} samples without a picture or a caption",
+                          stacklevel=2)
 
+# %% ../nbs/data/shards.ipynb #ca628cf0
 def load_shards(source, image_column, caption_column):
     "WebDataset shards, streamed"
     import datasets
@@ -80,9 +87,12 @@ def load_shards(source, image_column, caption_column):
     missing = [name for name in names if not os.path.isfile(name)]
     if missing or not names:
         first = f", the first is {missing[0]}" if missing else ""
-        raise FileNotFoundError(f"{source}: {len(missing)} of {len(names)} shards are not there{first}")
+        raise FileNotFoundError(f"{source}: {len(missing)} of {len(names)} shards are not there"
+                                f"{first}")
     text = datasets.Value("string")
-    features = {"image": datasets.Image(), "captions": datasets.List(text), "__key__": text, "__url__": text}
+    features = {"image": datasets.Image(), "captions": datasets.List(text), "__key__": text,
+                "__url__": text}
     return datasets.IterableDataset.from_generator(
         _shard_rows, features=datasets.Features(features),
-        gen_kwargs={"shards": names, "image_column": image_column, "caption_column": caption_column})
+        gen_kwargs={"shards": names, "image_column": image_column,
+                    "caption_column": caption_column})

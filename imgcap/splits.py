@@ -77,13 +77,16 @@ def _sides(keys, seed, shares):
         borrowed.append(side)
     return side_of, borrowed
 
+# %% ../nbs/data/splits.ipynb #df05819f
 def _tell(borrowed, empty, n):
     "What the smallness of a set costs"
     if borrowed: warnings.warn(f"no picture fell on the side {' or '.join(borrowed)} by its hash, "
-                               f"so it has the one nearest to it ({n} different pictures); this may "
-                               "change as the set grows", stacklevel=4)
-    if empty: warnings.warn(f"{n} different picture{'s' * (n > 1)}, so there is no {' and no '.join(empty)}; "
-                            f"{len(empty) + n} or more fill every side", stacklevel=4)
+                               f"so it has the one nearest to it ({n} different pictures); this "
+                               "may change as the set grows", stacklevel=4)
+    if empty:
+        warnings.warn(f"{n} different picture{'s' * (n > 1)}, so there is no "
+                      f"{' and no '.join(empty)}; {len(empty) + n} or more fill every side",
+                      stacklevel=4)
 
 # %% ../nbs/data/splits.ipynb #ba314375
 def split_captions(
@@ -93,19 +96,20 @@ def split_captions(
     seed: int = 42,  # another seed is another split
     *,
     group: str | None = None,  # a column; pictures with the same value there stay together
-    near: int | None = None,  # bits, 0 to 8, of a perceptual hash by which copies differ; 4 is usual
+    near: int | None = None,  # bits, 0 to 8, by which hashes of what is seen differ; 4 is usual
 ):  # DatasetDict of train, validation and test (IterableDatasetDict for streams)
     "Split by picture: the same picture is always on the same side, whatever else is in the set"
     given = dict(ds) if isinstance(ds, dict) else {"train": ds}
     if len(given) == 1: given = {"train": next(iter(given.values()))}
-    if "train" not in given: raise ValueError(f"no train split to take from; there are: {', '.join(given)}")
+    if "train" not in given:
+        raise ValueError(f"no train split to take from; there are: {', '.join(given)}")
     wanted = (("test", test), ("validation", validation))
     shares = {name: share for name, share in wanted if name not in given and share}
     if min(shares.values(), default=0) < 0 or sum(shares.values()) >= 1:
         raise ValueError(f"validation={validation} and test={test} must not be negative and must "
                          "leave something to train on")
     if near is not None and near not in range(9):
-        raise ValueError(f"near={near}: bits from 0 to 8; beyond, different pictures would be joined")
+        raise ValueError(f"near={near}: bits from 0 to 8; beyond, strangers would be joined")
     columns = given["train"].column_names or [group]
     if group is not None and group not in columns:
         raise ValueError(f"group={group!r} is no column; there are: {', '.join(columns)}")
@@ -131,10 +135,12 @@ def _parts(train, shares, seed, near=None, group=None):
     keys, numbers = _together(digests, groups), defaultdict(list)
     side_of, borrowed = _sides(keys, seed, shares)
     for number, key in enumerate(keys): numbers[side_of[key]].append(number)
-    _tell(borrowed, [side for side in ("validation", "test") if side in shares and not numbers[side]],
+    _tell(borrowed, [side for side in ("validation", "test") if side in shares
+                     and not numbers[side]],
           len(side_of))
     return {side: train.select(rows) for side, rows in numbers.items() if rows}
 
+# %% ../nbs/data/splits.ipynb #c7dc2299
 def _only(name, shares, seed, group, columns):
     "The rows of one side, of a few rows of a stream"
     groups = columns[group] if group else [None] * len(columns["image"])
@@ -156,8 +162,10 @@ def _with_digests(ds):
     found = list(over_pictures(_digest_or_reason, ds))
     reasons = [d for d in found if isinstance(d, str)]
     if not reasons: return ds, found
-    if len(reasons) == len(found): raise ValueError(f"none of {len(found)} pictures can be read: {reasons[0]}")
-    warnings.warn(f"left out {len(reasons)} pictures that cannot be read ({some(reasons, 3)})", stacklevel=5)
+    if len(reasons) == len(found):
+        raise ValueError(f"none of {len(found)} pictures can be read: {reasons[0]}")
+    warnings.warn(f"left out {len(reasons)} pictures that cannot be read ({some(reasons, 3)})",
+                  stacklevel=5)
     kept = ds.select([i for i, d in enumerate(found) if not isinstance(d, str)])
     notes = Notes()
     notes.left["pictures that cannot be read"] = reasons
@@ -169,7 +177,7 @@ def evaluation_rows(
     ds,  # as `load_captions` returns it
     split: str = "test",  # wanted
     *,
-    whole: bool = False,  # a set that no model was trained on: its only split, whatever it is called
+    whole: bool = False,  # a set that no model was trained on: its only split, whatever its name
     **options,  # of `split_captions`
 ) -> tuple:  # the name of the split, and its rows
     "The rows that a score is made of: a lone validation or test split is taken whole"
@@ -184,7 +192,8 @@ def evaluation_rows(
 def _imagehash():
     "The library, or where to get it"
     try: import imagehash
-    except ImportError: raise ImportError(f"near= needs the package imagehash: {install_hint('dedupe')}") from None
+    except ImportError:
+        raise ImportError(f"near= needs the package imagehash: {install_hint('dedupe')}") from None
     return imagehash
 
 def perceptual_hash(image):
@@ -196,13 +205,13 @@ def perceptual_hash(image):
 _ONES = np.array([n.bit_count() for n in range(256)], np.uint8)
 
 def near_pairs(hashes, near):
-    "Pairs of places in `hashes`, an array of different uint64, that differ in at most `near` bits: (n, 2)"
+    "Places in `hashes` (different uint64) of pairs that differ in `near` bits at most: (n, 2)"
     pairs, edges = [np.empty((0, 2), np.int64)], np.linspace(0, 64, near + 2).astype(int)
     for first, last in zip(edges, edges[1:]):
         part = (hashes >> np.uint64(first)) & np.uint64((1 << int(last - first)) - 1)
         order = np.argsort(part, kind="stable")
         left, step = np.arange(len(order)), 0
-        while len(left):  # in sorted order: each with its next neighbour, the one after that, … while they share the part
+        while len(left):  # in order: each with the next, the one after, … while they share the part
             step += 1
             left = left[left + step < len(order)]
             left = left[part[order[left]] == part[order[left + step]]]
@@ -211,14 +220,17 @@ def near_pairs(hashes, near):
             pairs.append(np.stack([a[close], b[close]], axis=1))
     return np.concatenate(pairs)
 
+# %% ../nbs/data/splits.ipynb #ccb4cadd
 def _near_digests(ds, digests, near):
     "For each picture the smallest digest of those that are near to it"
     from scipy.sparse import coo_array, csgraph
     found = list(over_pictures(perceptual_hash, ds))
     hashes = np.array(sorted({h for h in found if h is not None}), np.uint64)
     a, b = near_pairs(hashes, near).T
-    _, groups = csgraph.connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(len(hashes),) * 2), directed=False)
+    _, groups = csgraph.connected_components(coo_array((np.ones(len(a), bool), (a, b)),
+                                                       shape=(len(hashes),) * 2), directed=False)
     group_of, smallest = dict(zip(hashes.tolist(), groups.tolist())), {}
-    keys = [digest if h is None else group_of[h] for h, digest in zip(found, digests)]  # what cannot be read stands alone
+    # what cannot be read stands alone
+    keys = [digest if h is None else group_of[h] for h, digest in zip(found, digests)]
     for key, digest in zip(keys, digests): smallest[key] = min(digest, smallest.get(key, digest))
     return [smallest[key] for key in keys]

@@ -36,11 +36,12 @@ class Notes:
         "A line of JSON that `noted` reads, for the description of a dataset that has one already"
         kinds = {"left out": self.left, "read": self.read}
         for found, before in zip(kinds, noted(after)):
-            new = {what: [len(names), *map(str, names[:20])] for what, names in kinds[found].items()}
+            new = {what: [len(names), *map(str, names[:20])] for what,
+                   names in kinds[found].items()}
             kinds[found] = before | new
         return _NOTED + json.dumps(kinds, ensure_ascii=False) if any(kinds.values()) else ""
 
-
+# %% ../nbs/data/texts.ipynb #5d9064ab
 _NOTED = "noted when loading: "
 
 
@@ -103,7 +104,8 @@ im auf mit un une le la les des et dans avec el los las y en con um uma o os e e
 _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 def _single_words(values):
-    return len(values) > 1 and all(isinstance(v, str) and v.strip() and not re.search(r"\s", v.strip())
+    return len(values) > 1 and all(isinstance(v, str) and v.strip()
+                                   and not re.search(r"\s", v.strip())
                                    and not _SPACELESS.search(v) for v in values)
 
 def _joined(words): return re.sub(r" (?=[.,!?;:](?:\s|$))", "", " ".join(w.strip() for w in words))
@@ -138,6 +140,7 @@ def flagged(row) -> str:
     no = (None, False, 0, "", "0", "false", "False")
     return next((flag for flag in _FLAGS if row.get(flag) not in no), "")
 
+# %% ../nbs/data/texts.ipynb #f64a13e7
 def flatten_texts(
     value,  # text, number, or lists and dicts that hold texts
     where: str = "",  # its place in the file, for what is noted
@@ -152,13 +155,15 @@ def flatten_texts(
     if isinstance(value, dict) and (flag := flagged(value)):
         notes.left[f"captions marked {flag}"].append(where)
         return []
-    if isinstance(value, dict): return next((again(value[k]) for k in CAPTION_KEYS if k in value), [])
+    if isinstance(value, dict):
+        return next((again(value[k]) for k in CAPTION_KEYS if k in value), [])
     if isinstance(value, (list, tuple)): return _from_list(value, where, notes, again)
     if numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
         notes.read["numbers read as text"].append(f"{where}: {value}")
         return [str(value)]
     raise ValueError(f"a caption must be text, found {type(value).__name__} {value!r}")
 
+# %% ../nbs/data/texts.ipynb #c9940256
 def _from_text(text, where, notes):
     found = written_list(text)
     if isinstance(found, dict): found = found if any(k in found for k in CAPTION_KEYS) else None
@@ -182,7 +187,8 @@ def _from_list(values, where, notes, again):
             return [_joined(values)]
         notes.read["lists of single words, each taken for a caption"].append(
             f"{where}: {short(list(values))}")
-    nested = [_joined(v) if isinstance(v, (list, tuple)) and _single_words(v) else v for v in values]
+    nested = [_joined(v) if isinstance(v, (list, tuple)) and _single_words(v) else v
+              for v in values]
     return [text for part in nested for text in again(part)]
 
 # %% ../nbs/data/texts.ipynb #8f85c909
@@ -200,6 +206,7 @@ def _chosen(column, columns):
     if column in columns: return column
     raise ValueError(f"no column {column!r}; the columns are: {', '.join(columns)}")
 
+# %% ../nbs/data/texts.ipynb #5fbc2596
 def caption_columns(
     columns: dict,  # name → True where the column holds text
     chosen: str | None = None,  # `caption_column` of the caller
@@ -207,15 +214,18 @@ def caption_columns(
 ) -> list[str]:
     "The column with the captions, or several numbered ones (`caption_0` … `caption_4`)"
     if chosen:
-        if chosen == image: raise ValueError(f"column {chosen!r} holds the pictures; captions are in another")
+        if chosen == image:
+            raise ValueError(f"column {chosen!r} holds the pictures; captions are in another")
         return [_chosen(chosen, columns)]
     text = [c for c in columns if columns[c] and c != image]
     found = [c for c in text if c.lower().strip() in CAPTION_NAMES]
     numbered = [c for c in text if c not in found
                 and re.sub(r"[ _-]?\d+$", "", c.lower()) in CAPTION_NAMES]
-    if not found: found = [numbered] if numbered else [c for c in text if not _NOT_CAPTIONS.search(c)]
+    if not found:
+        found = [numbered] if numbered else [c for c in text if not _NOT_CAPTIONS.search(c)]
     elif numbered: found += numbered
-    if len(found) != 1: _one_of(found, [c for c in columns if c != image], "captions", "caption_column")
+    if len(found) != 1:
+        _one_of(found, [c for c in columns if c != image], "captions", "caption_column")
     return found[0] if isinstance(found[0], list) else found
 
 def image_column(columns, looks_like_picture, chosen=None, names=("file_name", "image")) -> str:
@@ -231,7 +241,8 @@ def refuse_names(columns, texts):
     "A ValueError where what should be captions are names of pictures"
     texts = [text.strip() for text in texts if text.strip()]
     if texts and all(NAMES_PICTURE.search(text) and " " not in text for text in texts):
-        raise ValueError(f"column {' and '.join(columns)!r} holds names of pictures ({texts[0]}), no captions")
+        raise ValueError(f"column {' and '.join(columns)!r} holds names of pictures ({texts[0]}), "
+                         "no captions")
 
 # %% ../nbs/data/texts.ipynb #cbb56278
 _ALIASES = dict(val="validation", valid="validation", dev="validation", training="train",

@@ -32,6 +32,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from .rows import caption_language
+from .words import tokenize_caption
+
 # %% ../nbs/02_viz.ipynb #6d6bb9cb
 _CJK = "\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _CLOSING = "、。，．！？；：）」』】》〉…ー"
@@ -320,6 +323,17 @@ def _flat(captions) -> list[str]:
     if not flat: raise ValueError("captions: there is not one to count")
     return flat
 
+# %% ../nbs/02_viz.ipynb #e0c82839
+def _word_lists(captions, language):
+    "The words of each caption, as the metrics count them"
+    if language is None and isinstance(captions, Mapping): language = captions.get("language")
+    elif language is None and not isinstance(captions, str):
+        if not hasattr(captions, "select_columns"): captions = list(captions)
+        rows = captions if hasattr(captions, "select_columns") else [
+            row for row in captions if isinstance(row, Mapping)]
+        language = caption_language(rows)
+    return [tokenize_caption(caption, language or "en") for caption in _flat(captions)]
+
 # %% ../nbs/02_viz.ipynb #85888503
 def _axes(width: float, height: float):
     "A figure with one plain pair of axes"
@@ -331,10 +345,11 @@ def _axes(width: float, height: float):
 def plot_lengths(
     captions: Iterable,   # list of str, list of lists of str, or rows
     *,
+    language: str | None = None,  # of the captions; None: as the rows say, else English
     width: float = 6,     # of the figure, in inches
 ) -> Figure:
     "How many captions have how many words"
-    lengths = sorted(len(_words(caption)) for caption in _flat(captions))
+    lengths = sorted(map(len, _word_lists(captions, language)))
     usual = lengths[math.ceil(.99 * len(lengths)) - 1]  # 99 of 100 captions are no longer
     most = lengths[-1] if lengths[-1] <= max(20, 2 * usual) else max(20, math.ceil(1.5 * usual))
     step = math.ceil((most + 1) / 40)
@@ -358,10 +373,11 @@ def plot_words(
     n: int = 30,                  # how many words
     *,
     skip: Collection[str] = (),   # words to leave out, such as {"a", "the"}
+    language: str | None = None,  # of the captions; None: as the rows say, else English
     width: float = 6,             # of the figure, in inches
 ) -> Figure:
     "The most frequent words"
-    counts = Counter(word for caption in _flat(captions) for word in _words(caption))
+    counts = Counter(word for words in _word_lists(captions, language) for word in words)
     top = [(word, count) for word, count in counts.most_common() if word not in skip][:n]
     if not top: raise ValueError("captions: there is not one word to count")
     pen = _Pen("".join(word for word, _ in top))

@@ -853,3 +853,17 @@ def test_what_is_passed_over_in_a_folder_is_said(place):
     (place / "a.txt").write_text("a dog")
     (place / "b.svg").write_text("<svg/>")
     with pytest.warns(UserWarning, match="SVG.*b.svg"): assert len(load_captions(place)["train"]) == 1
+
+
+def test_a_quote_that_swallows_rows_without_endings_is_refused(place):
+    picture_folder(place / "pictures", [f"{i:04}.jpg" for i in range(4)])
+    with pytest.raises(ValueError, match="line 2: a quote opens a cell that holds later rows too"):
+        read("x.csv", 'id,caption\n0000,"big dog\n0001,a dog\n0002,a "\n0003,x\n')
+    assert read("x.csv", 'id,caption\n0000,"one\ntwo, three"\n0003,x\n')[0] == {"0000": ["one\ntwo, three"], "0003": ["x"]}
+
+
+def test_ids_of_pictures_that_cannot_be_had_end_nothing():
+    pictures = [{"bytes": None, "path": f"http://127.0.0.1:9/{i}.png"} for i in range(2)]
+    ds = datasets.Dataset.from_dict({"image": pictures, "image_id": ["1", "1"], "text": ["a dog", "a pet"]})
+    ds = ds.cast_column("image", datasets.Image(decode=False)).cast_column("image", datasets.Image())
+    assert load_captions(ds)["train"]["captions"][:] == [["a dog", "a pet"]]
