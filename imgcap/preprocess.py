@@ -164,9 +164,9 @@ def encode_text(
              for row in rows]
     del encoded["special_tokens_mask"]
     if not any(taken): return encoded
-    texts = [_blank_out(tokenizer, text, control) if bad else text
+    blank = [_blank_out(tokenizer, text, control) if bad else text
              for text, bad in zip(texts, taken)]
-    return encode_text(tokenizer, texts, **options)
+    return encoded if blank == list(texts) else encode_text(tokenizer, blank, **options)
 
 
 def _as_list(values): return values.tolist() if hasattr(values, "tolist") else values

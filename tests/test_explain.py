@@ -5,6 +5,7 @@ import torch
 from small_models import BUILDERS, pictures, small_model
 
 from imgcap.explain import ablate, paint_over, word_heatmaps
+from imgcap.model import FAMILIES
 
 FAMILY = pytest.mark.parametrize("family", BUILDERS)
 
@@ -16,7 +17,7 @@ def half_trained(family):
     "In training mode, one part of it frozen."
     model, processor = small_model(family)
     model.train()
-    next(model.children()).eval()
+    model.get_submodule(FAMILIES[family].vision).eval()
     return model, processor
 
 
@@ -46,7 +47,7 @@ def test_ablations_are_made_without_dropout(family):
     assert modes(model) == before and found.caption == wanted.caption
     for a, b in zip(found.parts, wanted.parts):
         assert a.caption == b.caption and [w for w, *_ in a.words] == [w for w, *_ in b.words]
-        assert np.allclose([w[1:] for w in a.words], [w[1:] for w in b.words], atol=1e-5)
+        assert np.allclose([w[1:] for w in a.words], [w[1:] for w in b.words], rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize("call", [

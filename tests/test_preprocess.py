@@ -70,11 +70,12 @@ def test_one_id_twice_in_a_batch(processor, augment):
 @pytest.mark.parametrize("form", ["path", "name"])
 def test_a_file_that_was_replaced(tmp_path, processor, form):
     collator = CaptionCollator(processor)
-    image = FORMS[form](tmp_path, plain("red"))
+    (tmp_path / "picture.png").write_bytes(encoded(plain("red"), "BMP")) # of the same size, whatever is in it
+    image = {"path": str(tmp_path / "picture.png")} if form == "path" else str(tmp_path / "picture.png")
     first = collator([row(image)])["pixel_values"]
     about = os.stat(tmp_path / "picture.png")
     time.sleep(0.02)
-    (tmp_path / "picture.png").write_bytes(encoded(plain("blue")))
+    (tmp_path / "picture.png").write_bytes(encoded(plain("blue"), "BMP"))
     os.utime(tmp_path / "picture.png", ns=(about.st_atime_ns, about.st_mtime_ns)) # as `cp -p` does
     second = collator([row(image)])["pixel_values"]
     assert not torch.equal(first, second)
@@ -135,7 +136,8 @@ def test_a_longest_side_is_heeded():
 
 def test_remembered_pictures_are_not_painted_on(processor):
     def scribble(image, captions, rng):
-        ImageDraw.Draw(image).rectangle((0, 0, 9, 9), fill=tuple(rng.randrange(256) for _ in range(3)))
+        x, y = rng.randrange(30), rng.randrange(30)
+        ImageDraw.Draw(image).rectangle((x, y, x + 9, y + 9), fill="blue")
         return image
     collator, source = CaptionCollator(processor, augment=scribble), {"bytes": encoded(plain("red")), "path": None}
     for epoch in range(3):
