@@ -349,7 +349,7 @@ def _check_files(folder:Path, family:Family):
                                                              "processor_config.json"]}
     if there("tokenizer.json"): needed["tokenizer_config.json"] = ["tokenizer_config.json"]
     lacks = [what for what, patterns in needed.items() if not there(*patterns)]
-    if lacks: raise ValueError(f"there is no {', no '.join(lacks)} in it{_of_run(folder)}")
+    if lacks: raise ValueError(f"it has no {', no '.join(lacks)}{_of_run(folder)}")
 
 
 def _of_run(folder:Path) -> str:

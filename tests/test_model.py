@@ -1,6 +1,9 @@
 "Writing tokens, states that come back, and what `load_model` refuses."
 import json
+import platform
 import shutil
+import subprocess
+import sys
 import threading
 from dataclasses import astuple
 from importlib.resources import files
@@ -12,8 +15,9 @@ from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
 from small_models import BUILDERS, pixels, small_model
 
+from imgcap.creatures import make_creatures
 from imgcap.model import (
-    FAMILIES, evaluating, generate_captions, generate_tokens, load_model, quiet_transformers)
+    FAMILIES, caption_loss, evaluating, generate_captions, generate_tokens, load_model, quiet_transformers)
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
@@ -418,3 +422,112 @@ def test_a_prefix_without_room(family):
     model, processor = small_model(family)
     with pytest.raises(ValueError, match="prefix has 7[0-9] tokens, and the model has room for 64 in all"):
         generate_captions(model, processor, pixels(processor, 1), prefix="a " * 70)
+
+
+# --- the tests that every family owes: they would have caught the library's bugs
+
+@pytest.fixture(scope="module")
+def eight():
+    rows = make_creatures({"train": 8})["train"]
+    return list(rows["image"]), [row["captions"][0] for row in rows]
+
+
+def batch_of(processor, pictures, captions):
+    text = processor.tokenizer(captions, padding=True, return_tensors="pt")
+    return {"pixel_values": processor.image_processor(images=pictures, return_tensors="pt").pixel_values, **text,
+            "labels": text["input_ids"].masked_fill(text["attention_mask"] == 0, -100)}
+
+
+def first_token(model):
+    config = model.config
+    if config.model_type == "blip": return config.text_config.bos_token_id
+    return config.bos_token_id if config.model_type == "git" else config.decoder_start_token_id
+
+
+def next_scores(model, pixel_values, tokens):
+    "Scores of the token after a row of tokens, from the library's own forward pass without a cache."
+    if model.config.model_type == "blip": return model(pixel_values=pixel_values, input_ids=tokens).logits[:, -1]
+    name = "input_ids" if model.config.model_type == "git" else "decoder_input_ids"
+    return model(pixel_values=pixel_values, **{name: tokens}, use_cache=False).logits[:, -1]
+
+
+@FAMILY
+@torch.no_grad()
+def test_loss_is_the_cross_entropy(family, eight):
+    model, processor = small_model(family)
+    batch, losses = batch_of(processor, eight[0][:2], eight[1][:2]), []
+    for pixel_values, ids, mask in zip(batch["pixel_values"], batch["input_ids"], batch["attention_mask"]):
+        ids = ids[mask == 1]
+        for t in range(1, len(ids)):
+            seen = torch.cat([torch.tensor([first_token(model)]), ids[1:t]])[None]
+            losses.append(-next_scores(model, pixel_values[None], seen)[0].log_softmax(-1)[ids[t]])
+    assert caption_loss(model, batch) == pytest.approx(float(torch.stack(losses).mean()), abs=1e-4)
+    twice = {name: x if name == "pixel_values" else x.repeat_interleave(2, dim=0) for name, x in batch.items()}
+    assert caption_loss(model, twice) == pytest.approx(float(caption_loss(model, batch)), abs=1e-4)
+
+
+@FAMILY
+@torch.no_grad()
+def test_cached_generation_is_the_uncached_one(family, eight):
+    model, processor = small_model(family)
+    seen = batch_of(processor, *eight)["pixel_values"]
+    ids = torch.full((8, 1), first_token(model))
+    for _ in range(12):
+        scores = next_scores(model, seen, ids)
+        scores[:, 2] = -torch.inf # the end
+        ids = torch.cat([ids, scores.argmax(-1, keepdim=True)], dim=1)
+    new = generate_tokens(model, processor.tokenizer, seen, max_new_tokens=12, min_new_tokens=12)[1]
+    assert torch.equal(new, ids[:, 1:]) and len(new.unique()) > 4
+
+
+@FAMILY
+def test_eight_pictures_are_learned_word_for_word(family, eight, tmp_path):
+    "Ends included; continued from a prefix; saved, and read by plain transformers."
+    images, captions = eight
+    torch.manual_seed(0)
+    model, processor = small_model(family, dropout=0, wildness=1, texts=captions, size=64)
+    batch = batch_of(processor, images, captions)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0)
+    for _ in range(150):
+        caption_loss(model, batch).backward()
+        optimizer.step(); optimizer.zero_grad()
+    written = generate_captions(model, processor, batch["pixel_values"])
+    assert [c.text for c in written] == captions and all(c.tokens[-1] == "[SEP]" for c in written)
+    begun = generate_captions(model, processor, batch["pixel_values"], prefix=captions[0][:12].rpartition(" ")[0])[0]
+    assert begun.text == captions[0] and len(begun.tokens) < len(written[0].tokens)
+    assert [c.text for c in generate_captions(model, processor, batch["pixel_values"], num_beams=3)] == captions
+    one = batch_of(processor, images[:1], captions[:1])
+    with torch.no_grad(): assert torch.exp(-caption_loss(model, one)) == pytest.approx(written[0].score, abs=1e-3)
+    with quiet_transformers():
+        model.save_pretrained(tmp_path)
+        processor.save_pretrained(tmp_path)
+        kind = transformers.AutoModelForCausalLM if family == "git" else transformers.AutoModelForImageTextToText
+        plain = kind.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters()))
+    assert [c.text for c in generate_captions(*load_model(tmp_path, device="cpu"), batch["pixel_values"])] == captions
+    assert isinstance(model.get_submodule(FAMILIES[family].vision), torch.nn.Module)
+
+
+# --- the allocator
+
+PAGE_FAULTS = """
+import resource, torch
+from imgcap.model import keep_freed_memory, load_model
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(20_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+usual = [page_faults() for _ in range(5)]
+load_model("git-tiny")
+loaded = [page_faults() for _ in range(5)]
+keep_freed_memory()
+kept = [page_faults() for _ in range(5)]
+print(usual[-1], loaded[-1], kept[-1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc")
+def test_freed_memory_is_kept_only_when_asked_for():
+    said = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True).stdout
+    usual, loaded, kept = map(int, said.split())
+    assert usual > 10 * kept and loaded > 10 * kept

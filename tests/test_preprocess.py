@@ -261,3 +261,22 @@ def test_augmentation_is_drawn_by_id(processor):
     rows = [row(plain("red"), image_id, ["the creature is smiling"]) for image_id in "ab"]
     both = CaptionCollator(processor, augment=augment_picture)(rows)["pixel_values"]
     assert not torch.equal(both[0], both[1]), "one picture under two ids moves in two ways"
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_the_processors_of_all_families(family):
+    processor, rows = BUILDERS[family]()[1], [row(p, str(i), [TEXTS[i % 3]]) for i, p in enumerate(pictures(6, side=50))]
+    batch = CaptionCollator(processor)(rows)
+    wanted = processor.image_processor(images=pictures(6, side=50), return_tensors="pt").pixel_values
+    assert torch.allclose(batch["pixel_values"], wanted, atol=1.01 / 255 / 0.5)
+    assert torch.equal(batch["labels"] == -100, batch["attention_mask"] == 0)
+    with pytest.warns(UserWarning, match="longer than 5 tokens"): cut = CaptionCollator(processor, max_length=5)(rows)
+    assert cut["input_ids"].shape[1] == 5 and (cut["labels"][:, -1] == 2).all()
+
+
+def test_augmentation_depends_on_nothing_but_picture_and_epoch(processor):
+    rows = [{**row(p, str(i), ["the creature is smiling"]), "epoch": 3} for i, p in enumerate(pictures(4))]
+    whole = CaptionCollator(processor, augment=augment_picture)(rows)["pixel_values"]
+    backwards = CaptionCollator(processor, augment=augment_picture)(rows[::-1])["pixel_values"]
+    later = CaptionCollator(processor, augment=augment_picture)([{**each, "epoch": 4} for each in rows])["pixel_values"]
+    assert torch.equal(whole, backwards.flip(0)) and not torch.equal(whole, later)
