@@ -29,6 +29,7 @@ from .evaluate import read_scores, split_files
 from .files import read_json_lines, some, write_atomic
 from .model import model_family
 from .places import hub_id, is_path, last_part, public_ids, without_paths
+from .runs import read_run
 
 # %% ../nbs/09_share.ipynb #976716a6
 @dataclass
@@ -45,15 +46,10 @@ class _Run:
 def _read_run(run:str|os.PathLike) -> _Run:
     "`run.json` without paths, and the scores that belong to the run."
     run = Path(run).expanduser()
-    if not (run / "run.json").is_file():
-        raise FileNotFoundError(f"{run} is not a run folder: there is no run.json in it; "
-                                "give the folder that training wrote")
-    try: about = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{run / 'run.json'} is not JSON ({error})") from None
-    if not isinstance(about, dict) or not {"config", "model", "data"} <= about.keys():
-        raise ValueError(f"{run / 'run.json'} was not written by a training: "
-                         "model, data or config is missing")
+    about = read_run(run)
+    if missing := {"model", "data"} - about.keys():
+        raise ValueError(f"{run / 'run.json'} says nothing of {' and '.join(sorted(missing))}; "
+                         "give the folder that training wrote")
     folders, named = _folders(run, about), about.get("source")
     scores, left_out = read_scores(run)
     record = json.loads((run / "measured.json").read_text(encoding="utf-8")) if scores else {}

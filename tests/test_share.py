@@ -178,9 +178,9 @@ def test_a_run_that_is_young_or_strange(run, tmp_path):
     assert "It has not been measured" in model_card(run)
     assert "not finished" in model_card(change(run, finished=None))
     change(run, model=None)
-    with pytest.raises(ValueError, match="not written by a training"): model_card(run)
+    with pytest.raises(ValueError, match="says nothing of model"): model_card(run)
     (run / "run.json").write_text("{half", encoding="utf-8")
-    with pytest.raises(ValueError, match="is not JSON"): model_card(run)
+    with pytest.raises(ValueError, match="is damaged"): model_card(run)
     with pytest.raises(FileNotFoundError, match="is not a run folder"): model_card(tmp_path)
 
 
