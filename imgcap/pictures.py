@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'MAX_BYTES', 'ImageError', 'archive_hint', 'expand_home', 'is_address', 'without_password',
-           'decode_image', 'picture_digest', 'inspect_picture', 'is_picture', 'passed_over', 'is_glob', 'find_pictures',
-           'is_absolute', 'PictureFolder', 'fetch_picture']
+           'shown', 'decode_image', 'picture_digest', 'inspect_picture', 'is_picture', 'passed_over', 'is_glob',
+           'find_pictures', 'is_absolute', 'PictureFolder', 'fetch_picture']
 
 # %% ../nbs/ground/pictures.ipynb #b9aaff24
 import base64, contextlib
@@ -124,13 +124,20 @@ def without_password(
     "An address without the user and the password in it."
     return re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", address)
 
+def shown(
+    name: str,  # of a file, or an address
+) -> str:  # fit for one line of a message
+    "A name without a password, and without characters that break a line or cannot be written."
+    name = without_password(name)
+    return name if name.isprintable() else ascii(name)
+
 # %% ../nbs/ground/pictures.ipynb #5a0c7e16
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 
-def _next_marker(file):
+def _next_marker(file, most=1 << 30):
     "The code of the next JPEG marker, or None at the end of the file"
-    while block := file.read(1 << 16):
+    while (block := file.read(1 << 16)) and file.tell() < most:
         if found := _MARKER.search(block):
             file.seek(found.end() - len(block), os.SEEK_CUR)
             return found[1][0]
@@ -191,16 +198,25 @@ def _band_to_rgb(band, clear):
         band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
     return band.convert("RGB")
 
+def _joined(image, parts):
+    "The RGB picture of converted parts"
+    rgb = None
+    for place, part in parts:
+        if part.size == image.size: return part
+        rgb = rgb or Image.new("RGB", image.size)
+        rgb.paste(part, place)
+    return rgb
+
+# %% ../nbs/ground/pictures.ipynb #5a0c7e44
 def _to_rgb(image):
     "A loaded picture as RGB"
-    rgb, clear = Image.new("RGB", image.size), image.has_transparency_data
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        black, white = _black_and_white(np.asarray(band) for _, band in _bands(image))
-        for place, band in _bands(image):
-            rgb.paste(Image.fromarray(_eight_bits(np.asarray(band), black, white)), place)
-        if image.mode.startswith("I;") and white < 65535: rgb.info["bits"] = white.bit_length()
-    else:
-        for place, band in _bands(image): rgb.paste(_band_to_rgb(band, clear), place)
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        clear = image.has_transparency_data
+        return _joined(image, ((at, _band_to_rgb(band, clear)) for at, band in _bands(image)))
+    black, white = _black_and_white(np.asarray(band) for _, band in _bands(image))
+    parts = ((at, _eight_bits(np.asarray(band), black, white)) for at, band in _bands(image))
+    rgb = _joined(image, ((at, Image.fromarray(part).convert("RGB")) for at, part in parts))
+    if image.mode.startswith("I;") and white < 65535: rgb.info["bits"] = white.bit_length()
     return rgb
 
 # %% ../nbs/ground/pictures.ipynb #5a0c7e18
@@ -215,8 +231,9 @@ def _layout(image):
 
 def _sixteen_bits(image, layout, again, max_bytes):
     "A loaded RGB picture, scaled where it has 16 bits a channel and uses fewer"
-    if layout not in _SWAPPED or max(high for _, high in image.getextrema()) >= 64: return image
-    if image.width * image.height * 12 > max_bytes: return image
+    bright = max(high for _, high in image.getextrema()) >= 64
+    if bright or "transparency" in image.info or image.width * image.height * 12 > max_bytes:
+        return image
     codec, box, offset, old = again.tile[0]
     new = (_SWAPPED[layout], *old[1:]) if isinstance(old, tuple) else _SWAPPED[layout]
     again.tile = [(codec, box, offset, new)]
@@ -226,10 +243,9 @@ def _sixteen_bits(image, layout, again, max_bytes):
             yield place, np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
     black, white = _black_and_white(values for _, values in parts())
     if white == 65535: return image
-    scaled = Image.new("RGB", image.size)
-    for place, values in parts():
-        scaled.paste(Image.fromarray(_eight_bits(values, black, white)), place)
-    scaled.info["bits"] = white.bit_length()
+    scaled = _joined(image, ((place, Image.fromarray(_eight_bits(values, black, white)))
+                             for place, values in parts()))
+    scaled.info = image.info | {"bits": white.bit_length()}
     return scaled
 
 # %% ../nbs/ground/pictures.ipynb #8af3623b
@@ -259,13 +275,15 @@ def _bytes_needed(image, scale=1):
         exif = Image.Exif()
         exif.load(image.info.get("exif") or b"")
         if exif.get(0x0112, 1) != 1: stored = max(stored, 4) + 4 * (image.mode == "RGB")
-    needed = stored + 4 * (image.mode != "RGB") + _DECODER.get(image.format, 0)
+    plain = image.mode == "RGB" and "transparency" not in image.info
+    needed = stored + 4 * (not plain) + _DECODER.get(image.format, 0)
     whole = 0  # a progressive JPEG is held whole, whatever it is decoded to
     if image.info.get("progressive") and getattr(image, "layer", None):
         across, down = (max(part[i] for part in image.layer) for i in (1, 2))
         whole = 2 * sum(part[1] * part[2] for part in image.layer) / (across * down)
     return pixels * (needed / scale**2 + whole)
 
+# %% ../nbs/ground/pictures.ipynb #5a0c7e43
 def _check_size(image, max_bytes=MAX_BYTES, max_aspect=100, scale=1):
     "Refuse a picture by its width and height"
     (width, height), pixels = image.size, image.width * image.height
@@ -346,12 +364,11 @@ def _upright(image, same):
 def _named(x):
     "What a picture is called in an error, and what is to be decoded"
     if isinstance(x, dict):
-        path, data = x.get("path"), x.get("bytes")
-        name = without_password(os.fsdecode(path)) if path else "picture"
-        return name, path if data is None else data
-    if isinstance(x, (str, os.PathLike)): return os.fsdecode(x), os.fsdecode(x)
-    if isinstance(x, Image.Image): return getattr(x, "filename", "") or "PIL image", x
-    if hasattr(x, "read"): return str(getattr(x, "name", "file")), x
+        path = os.fsdecode(x["path"]) if x.get("path") else None
+        return shown(path or "picture"), path if x.get("bytes") is None else x["bytes"]
+    if isinstance(x, (str, os.PathLike)): return shown(os.fsdecode(x)), os.fsdecode(x)
+    if isinstance(x, Image.Image): return shown(getattr(x, "filename", "") or "PIL image"), x
+    if hasattr(x, "read"): return shown(str(getattr(x, "name", "file"))), x
     return "array" if isinstance(x, np.ndarray) else "picture", x
 
 def _stream(x, most):
@@ -400,11 +417,7 @@ def _near(path):
     "A word about the file that may be meant where there is none of this name"
     folder, name = os.path.split(path)
     found = _alike(folder or ".", name, capitals=True)
-    return f"; {_shown(found)} is there, which is written differently" if found else ""
-
-def _shown(name):
-    "A name on one line"
-    return name if name.isprintable() else ascii(name)
+    return f"; {shown(found)} is there, which is written differently" if found else ""
 
 # %% ../nbs/ground/pictures.ipynb #4f9eb286
 def _encoded(row):
@@ -484,7 +497,7 @@ def passed_over(
     passed: dict,  # reason → names, as `find_pictures` and `PictureFolder` fill it
 ) -> str:  # "" where nothing was
     "What was passed over, and why, as one line."
-    parts = [f"{len(names)} × {reason} ({some(map(_shown, names), 3)})"
+    parts = [f"{len(names)} × {reason} ({some(map(shown, names), 3)})"
              for reason, names in passed.items()]
     return f"{sum(map(len, passed.values()))} passed over: {'; '.join(parts)}" if parts else ""
 
@@ -498,6 +511,9 @@ def _kind(entry):
     return "link" if entry.is_symlink() else "other"
 
 # %% ../nbs/ground/pictures.ipynb #5a0c7e38
+def _is_below(path, folder):
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
 def _walk(root, passed, check=None):
     "`{folder below root, ending in /: names of its files}`, each folder once, in order"
     seen, found, folders, links, top = set(), {}, [""], [], os.path.realpath(root)
@@ -505,7 +521,7 @@ def _walk(root, passed, check=None):
         below = folders.pop() if folders else links.pop(0)
         here = os.path.join(root, below)
         real = os.path.realpath(here)
-        if real in seen or below and top.startswith(os.path.join(real, "")): continue
+        if real in seen or below and _is_below(top, real): continue
         seen.add(real)
         try:
             with os.scandir(here) as entries: entries = sorted(entries, key=lambda e: e.name)
@@ -567,7 +583,7 @@ def _expand(path, passed):
         if hint := archive_hint(path): raise ValueError(hint)
         return [path]
     elif os.path.lexists(path): raise FileNotFoundError(f"{path}: a link that leads nowhere")
-    else: raise FileNotFoundError(f"{_shown(path)} does not exist{_near(path)}; give a picture, a "
+    else: raise FileNotFoundError(f"{shown(path)} does not exist{_near(path)}; give a picture, a "
                                   "folder, a glob such as 'photos/*.jpg' or an http address")
     if not found:
         raise ValueError(f"{path}: no pictures; " + (passed_over(left) or "endings that count are "
@@ -626,35 +642,33 @@ class PictureFolder:
         "The file that a name stands for; a ValueError where it leads out of the folder."
         path = self._inner(name)
         parent, last = os.path.split(os.path.join(self.root, path))
-        if parent not in self._parents: self._parents[parent] = os.path.realpath(parent)
-        if not self._inside(self._parents[parent]): self._refuse(name)
+        if parent not in self._parents: self._parents[parent] = self._inside(parent)
+        if self._parents[parent] is None: self._refuse(name)
         if ".." in path.split("/"): path = self._below(self._parents[parent], last)
+        if path.startswith("../"): self._refuse(name)  # only links may lead to the Hub's cache
         full = os.path.join(self.root, path)
         if os.path.isfile(full):
-            if os.path.islink(full) and not self._inside(os.path.realpath(full)): self._refuse(name)
+            if os.path.islink(full) and not self._inside(full): self._refuse(name)
             return path
         stored = self._stored(path)
         return self.find(stored) if stored not in (None, path) else None
-
     def has(self, name: str) -> bool: return self.find(name) is not None
-
     def hint(self, name: str) -> str:
         "What to say of a name that is not there: the file in other capitals, or nothing."
         try: path = self._inner(name)
         except ValueError: return ""
-        found = self._stored(path, capitals=True)
-        if found in (None, path): return ""
-        return f"{found} is there, which is written differently"
+        found = self._stored(path, capitals=True) or path
+        return f"{found} is there, which is written differently" if found != path else ""
 
-    def is_picture(self, name: str) -> bool:  # a name that `walk` gave
-        "Whether a file is taken for a picture; what is passed over stands in `passed`."
+    def is_picture(self, name: str) -> bool:
+        "Whether a file that `walk` gave is taken for a picture; others may go into `passed`."
         return is_picture(os.path.join(self.root, name), self.passed)
 
     def walk(self) -> list[str]:
         "All files below, as sorted posix paths; hidden ones are passed over."
         def check(path):
-            real = os.path.realpath(os.path.join(self.root, path))
-            if not self._inside(real) and os.path.exists(real): self._refuse(path)
+            full = os.path.join(self.root, path)
+            if not self._inside(full) and os.path.exists(full): self._refuse(path)
         os.scandir(self.root).close()  # an OSError where it cannot be read
         found = _walk(self.root, self.passed, check)
         return sorted(below + name for below, names in found.items() for name in names)
@@ -663,10 +677,11 @@ class PictureFolder:
         raise ValueError(f"{name!r} leads out of the picture folder; copy the picture into it and "
                          "name it relative to it")
 
-    def _inside(self, real):
+    def _inside(self, path):
+        "Where a path really leads, or None where that is outside"
         from huggingface_hub.constants import HF_HUB_CACHE
-        places = [*self._places, os.path.realpath(HF_HUB_CACHE)]
-        return any(real == place or real.startswith(os.path.join(place, "")) for place in places)
+        real, places = os.path.realpath(path), [*self._places, os.path.realpath(HF_HUB_CACHE)]
+        return real if any(_is_below(real, place) for place in places) else None
 
     def _below(self, parent, last):
         return os.path.relpath(os.path.join(parent, last), self.root).replace(os.sep, "/")
@@ -674,11 +689,12 @@ class PictureFolder:
     def _inner(self, name):
         "A name as a path relative to the folder"
         if not is_absolute(name):
-            there = os.sep == "\\" or os.path.lexists(os.path.join(self.root, name))
-            return name if there else name.replace("\\", "/")
+            if "\\" in name and not os.path.lexists(os.path.join(self.root, name)):
+                return name.replace("\\", "/")
+            return name
         if os.path.isabs(name):
             parent, last = os.path.split(name)
-            if self._inside(real := os.path.realpath(parent)): return self._below(real, last)
+            if real := self._inside(parent): return self._below(real, last)
             if os.path.lexists(name): self._refuse(name)
         parts = re.split(r"[\\/]+", name)
         for n in range(1, len(parts)) if self._cut is None else [len(self._cut)]:
@@ -690,7 +706,7 @@ class PictureFolder:
         self._refuse(name)
 
     def _stored(self, path, capitals=False):
-        "The path of a file as the folder has it, which may differ in Unicode form or capitals"
+        "The path as the folder has it, which may differ in Unicode form or capitals"
         found = ""
         for part in path.split("/"):
             if part in ("", "."): continue
@@ -808,7 +824,7 @@ def _exchange(url, network, max_bytes):
                           target=url.raw_path)
     with _connections(url, network) as pool, \
          pool.stream("GET", target, headers=_headers(url)) as answer:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1")
+        headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace")
                    for name, value in answer.headers}
         if answer.status in (301, 302, 303, 307, 308) and "location" in headers:
             return url.join(headers["location"])
@@ -828,7 +844,7 @@ def fetch_picture(
 ) -> bytes:  # the file, not yet decoded
     "Read a picture from the web, or raise an `ImageError`."
     if private is None: private = os.environ.get("IMGCAP_PRIVATE_ADDRESSES") == "1"
-    name, network = without_password(address), _Network(seconds, private)
+    name, network = shown(address), _Network(seconds, private)
     try:
         found = httpx.URL(address)
         for _ in range(6):

@@ -168,7 +168,7 @@ def test_many_threads():
 GREY = np.asarray(Image.linear_gradient("L").resize((96, 64)), np.uint32)
 
 
-def png16(values):
+def png16(values, exif=b""):
     "A 16-bit PNG of (H, W) or (H, W, 3) values, which Pillow cannot write in colour"
     values = np.asarray(values, ">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
@@ -178,8 +178,8 @@ def png16(values):
     def chunk(name, data):
         checksum = struct.pack(">I", zlib.crc32(name + data))
         return struct.pack(">I", len(data)) + name + data + checksum
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
-            + chunk(b"IEND", b""))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"eXIf", exif) * bool(exif)
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def deep_files(values):
@@ -236,6 +236,13 @@ def test_a_dark_picture_of_16_bits_stays_dark(kind):
         warnings.simplefilter("error")
         for form, x in deep_files(values):
             assert abs(array(decode_image(x))[..., 0] - values / 257).max() <= 1, form
+
+
+def test_pictures_of_few_bits_are_turned_too(quiet):
+    exif = turned().tobytes().removeprefix(b"Exif\0\0")
+    for values in GREY * 16, np.stack([GREY * 16] * 3, axis=2):
+        decoded = decode_image(png16(values, exif))
+        assert decoded.size == (64, 96) and abs(array(decoded)[0, ::-1, 0] - GREY[:, 0]).max() <= 1
 
 
 def test_black_stays_black():
@@ -453,7 +460,9 @@ BAD = {
     "range": (lambda: np.full((4, 4), 2.5), "must lie in 0..1"),
     "int64": (lambda: np.zeros((4, 4), int), "int64"),
     "heic": (lambda: b"\0\0\0\x18ftypheic" + bytes(99), "HEIC|damaged"),
-    "path": (lambda: "a\0b.png", "null byte"), "bytes path": (lambda: Path("gone.png"), "no such")}
+    "path": (lambda: "a\0b.png", "null byte"), "path object": (lambda: Path("gone.png"), "no such"),
+    "odd name": (lambda: "a\nb.png", r"'a\\nb.png': no such"), "no text": (lambda: "\udce9", "no such"),
+    "path in a row": (lambda: {"path": Path("gone.png")}, "gone.png: no such file")}
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -844,6 +853,9 @@ def test_the_hub_cache(here, monkeypatch):
     os.symlink(here / snapshot("hub"), "photos/set")
     folder = PictureFolder("photos")
     assert folder.walk() == ["set/2.png", "set/train/1.png", "x.png"] and folder.has("set/2.png")
+    cached = snapshot("hub/private") / "2.png"
+    for name in here / cached, f"../{cached}":
+        with pytest.raises(ValueError, match="leads out"): folder.has(str(name))
 
 
 def test_paths_of_another_computer(folder):
