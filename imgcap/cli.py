@@ -112,12 +112,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps", callba
 Dtype = Annotated[str, typer.Option(help="float32, or bfloat16, which is faster on many machines", callback=_check_dtype)]
 
 
-def _load(data, images=None, image_column=None, caption_column=None, language=None, seed=42):
-    "The data with its splits, as `train` and `evaluate` must both see them."
-    from imgcap.data import load_captions, split_captions
-    loaded = load_captions(data, images=images, image_column=image_column,
-                           caption_column=caption_column, language=language)
-    return split_captions(loaded, seed=seed)
+def _load(data, images=None, image_column=None, caption_column=None, language=None):
+    "The pictures and captions, with the splits that they came with."
+    from imgcap.data import load_captions
+    return load_captions(data, images=images, image_column=image_column,
+                         caption_column=caption_column, language=language)
 
 # %% ../nbs/10_cli.ipynb #eea7871c
 def demo(
@@ -203,11 +202,12 @@ def train(
     **choices,
 ):
     "Fine-tune a model on captioned pictures."
+    from imgcap.data import split_captions
     from imgcap.model import keep_freed_memory, load_model
     from imgcap.runs import last_checkpoint
     from imgcap.train import TrainConfig, finetune
     config = TrainConfig(**choices)
-    rows = _load(data, images, image_column, caption_column, language)
+    rows = split_captions(_load(data, images, image_column, caption_column, language), seed=config.seed)
     keep_freed_memory()
     try: run = finetune(*load_model(model, device=device, image_size=image_size), rows, config, source=data)
     except KeyboardInterrupt:
@@ -244,8 +244,11 @@ def evaluate(
     data:Data,
     model:Model,
     images:Images=None,
-    split:Annotated[str, typer.Option(help="Split to score; all takes every picture of the set")]="test",
-    out:Annotated[str|None, typer.Option(help="Folder for scores, captions and a page; the run itself when --model is one")]=None,
+    split:Annotated[str|None, typer.Option(
+        help="Split to score; all takes every picture. By default test, or all of a set that --model "
+             "was not trained on and that has no splits")]=None,
+    out:Annotated[str|None, typer.Option(
+        help="Folder for scores, captions and a page; the run itself when --model is one")]=None,
     image_column:ImageColumn=None,
     caption_column:CaptionColumn=None,
     language:Language=None,
@@ -259,9 +262,15 @@ def evaluate(
     """
     from imgcap.config import Decoding
     from imgcap.evaluate import evaluate_model
-    how, folder = Decoding(**choices), out or (model if Path(model, "run.json").is_file() else None)
+    from imgcap.model import keep_freed_memory
+    from imgcap.runs import is_run, read_run
+    how, run = Decoding(**choices), Path(model).expanduser()
+    about = read_run(run) if is_run(run) else {}
+    folder = out or (run if about else None)
     if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
-    rows = _load(data, images, image_column, caption_column, language)
+    loaded = _load(data, images, image_column, caption_column, language)
+    rows, split = _scored(loaded, split, about, data)
+    keep_freed_memory()
     report = evaluate_model(model, rows, split, decoding=how, language="data",
                             batch_size=batch_size, source=data, device=device)
     where = folder and report.save(folder) # first, since a screen may not be able to show all of it
@@ -271,6 +280,34 @@ def evaluate(
     if all((where / name).is_file() for name in ("run.json", "README.md")): # a card cites scores
         from imgcap.share import write_card
         write_card(where)
+
+# %% ../nbs/10_cli.ipynb #2955cae9
+def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, str]:
+    "The set with the split to score, and the name of that split; `about` is the record of a run, or empty."
+    from imgcap.data import evaluation_rows, split_captions
+    if split == "all" or (split or "test") in loaded: return loaded, split or "test"
+    if split is None and len(loaded) == 1 and about and not _is_own(loaded, about, source):
+        rows = evaluation_rows(loaded, whole=True)[1]
+        print(f"imgcap: another set than the run's own: all {len(rows)} pictures are scored", file=sys.stderr)
+        return {"all": rows}, "all"
+    if len(loaded) == 1 and next(iter(loaded)) in ("validation", "test"):
+        name, rows = evaluation_rows(loaded, split or "test")
+        if split not in (None, name): raise ValueError(f"{source} has no split {split!r}, only {name!r}")
+        print(f"imgcap: {source} has a {name} split only, which is scored", file=sys.stderr)
+        return {name: rows}, name
+    return split_captions(loaded, seed=about.get("config", {}).get("seed", 42)), split or "test"
+
+
+def _is_own(loaded:dict, about:dict, source:str) -> bool:
+    "Whether a run was trained on this set: it has its name, or its pictures and captions."
+    from imgcap.data import split_captions
+    from imgcap.runs import fingerprint
+    known = about.get("source") or ""
+    if known == source or os.path.realpath(known) == os.path.realpath(os.path.expanduser(source)): return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore") # about a side that would be empty: told where it is used
+        parts = split_captions(loaded, seed=about["config"]["seed"])
+    return fingerprint(parts["train"]) == about["data"]["train"]["fingerprint"]
 
 # %% ../nbs/10_cli.ipynb #5fd7cbed
 def caption(
@@ -342,9 +379,8 @@ def check(
     language:Language=None,
 ):
     "Say what is in a set, and if it can be trained on."
-    from imgcap.data import describe_captions, load_captions
-    loaded = load_captions(data, images=images, image_column=image_column,
-                           caption_column=caption_column, language=language)
+    from imgcap.data import describe_captions
+    loaded = _load(data, images, image_column, caption_column, language)
     report = describe_captions(loaded, progress=sys.stderr.isatty())
     print(report)
     if report.problems: raise typer.Exit(2)
