@@ -286,15 +286,15 @@ def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, 
     "The set with the split to score, and the name of that split; `about` is the record of a run, or empty."
     from imgcap.data import evaluation_rows, split_captions
     if split == "all" or (split or "test") in loaded: return loaded, split or "test"
-    if split is None and len(loaded) == 1 and about and not _is_own(loaded, about, source):
-        rows = evaluation_rows(loaded, whole=True)[1]
-        print(f"imgcap: another set than the run's own: all {len(rows)} pictures are scored", file=sys.stderr)
-        return {"all": rows}, "all"
     if len(loaded) == 1 and next(iter(loaded)) in ("validation", "test"):
         name, rows = evaluation_rows(loaded, split or "test")
         if split not in (None, name): raise ValueError(f"{source} has no split {split!r}, only {name!r}")
         print(f"imgcap: {source} has a {name} split only, which is scored", file=sys.stderr)
         return {name: rows}, name
+    if split is None and len(loaded) == 1 and about and not _is_own(loaded, about, source):
+        rows = evaluation_rows(loaded, whole=True)[1]
+        print(f"imgcap: another set than the run's own: all {len(rows)} pictures are scored", file=sys.stderr)
+        return {"all": rows}, "all"
     return split_captions(loaded, seed=about.get("config", {}).get("seed", 42)), split or "test"
 
 

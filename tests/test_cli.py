@@ -1,15 +1,20 @@
 "The command line: mistakes in one line, options under their own names, any terminal."
 import io
+import json
 import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from imgcap.cli import _with_option_names, main
 from imgcap.creatures import make_creatures
+from imgcap.data import load_captions, split_captions
+from imgcap.model import new_git_tiny
+from imgcap.train import save_checkpoint
 
 
 def run(*words):
@@ -102,3 +107,61 @@ def test_a_language_can_be_said_where_captions_are_checked(tmp_path, photos):
     assert doubt not in run("check", "--data", str(chinese), "--language", "zh")[1]
     status, _, err = run("check", "--data", str(chinese), "--language", "Chinese!")
     assert status == 2 and "Chinese!" in err and len(err.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory):
+    "Thirty drawings in a folder, another thirty beside a COCO file, and a run on the first."
+    home = tmp_path_factory.mktemp("thirty")
+    rows = make_creatures({"train": 60})["train"]
+    for name in ("photos", "val2017"): (home / name).mkdir()
+    coco = {"images": [], "annotations": []}
+    for number, row in enumerate(rows):
+        if number < 30:
+            row["image"].save(home / f"photos/{number}.png")
+            (home / f"photos/{number}.txt").write_text(row["captions"][0], encoding="utf-8")
+            continue
+        row["image"].save(home / f"val2017/{number}.png")
+        coco["images"].append({"id": number, "file_name": f"{number}.png"})
+        coco["annotations"].append({"id": number, "image_id": number, "caption": row["captions"][0]})
+    (home / "captions_val2017.json").write_text(json.dumps(coco), encoding="utf-8")
+    (home / "others.json").write_text(json.dumps(coco), encoding="utf-8")
+    model, processor = new_git_tiny(rows["captions"][0], vision_layers=1, text_layers=1, hidden_size=32)
+    save_checkpoint(model, processor, home / "small")
+    status, _, err = run("train", "--data", str(home / "photos"), "--model", str(home / "small"), "--out",
+                         str(home / "run"), "--max-steps", "2", "--validations", "1", "--seed", "7")
+    assert status == 0, err
+    return home
+
+
+def scored(home, *words):
+    "The split that evaluate scored, its pictures, and the folder it was written to."
+    status, out, err = run("evaluate", "--model", str(home / "run"), "--max-new-tokens", "5", *words)
+    assert status == 0, err
+    folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0])
+    found = json.loads((folder / "metrics.json").read_text())
+    return {split: int(systems["model"]["n"]) for split, systems in found.items()}, folder
+
+
+def test_evaluate_scores_the_test_pictures_of_the_run(thirty):
+    data = load_captions(str(thirty / "photos"))
+    test = split_captions(data, seed=7)["test"]
+    assert test["image_id"] != split_captions(data, seed=42)["test"]["image_id"]
+    assert scored(thirty, "--data", str(thirty / "photos")) == ({"test": len(test)}, thirty / "run")
+    written = (thirty / "run/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image_id"] for line in written] == test["image_id"]
+
+
+@pytest.mark.parametrize("words, split, n", [
+    ([], "validation", 30), (["--split", "validation"], "validation", 30), (["--split", "all"], "all", 30)])
+def test_a_file_of_validation_captions_is_scored_whole(thirty, words, split, n):
+    found, folder = scored(thirty, "--data", str(thirty / "captions_val2017.json"),
+                           "--images", str(thirty / "val2017"), *words)
+    assert found[split] == n and folder.parent == thirty / "run/evaluations"
+
+
+def test_another_set_is_scored_whole_unless_a_part_is_asked_for(thirty):
+    words = ["--data", str(thirty / "others.json"), "--images", str(thirty / "val2017")]
+    found, folder = scored(thirty, *words)
+    assert found["all"] == 30 and folder.parent == thirty / "run/evaluations"
+    assert 0 < scored(thirty, *words, "--split", "test")[0]["test"] < 30
