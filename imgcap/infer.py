@@ -332,7 +332,7 @@ class _Writing:
 
         def noted():
             for path in todo:
-                states.append(picture_state(path)) # before it is read
+                states.append({} if self.out is None else picture_state(path)) # before it is read
                 yield path
         with _progress(None if is_first else False, len(todo), on_screen) as bar:
             for path, result in zip(todo, captioner.many(noted(), progress=False, **options)):

@@ -418,6 +418,7 @@ def test_dead_addresses_cost_a_line_each(photos, captioner, web):
     counts = caption_files(given, captioner, echo=lines.append, **SHORT)
     assert (counts.captioned, counts.unreadable) == (2, 3)
     assert [json.loads(line)["path"] for line in lines] == given
+    assert all(set(json.loads(line)) <= {"path", "caption", "score", "error"} for line in lines)
 
 
 # --- said before anything is loaded or written

@@ -90,7 +90,7 @@ class Folder:
         rows = csv.DictReader(text.splitlines())
         return [
             {
-                name: float(value) if name == "score" else value
+                name: {"score": float, "modified": float, "size": int}.get(name, str)(value)
                 for name, value in row.items()
                 if value
             }
