@@ -18,6 +18,7 @@ import shutil
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -34,7 +35,8 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import (
-    PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed)
+    PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments,
+    set_seed)
 from transformers.integrations import get_available_reporting_integrations
 
 import imgcap
@@ -45,13 +47,13 @@ from .extras import install_hint
 from .files import held, some, write_atomic
 from .metrics import CiderReward, caption_scores
 from .model import (
-    Caption, caption_loss, evaluating, generate_tokens, is_small, last_token, model_family, quiet_transformers)
+    Caption, caption_loss, evaluating, generate_tokens, is_small, last_token, model_family,
+    quiet_transformers)
 from .pictures import ImageError
 from .preprocess import CaptionCollator, augment_picture
-from imgcap.runs import (
-    append_log, begin_run, clear_run, describe_data, drop_scores, is_run, last_checkpoint, resume_run,
-    write_run)
-from .runs import fingerprint  # noqa: F401
+from .runs import (
+    append_log, begin_run, clear_run, describe_data, drop_scores, fingerprint, is_run,
+    last_checkpoint, resume_run, write_run)
 from .words import language_doubt
 
 # %% ../nbs/06_train.ipynb #a4b32203
@@ -65,7 +67,8 @@ def save_checkpoint(
 ):
     "Save model and processor so that the folder holds the old checkpoint or the new, never half."
     folder = Path(folder)
-    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
+    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}")
+                    for kind in ("partial", "old"))
     for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
     try:
         with quiet_transformers(): model.save_pretrained(partial)
@@ -85,10 +88,11 @@ def weights_fingerprint(
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().contiguous().flatten()
         if not flat.is_floating_point(): flat = flat.to(torch.float64)
-        bits = flat.view({8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[flat.element_size()])
-        some = bits[::max(1, len(bits) // 64)].tolist()  # a sum alone would not see two values change places
-        about = [name, str(tensor.dtype), list(tensor.shape), int(bits.sum(dtype=torch.int64)), some]
-        digest.update(json.dumps(about).encode())
+        as_bits = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
+        bits = flat.view(as_bits[flat.element_size()])
+        # A sum alone would not see two values change places.
+        found = [int(bits.sum(dtype=torch.int64)), *bits[::max(1, len(bits) // 64)].tolist()]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape), found]).encode())
     return digest.hexdigest()[:16]
 
 # %% ../nbs/06_train.ipynb #ecaef7c6
@@ -100,16 +104,17 @@ class TrainConfig:
     max_steps: int|None = option(None,
         "Stop after this many optimizer steps, whatever `epochs` says", at_least=1)
     batch_size: int|None = option(None,
-        "Pictures a step and process; by default 64 for a small model, 8 for a large one", at_least=1)
+        "Pictures a step and process; by default 64 for a small model, 8 for a large one",
+        at_least=1)
     captions_per_picture: int = option(1,
         "Captions of each picture a step; a GIT reads the picture once for all of them", at_least=1)
     accumulate: int = option(1, "Batches whose gradients are added up before a step", at_least=1)
     learning_rate: float|None = option(None,
-        "Peak; by default 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face guide), "
-        "2e-4 with `lora`, a twentieth with objective cider", above=0)
+        "Peak; by default 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face "
+        "guide), 2e-4 with `lora`, a twentieth with objective cider", above=0)
     warmup: float = option(0.05,
-        "Share of the steps in which the learning rate rises to its peak (30 steps at least, half of "
-        "them at most); then it falls along a cosine", at_least=0, at_most=1)
+        "Share of the steps in which the learning rate rises to its peak (30 steps at least, half "
+        "of them at most); then it falls along a cosine", at_least=0, at_most=1)
     weight_decay: float = option(0.05,
         "AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases", at_least=0)
     max_grad_norm: float = option(1.0, "Gradients are scaled down to this norm", above=0)
@@ -128,7 +133,8 @@ class TrainConfig:
         "Keep an average of the weights that forgets at this rate, such as 0.999, and validate and "
         "save that", above=0, below=1)
     gradient_checkpointing: bool = option(False,
-        "Compute activations again in the backward pass instead of keeping them: less memory, more time")
+        "Compute activations again in the backward pass instead of keeping them: less memory, "
+        "more time")
     augment: bool = option(True, "Move, zoom and mirror pictures where captions stay true")
     max_length: int|None = option(None,
         "Longest caption in tokens; by default the tokenizer's limit, at most 128", at_least=3)
@@ -138,15 +144,16 @@ class TrainConfig:
         "Stop after this many validations without a better one; by default never", at_least=1)
     max_new_tokens: int = option(40, "Longest caption written at validation, in tokens", at_least=1)
     precision: str = option("auto",
-        "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where the "
-        "hardware has it. Captions are written in the weights' own",
+        "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where "
+        "the hardware has it. Captions are written in the weights' own",
         choices=("auto", "float32", "bfloat16", "float16"))
     seed: int = option(42,
-        "Seed of weights, data order, caption draws and augmentation", at_least=0, at_most=2**32 - 1)
+        "Seed of weights, data order, caption draws and augmentation",
+        at_least=0, at_most=2**32 - 1)
     threads: int|None = option(None, "CPU threads; PyTorch's choice by default", at_least=1)
     workers: int = option(0,
-        "Processes that prepare batches; 0 prepares them in this one, and remembers pictures between "
-        "epochs", at_least=0)
+        "Processes that prepare batches; 0 prepares them in this one, and remembers pictures "
+        "between epochs", at_least=0)
     resume: bool = option(False,
         "Continue the run in `out` from its last complete checkpoint; the same data and choices")
     overwrite: bool = option(False, "Delete the run in `out` first, if nothing but a run is there")
@@ -156,18 +163,19 @@ class TrainConfig:
         self.out = os.fspath(self.out)
         check_options(self)
         if self.objective == "cider" and self.label_smoothing:
-            raise ValueError("label_smoothing belongs to objective likelihood: with objective cider "
-                             "there are no labels to smooth")
+            raise ValueError("label_smoothing belongs to objective likelihood: with objective "
+                             "cider there are no labels to smooth")
         if self.lora and self.freeze:
-            raise ValueError("lora freezes the whole model, and adds to every layer; leave out freeze")
+            raise ValueError("lora freezes the whole model, and adds to every layer; leave out "
+                             "freeze")
 
 # %% ../nbs/06_train.ipynb #c564988a
 def fill_defaults(
     config:TrainConfig, # As the user gave it
     model:nn.Module, # The model that will be trained
     tokenizer=None, # Its tokenizer, whose limit `max_length` is where nobody chose
-) -> TrainConfig: # A copy without None in `batch_size`, `learning_rate`, without "auto" in `precision`
-    "Choose by the model's size and the hardware what the user left open, and refuse what cannot work."
+) -> TrainConfig: # A copy in which batch size, learning rate, precision are chosen
+    "Choose by the model's size and the hardware what was left open, and refuse what cannot work."
     small, config = is_small(model), TrainConfig(**asdict(config))
     if config.batch_size is None: config.batch_size = 64 if small else 8
     if config.learning_rate is None:
@@ -180,8 +188,8 @@ def fill_defaults(
         raise ValueError("precision float16 needs a GPU: on a CPU its gradients underflow; choose "
                          "bfloat16 or float32")
     if on_cpu and model.dtype != torch.float32:
-        raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a CPU; load "
-                         "them in float32: precision=bfloat16 is as fast")
+        raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a "
+                         "CPU; load them in float32: precision=bfloat16 is as fast")
     _fit_positions(config, model, tokenizer)
     known = ("none", "all", *get_available_reporting_integrations())
     if config.report_to not in known:
@@ -196,10 +204,11 @@ def _fit_positions(config:TrainConfig, model:nn.Module, tokenizer):
     if config.max_length is None and tokenizer is not None:
         config.max_length = min(tokenizer.model_max_length, 128, room)
     if (config.max_length or 0) > room:
-        raise ValueError(f"max_length is {config.max_length}, and the model has room for {room} tokens")
+        raise ValueError(f"max_length is {config.max_length}, and the model has room for {room} "
+                         "tokens")
     if config.max_new_tokens >= room:
-        raise ValueError(f"max_new_tokens is {config.max_new_tokens}, and the model has room for {room} "
-                         f"tokens, the first included; {room - 1} would do")
+        raise ValueError(f"max_new_tokens is {config.max_new_tokens}, and the model has room for "
+                         f"{room} tokens, the first included; {room - 1} would do")
 
 
 def has_bfloat16(
@@ -213,7 +222,7 @@ def has_bfloat16(
 # %% ../nbs/06_train.ipynb #5404de0a
 def caption_rows(
     model:nn.Module, # A captioning model
-    collator:CaptionCollator, # Makes batches; unreadable pictures are left out, and in `collator.skipped`
+    collator:CaptionCollator, # Makes batches; its `skipped` has the pictures that cannot be read
     rows:Iterable[dict], # Rows with `image`, `captions`, `image_id`
     *,
     batch_size:int|None=None, # Pictures at a time; None is 64 for a small model, 16 for a large one
@@ -226,7 +235,7 @@ def caption_rows(
         if readable: yield from zip(readable, write(pixels))
 
 
-def _captions_at_a_time(model:nn.Module) -> int: return 64 if is_small(model) else 16  # as in `Captioner`
+def _captions_at_a_time(model) -> int: return 64 if is_small(model) else 16  # as Captioner does
 
 
 def _batches(rows:Iterable, size:int) -> Iterator[list]:
@@ -247,8 +256,8 @@ def choose_parts(
         module_name = model_family(model.config).vision if name == "vision" else name
         if module_name not in parts:
             larger = ", ".join(part for part in parts if part and part.count(".") < 2)
-            raise ValueError(f"freeze names {name!r}, which this model does not have; its larger parts "
-                             f"are: vision, {larger}")
+            raise ValueError(f"freeze names {name!r}, which this model does not have; its larger "
+                             f"parts are: vision, {larger}")
         parts[module_name].requires_grad_(False)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"freeze={config.freeze!r} leaves nothing to learn")
@@ -258,10 +267,12 @@ def choose_parts(
 def _add_lora(model:nn.Module, rank:int) -> nn.Module:
     "The model in peft's wrapper."
     try: from peft import LoraConfig, get_peft_model
-    except ImportError: raise ValueError(f"lora needs the library peft: {install_hint('peft')}") from None
+    except ImportError:
+        raise ValueError(f"lora needs the library peft: {install_hint('peft')}") from None
+    additions = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft calls a method of transformers by its old name
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+        warnings.simplefilter("ignore", FutureWarning)  # peft calls a method by its old name
+        return get_peft_model(model, additions)
 
 # %% ../nbs/06_train.ipynb #0ce6273e
 def advantages(
@@ -271,7 +282,7 @@ def advantages(
     k = rewards.shape[1]
     return (rewards - rewards.mean(1, keepdim=True)) * k / (k - 1)
 
-
+# %% ../nbs/06_train.ipynb #6a1f0410
 def self_critical_loss(
     model:nn.Module, # Model whose gradient is wanted, possibly wrapped for several processes
     bare_model:nn.Module, # The same without a wrapper, which samples
@@ -285,12 +296,13 @@ def self_critical_loss(
     "Policy gradient of a reward for whole captions."
     pixels = batch["pixel_values"]
     with evaluating(bare_model):
-        start, new, _ = generate_tokens(bare_model, tokenizer, pixels, max_new_tokens=max_new_tokens,
-                                        do_sample=True, top_k=0, num_return_sequences=samples)
-    new = new.clone()  # out of inference mode
-    ended = (new == last_token(tokenizer)).cumsum(1)
-    counted = ended - (new == last_token(tokenizer)).long() == 0  # up to and including the first end
-    texts = tokenizer.batch_decode(new.masked_fill(~counted, tokenizer.pad_token_id), skip_special_tokens=True)
+        start, new, _ = generate_tokens(
+            bare_model, tokenizer, pixels, max_new_tokens=max_new_tokens, do_sample=True, top_k=0,
+            num_return_sequences=samples)
+    new, ends = new.clone(), new == last_token(tokenizer)  # the copy is out of inference mode
+    counted = ends.cumsum(1) - ends.long() == 0  # up to and including the first end
+    written = new.masked_fill(~counted, tokenizer.pad_token_id)
+    texts = tokenizer.batch_decode(written, skip_special_tokens=True)
     rewards = reward([i for i in batch["image_id"] for _ in range(samples)], texts)
     rewards = torch.tensor(rewards, dtype=torch.float32, device=new.device).view(-1, samples)
     total = _log_probabilities(model, bare_model, pixels, start, new, counted)
@@ -347,21 +359,21 @@ def validation_scores(
     "Loss on the first captions, CIDEr-D and WER of what the model writes."
     mine = [row for i, row in enumerate(rows) if i % share[1] == share[0]]
     with evaluating(model):
-        written = [(row["image_id"], caption.text, list(row["captions"]))
-                   for row, caption in caption_rows(model, collator, mine, max_new_tokens=max_new_tokens)]
+        captioned = caption_rows(model, collator, mine, max_new_tokens=max_new_tokens)
+        written = [(row["image_id"], c.text, list(row["captions"])) for row, c in captioned]
         losses = gather_object([_summed_loss(model, collator, mine)])
     written = gather_object(written)
     if not written:
         raise ValueError("none of the validation pictures can be read, the first: "
                          f"{next(iter(collator.skipped.values()), 'there is none')}")
     total, tokens = map(sum, zip(*losses))
-    scores = caption_scores({i: text for i, text, _ in written}, {i: known for i, _, known in written},
-                            language=language)
+    scores = caption_scores({i: text for i, text, _ in written},
+                            {i: known for i, _, known in written}, language=language)
     return {"loss": total / tokens, "cider_d": scores["cider_d"], "wer": scores["wer"]}
 
 # %% ../nbs/06_train.ipynb #6a1f03d5
 @torch.no_grad()
-def _summed_loss(model:nn.Module, collator:CaptionCollator, rows:Iterable[dict]) -> tuple[float, int]:
+def _summed_loss(model, collator:CaptionCollator, rows:Iterable[dict]) -> tuple[float, int]:
     "Loss of all caption tokens, and how many there are."
     total, tokens = 0.0, 0
     for batch in _batches(rows, _captions_at_a_time(model)):
@@ -369,20 +381,22 @@ def _summed_loss(model:nn.Module, collator:CaptionCollator, rows:Iterable[dict])
         if not readable: continue
         text = {name: tensor.to(model.device) for name, tensor in collator.text(readable).items()}
         n = int((text["labels"][:, 1:] != -100).sum())
-        total += n * float(caption_loss(model, {"pixel_values": pixels.to(model.device, model.dtype), **text}))
+        pixels = pixels.to(model.device, model.dtype)
+        total += n * float(caption_loss(model, {"pixel_values": pixels, **text}))
         tokens += n
     return total, tokens
 
 # %% ../nbs/06_train.ipynb #68929438
 class CaptionTrainer(Trainer):
     "Trainer with `caption_loss` and validation by writing captions."
-    def __init__(self, *args, config:TrainConfig, validation:"EpochRows", reward:CiderReward|None=None,
-                 validation_collator:CaptionCollator, by:str="cider_d", language:str="en", **kwargs):
-        super().__init__(*args, eval_dataset=validation, **kwargs)
+    def __init__(self, *args, config:TrainConfig, validation_collator:CaptionCollator, by="cider_d",
+                 reward:CiderReward|None=None, language:str="en", **kwargs):
+        super().__init__(*args, **kwargs)
         self.config, self.reward, self.by, self.language = config, reward, by, language
         self.validation_collator, self.seconds_before = validation_collator, 0.0
         self.began = time.perf_counter()
-        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = self._loss_shifts_labels = True
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
+        self._loss_shifts_labels = True
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
         if self.average: self.add_callback(self.average)
 
@@ -395,39 +409,42 @@ class CaptionTrainer(Trainer):
         ids, numbers = inputs.pop("image_id"), inputs.pop("row", None)
         self.data_collator.note(inputs.pop("skipped", {}))
         if self.data_collator.features is not None and "image_features" not in inputs:
-            family = model_family(self.bare_model.config)
-            with torch.no_grad(): features = family.encode(self.bare_model, inputs.pop("pixel_values"))
+            encode, pixels = model_family(self.bare_model.config).encode, inputs.pop("pixel_values")
+            with torch.no_grad(): features = encode(self.bare_model, pixels)
             self.data_collator.features.put(numbers, features)
             inputs["image_features"] = features
-        if self.config.objective == "cider": loss = self._cider_loss(model, {**inputs, "image_id": ids})
+        if self.config.objective == "cider":
+            loss = self._cider_loss(model, {**inputs, "image_id": ids})
         else:
             loss = caption_loss(model, inputs, num_items_in_batch=num_items_in_batch,
                                 label_smoothing=self.config.label_smoothing)
-            shared = num_items_in_batch is not None and self.args.average_tokens_across_devices
-            if shared: loss = loss * self.accelerator.num_processes
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.state.global_step + 1}, with "
-                                     f"the pictures {', '.join(ids)}; the last checkpoint is kept. Try a "
-                                     "smaller learning_rate, or precision float32")
+            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+                loss = loss * self.accelerator.num_processes
+        if not torch.isfinite(loss): raise _no_number(loss, self.state.global_step + 1, ids)
         return (loss, None) if return_outputs else loss
 
     def _cider_loss(self, model, batch):
         tokenizer = self.validation_collator.processor.tokenizer
-        loss = self_critical_loss(model, self.bare_model, tokenizer, self.reward, batch,
-                                  samples=self.config.samples, max_new_tokens=self.config.max_new_tokens)
+        loss = self_critical_loss(
+            model, self.bare_model, tokenizer, self.reward, batch, samples=self.config.samples,
+            max_new_tokens=self.config.max_new_tokens)
         return loss / self.current_gradient_accumulation_steps
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         start, rows = time.perf_counter(), eval_dataset or self.eval_dataset
         share = (self.accelerator.process_index, self.accelerator.num_processes)
-        with self.average.in_place() if self.average else nullcontext(), without_autocast(self.model):
-            scores = validation_scores(self.bare_model, self.validation_collator, rows, share=share,
-                                       language=self.language, max_new_tokens=self.config.max_new_tokens)
+        with self._averaged(), without_autocast(self.model):
+            scores = validation_scores(
+                self.bare_model, self.validation_collator, rows, share=share,
+                language=self.language, max_new_tokens=self.config.max_new_tokens)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_runtime"] = time.perf_counter() - start
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics)
         return metrics
+
+    def _averaged(self): return self.average.in_place() if self.average else nullcontext()
 
     def _determine_best_metric(self, metrics, trial):
         best = best_validation(self.state.log_history, self.by)
@@ -435,23 +452,22 @@ class CaptionTrainer(Trainer):
         return best["step"] == self.state.global_step
 
     def _save_checkpoint(self, model, trial):
-        "A whole checkpoint or none: Trainer writes its state last, and a folder without it does not count."
+        "A whole checkpoint or none: Trainer writes its state last, and without it none counts."
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
             _write_progress(self, folder)
             super()._save_checkpoint(model, trial)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise OSError(f"cannot write {folder}: {error}. Earlier checkpoints are whole: make room, then "
-                          "go on with resume") from error
+            raise OSError(f"cannot write {folder}: {error}. Earlier checkpoints are whole: make "
+                          "room, then go on with resume") from error
 
     def _save(self, output_dir=None, state_dict=None):
-        "With an average, a checkpoint's model is the average; the weights that go on lie beside it."
+        "With an average, a checkpoint's model is the average; beside it are those that go on."
         if self.average and self.args.should_save:
             Path(output_dir).mkdir(parents=True, exist_ok=True)
             save_file(self.average.learning_weights(), Path(output_dir) / _RAW_WEIGHTS)
-        with self.average.in_place() if self.average else nullcontext():
-            super()._save(output_dir, None if self.average else state_dict)
+        with self._averaged(): super()._save(output_dir, None if self.average else state_dict)
         Path(output_dir, "README.md").unlink(missing_ok=True)  # peft's, without content
 
     def _load_from_checkpoint(self, checkpoint, model=None):
@@ -466,8 +482,9 @@ _RAW_WEIGHTS = "raw_weights.safetensors"
 def _progress(trainer:CaptionTrainer) -> dict:
     "Seconds of training so far, and pictures that no process could read."
     mine = {**trainer.data_collator.skipped, **trainer.validation_collator.skipped}
-    skipped = {image_id: error for share in gather_object([mine]) for image_id, error in share.items()}
-    return {"seconds": trainer.seconds_before + time.perf_counter() - trainer.began, "skipped": skipped}
+    skipped = {name: error for share in gather_object([mine]) for name, error in share.items()}
+    seconds = trainer.seconds_before + time.perf_counter() - trainer.began
+    return {"seconds": seconds, "skipped": skipped}
 
 
 def _write_progress(trainer:CaptionTrainer, folder:Path):
@@ -484,15 +501,22 @@ def _read_progress(trainer:CaptionTrainer, folder:Path):
     trainer.seconds_before = progress["seconds"]
     trainer.data_collator.skipped.update(progress["skipped"])
 
+
+def _no_number(loss:torch.Tensor, step:int, image_ids:list[str]) -> FloatingPointError:
+    return FloatingPointError(
+        f"the loss is {loss.item()} at step {step}, with the pictures {', '.join(image_ids)}; the "
+        "last checkpoint is kept. Try a smaller learning_rate, or precision float32")
+
 # %% ../nbs/06_train.ipynb #5b82f82c
 class WeightAverage(TrainerCallback):
     "Exponential moving average of the weights that learn."
     def __init__(
         self,
         model:nn.Module, # Model in training
-        decay:float, # Share of the old average that stays at each step; lower at first, (1 + step) / (10 + step), so that the random start is forgotten
+        decay:float, # Share that stays at each step; at first (1 + step) / (10 + step), to forget
     ):
-        self.learning, self.decay = {name: p for name, p in model.named_parameters() if p.requires_grad}, decay
+        self.learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.decay = decay
         self.average = {name: p.detach().clone() for name, p in self.learning.items()}
 
     @torch.no_grad()
@@ -509,7 +533,8 @@ class WeightAverage(TrainerCallback):
 
     @torch.no_grad()
     def _swap(self):
-        for name, p in self.learning.items(): p.data, self.average[name] = self.average[name], p.data
+        for name, p in self.learning.items():
+            p.data, self.average[name] = self.average[name], p.data
 
     def learning_weights(self) -> dict[str, torch.Tensor]:
         "The weights that training goes on from."
@@ -517,27 +542,31 @@ class WeightAverage(TrainerCallback):
 
     @torch.no_grad()
     def restore(self, raw:dict[str, torch.Tensor]):
-        "After the average was loaded into the model: put it back in its place, and training's weights into the model."
+        "After the average was loaded into the model: put it, and training's weights, in place."
         for name, p in self.learning.items():
             self.average[name] = p.detach().clone()
             p.copy_(raw[name])
 
 # %% ../nbs/06_train.ipynb #40535345
 class FeatureFile:
-    "What an image encoder makes of each picture of a split, computed when first asked for, in a memory-mapped file."
+    "What an image encoder makes of each picture of a split, in a memory-mapped file."
     def __init__(
         self,
         path:str|os.PathLike, # File to make; `path`.done beside it tells which rows are there
         n_rows:int, # Pictures
         shape:tuple[int, int], # Positions and vector length of one picture
-        dtype:torch.dtype, # float32, or bfloat16 where the model computes in it: then nothing is lost
+        dtype:torch.dtype, # float32, or bfloat16 where the model computes in it: nothing is lost
     ):
         self.path, self.done_path = Path(path), Path(f"{path}.done")
         numbers = n_rows * shape[0] * shape[1]
         needed, free = numbers * dtype.itemsize, shutil.disk_usage(self.path.parent).free
-        if needed > 0.9 * free: raise OSError(f"features of {n_rows} pictures need {needed / 1e9:.1f} GB, and {self.path.parent} has {free / 1e9:.1f} GB left")
-        self.features = torch.from_file(str(self.path), shared=True, size=numbers, dtype=dtype).view(n_rows, *shape)
-        self.done = torch.from_file(str(self.done_path), shared=True, size=n_rows, dtype=torch.uint8)
+        if needed > 0.9 * free:
+            raise OSError(f"features of {n_rows} pictures need {needed / 1e9:.1f} GB, and "
+                          f"{self.path.parent} has {free / 1e9:.1f} GB left")
+        kept = torch.from_file(str(self.path), shared=True, size=numbers, dtype=dtype)
+        self.features = kept.view(n_rows, *shape)
+        done = str(self.done_path)
+        self.done = torch.from_file(done, shared=True, size=n_rows, dtype=torch.uint8)
 
     def has(
         self,
@@ -563,7 +592,7 @@ class FeatureFile:
 
 # %% ../nbs/06_train.ipynb #fcacb8f7
 class EpochRows(torch.utils.data.Dataset):
-    "Rows of a split, pictures still encoded, with their number and the epoch they are asked for in."
+    "Rows of a split, pictures still encoded, with their number and the epoch they are wanted in."
     def __init__(self, split:datasets.Dataset):
         self.split, self.epoch = keep_encoded(split), 0
 
@@ -574,7 +603,9 @@ class EpochRows(torch.utils.data.Dataset):
 
 class _SetEpoch(TrainerCallback):
     def __init__(self, rows:EpochRows): self.rows = rows
-    def on_epoch_begin(self, args, state, control, **kwargs): self.rows.epoch = int(state.epoch or 0)
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.rows.epoch = int(state.epoch or 0)
 
 # %% ../nbs/06_train.ipynb #6a1f03d9
 @dataclass
@@ -584,31 +615,29 @@ class _TrainCollator(CaptionCollator):
     rows: EpochRows|None = None # The split, for pictures that stand in
 
     def __call__(self, rows):
+        known = set(self.skipped)
         with warnings.catch_warnings():
             if torch.utils.data.get_worker_info() is not None:  # the main process warns
                 warnings.filterwarnings("ignore", "picture .* is skipped")
-            return self._batch(rows)
-
-    def _batch(self, rows:list[dict]) -> dict:
-        rows = [row for row in rows if row["image_id"] not in self.skipped] or [self._instead(rows[0])]
-        numbers = [row["row"] for row in rows]
-        if self.features is not None and self.features.has(numbers):
-            features = self.features.features[numbers].float()
-            return {"image_features": features, **self.text(rows), "image_id": [row["image_id"] for row in rows]}
-        known = dict(self.skipped)
-        readable, pixels = self.pixel_values(rows)
-        if not readable: readable, pixels = self.pixel_values([self._instead(rows[0])])
+            rows, seen = self._seen(rows)
         skipped = {name: error for name, error in self.skipped.items() if name not in known}
-        return {"pixel_values": pixels, **self.text(readable), "image_id": [row["image_id"] for row in readable],
-                "row": [row["row"] for row in readable], "skipped": skipped}
+        return {**seen, **self.text(rows), "image_id": [row["image_id"] for row in rows],
+                "row": [row["row"] for row in rows], "skipped": skipped}
 
-    def _instead(self, row:dict) -> dict:
-        "The next row after one that cannot be read which can."
-        for i in range(1, len(self.rows)):
-            other = {**self.rows[(row["row"] + i) % len(self.rows)], "epoch": row["epoch"]}
-            if other["image_id"] not in self.skipped and self.pixel_values([other])[0]: return other
-        raise ImageError(f"none of the {len(self.rows)} pictures of the split train can be read, the first: "
-                         f"{next(iter(self.skipped.values()))}")
+    def _seen(self, rows:list[dict]) -> tuple[list[dict], dict]:
+        "The rows that can be read, or one that stands in, with their features or pictures."
+        readable = [row for row in rows if row["image_id"] not in self.skipped]
+        numbers = [row["row"] for row in readable]
+        if readable and self.features is not None and self.features.has(numbers):
+            return readable, {"image_features": self.features.features[numbers].float()}
+        readable, pixels = self.pixel_values(readable)
+        for i in range(1, len(self.rows)):  # those that follow, until one can be read
+            if readable: break
+            other = {**self.rows[(rows[0]["row"] + i) % len(self.rows)], "epoch": rows[0]["epoch"]}
+            if other["image_id"] not in self.skipped: readable, pixels = self.pixel_values([other])
+        if readable: return readable, {"pixel_values": pixels}
+        raise ImageError(f"none of the {len(self.rows)} pictures of the split train can be read, "
+                         f"the first: {next(iter(self.skipped.values()))}")
 
     def note(self, skipped:dict[str, str]):
         "Take over what a batch had to leave out; a process of its own may have made it."
@@ -626,7 +655,8 @@ class RunLog(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero: self.echo = lambda line: None
         self.start, self.first_step = time.perf_counter(), state.global_step
-        self.best = max((entry.get("eval_cider_d", 0.0) for entry in state.log_history), default=0.0)
+        scores = [entry["eval_cider_d"] for entry in state.log_history if "eval_cider_d" in entry]
+        self.best = max(scores, default=0.0)
         if not (sys.stderr.isatty() and state.is_world_process_zero): return
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step",
                         dynamic_ncols=True)
@@ -640,15 +670,17 @@ class RunLog(TrainerCallback):
         if self.bar is None: return
         self.bar.update(1)
         if state.global_step % 5: return
-        self.bar.set_postfix_str(f"loss {self.loss:.3f}, best CIDEr-D {self.best:.2f}", refresh=False)
+        said = f"loss {self.loss:.3f}, best CIDEr-D {self.best:.2f}"
+        self.bar.set_postfix_str(said, refresh=False)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         self.best = max(self.best, metrics["eval_cider_d"])
         done = max(1, state.global_step - self.first_step)
         left = (time.perf_counter() - self.start) / done * (state.max_steps - state.global_step)
-        line = (f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  loss {self.loss:.3f}  "
-                f"validation loss {metrics['eval_loss']:.3f}  CIDEr-D {metrics['eval_cider_d']:.3f}  "
-                f"WER {metrics['eval_wer']:.3f}  left {_minutes(left)}")
+        line = (f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  "
+                f"loss {self.loss:.3f}  validation loss {metrics['eval_loss']:.3f}  "
+                f"CIDEr-D {metrics['eval_cider_d']:.3f}  WER {metrics['eval_wer']:.3f}  "
+                f"left {_minutes(left)}")
         if self.bar is not None: self.bar.write(line)
         else: self.echo(line)
 
@@ -667,38 +699,41 @@ def chosen_by(
     n, instead = len(validation), "the best checkpoint is the one with the lowest validation loss"
     if n < 10: return "loss", f"too few validation pictures for CIDEr-D ({n}): {instead}"
     if _scores_people(validation, language): return "cider_d", ""
-    return "loss", ("people's own captions of the validation pictures have a CIDEr-D of 0, since they are "
-                    f"all alike or without words: {instead}; look at the captions, and at their language")
+    return "loss", ("people's own captions of the validation pictures have a CIDEr-D of 0, since "
+                    f"they are all alike or without words: {instead}; look at the captions, and at "
+                    "their language")
 
 
 def _scores_people(rows:datasets.Dataset, language:str) -> CiderReward|None:
     "CIDEr-D of captions of these rows; None where even people's own score nothing."
     references = dict(zip(rows["image_id"], rows["captions"]))
     reward = CiderReward(references, language=language)
-    return reward if any(reward(list(references), [known[0] for known in references.values()])) else None
+    first = [known[0] for known in references.values()]
+    return reward if any(reward(list(references), first)) else None
 
 
 def _reward(config:"TrainConfig", rows:datasets.Dataset, language:str) -> CiderReward|None:
     "What objective cider learns from; None with another."
     if config.objective != "cider": return None
     if (reward := _scores_people(rows, language)) is not None: return reward
-    raise ValueError("objective cider has nothing to learn here: people's own captions of the training "
-                     "pictures have a CIDEr-D of 0, since they are all alike or without words; choose "
-                     "objective likelihood")
+    raise ValueError("objective cider has nothing to learn here: people's own captions of the "
+                     "training pictures have a CIDEr-D of 0, since they are all alike or without "
+                     "words; choose objective likelihood")
 
 # %% ../nbs/06_train.ipynb #6a1f03dc
 class _Patience(TrainerCallback):
     def __init__(self, patience:int, by:str): self.patience, self.by = patience, by
 
     def on_evaluate(self, args, state, control, **kwargs):
-        if _out_of_patience(state.log_history, self.patience, self.by): control.should_training_stop = True
+        if _out_of_patience(state.log_history, self.patience, self.by):
+            control.should_training_stop = True
 
 
 def _out_of_patience(history:list[dict], patience:int|None, by:str) -> bool:
     "Whether so many validations were no better than the best before them."
     best = best_validation(history, by)
-    since = sum("eval_loss" in entry and entry["step"] > best["step"] for entry in history) if best else 0
-    return patience is not None and since >= patience
+    if patience is None or best is None: return False
+    return sum("eval_loss" in each and each["step"] > best["step"] for each in history) >= patience
 
 # %% ../nbs/06_train.ipynb #ec2d4896
 def finetune(
@@ -718,21 +753,18 @@ def finetune(
     _check_splits(data)
     config = fill_defaults(config, model, processor.tokenizer)
     args, language = _training_arguments(model, data, config), caption_language(data["train"])
-    about = {"source": source, **(notes or {}), **_describe_run(model, data, config, args, language)}
-    reward = _reward(config, data["train"], language)
-    by, why = chosen_by(data["validation"], language)
     if not args.should_save: echo = _say_nothing
+    by, why = chosen_by(data["validation"], language)
+    options = dict(by=by, language=language, reward=_reward(config, data["train"], language))
+    about = {"source": source, **(notes or {}), **_describe(model, data, config, args, language)}
     for line in filter(None, (_language_doubt(data["train"], language), why)): echo(line)
-    with _made_ready(model, config) as learning, _opened_run(config, about, args) as (run, about, checkpoint):
-        trainer = _make_trainer(learning, processor, data, config, args, run, [RunLog(run, echo), *callbacks],
-                                by=by, language=language, reward=reward)
+    with _made_ready(model, config) as learning, _opened_run(config, about, args) as opened:
+        run, about, checkpoint = opened
+        callbacks = [RunLog(run, echo), *callbacks]
+        trainer = _make_trainer(learning, processor, data, config, args, run, callbacks, **options)
         _train(trainer, checkpoint)
         _finish(trainer, processor, run, about)
-        model.config._name_or_path = str(run)  # it is no longer what it was loaded as
     return run
-
-
-def _say_nothing(line): pass
 
 # %% ../nbs/06_train.ipynb #6a1f03e0
 def _check_splits(data:dict):
@@ -740,38 +772,46 @@ def _check_splits(data:dict):
     for split in ("train", "validation"):
         rows = data.get(split)
         if isinstance(rows, datasets.IterableDataset):
-            raise ValueError(f"the split {split!r} is a stream, and epochs, shuffling and resuming need rows "
-                             "with numbers; keep as many as you need: datasets.Dataset.from_list("
-                             "list(stream.take(10_000)), features=stream.features)")
+            raise ValueError(f"the split {split!r} is a stream, and epochs, shuffling and resuming "
+                             "need rows with numbers; keep as many as you need: datasets.Dataset."
+                             "from_list(list(stream.take(10_000)), features=stream.features)")
         if not rows:
-            there = ", ".join(name for name in data if not hasattr(data[name], "__len__") or len(data[name]))
-            raise ValueError(f"there are no pictures in the split {split!r}, only in: {there}; split_captions "
-                             "makes the splits that training needs, from a few dozen pictures or more")
-        ids = list(rows["image_id"])
-        bare = [i for i, known in zip(ids, rows["captions"]) if not known or not all(map(_has_text, known))]
-        if bare:
-            raise ValueError(f"pictures of the split {split!r} without a caption, or with an empty one: "
-                             f"{some(bare)}; leave them out")
-        if len(set(ids)) < len(ids):
-            twice = sorted({i for i in ids if ids.count(i) > 1}) if len(ids) < 10_000 else ["…"]
-            raise ValueError(f"pictures of the split {split!r} with the same image_id: {some(twice)}; ids "
-                             "have to be unique")
+            raise ValueError(f"there are no pictures in the split {split!r}, only in: "
+                             f"{', '.join(filter(data.get, data))}; split_captions makes the "
+                             "splits that training needs, from a few dozen pictures or more")
+        _check_rows(rows, split)
 
 
-def _has_text(caption) -> bool: return isinstance(caption, str) and bool(caption.strip())
+def _check_rows(rows, split:str):
+    "Refuse a split whose rows lack what each has to have."
+    ids = list(rows["image_id"])
+    if bare := [i for i, known in zip(ids, rows["captions"]) if not _has_text(known)]:
+        raise ValueError(f"pictures of the split {split!r} without a caption, or with an empty "
+                         f"one: {some(bare)}; leave them out")
+    if twice := [i for i, times in Counter(ids).items() if times > 1]:
+        raise ValueError(f"pictures of the split {split!r} with the same image_id: {some(twice)}; "
+                         "ids have to be unique")
 
 
+def _has_text(captions) -> bool:
+    return bool(captions) and all(isinstance(c, str) and c.strip() for c in captions)
+
+# %% ../nbs/06_train.ipynb #6a1f0411
 def _language_doubt(rows, language:str) -> str:
     "A sentence where the captions are hardly in their language."
-    return language_doubt([caption for known in rows[:2000]["captions"] for caption in known], language)
+    return language_doubt([c for known in rows[:2000]["captions"] for c in known], language)
+
+
+def _say_nothing(line:str): pass
 
 # %% ../nbs/06_train.ipynb #6a1f03e1
 @contextmanager
 def _made_ready(model:nn.Module, config:TrainConfig) -> Iterator[nn.Module]:
-    "The model as it learns; afterwards forward, mode and what may learn are as they were, and threads."
+    "The model as it learns; afterwards forward, modes, what may learn, threads are as before."
     before, threads = dict(vars(model)), torch.get_num_threads()
     learned = [(p, p.requires_grad) for p in model.parameters()]
-    checkpoints, learning = config.gradient_checkpointing and not model.is_activation_checkpointing, model
+    checkpoints = config.gradient_checkpointing and not model.is_activation_checkpointing
+    learning = model
     try:
         with evaluating(model):
             if config.threads: torch.set_num_threads(config.threads)
@@ -787,19 +827,20 @@ def _made_ready(model:nn.Module, config:TrainConfig) -> Iterator[nn.Module]:
         for p, before_ in learned: p.requires_grad, p.grad = before_, None
         torch.set_num_threads(threads)
 
-
+# %% ../nbs/06_train.ipynb #6a1f0412
 def _checkpoint_activations(model:nn.Module):
-    "Keep fewer activations. The library also makes frozen embeddings ask for gradients, which GIT cannot have."
+    "Keep fewer activations. Frozen embeddings need no gradient for it, and GIT cannot have one."
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.disable_input_require_grads()
 
 # %% ../nbs/06_train.ipynb #6a1f03e2
 @contextmanager
-def _opened_run(config:TrainConfig, about:dict, args:TrainingArguments) -> Iterator[tuple[Path, dict, Path|None]]:
-    "The run folder, what its run.json says, the checkpoint to go on from; one process makes it, and holds it."
+def _opened_run(config:TrainConfig, about:dict, args) -> Iterator[tuple[Path, dict, Path|None]]:
+    "The run folder, what run.json says, where to go on from; one process makes and holds it."
     run = Path(config.out).expanduser()
-    if config.resume and not run.is_dir(): raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
     was_there, checkpoint = run.is_dir(), None
+    if config.resume and not was_there:
+        raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
     with held(run) if args.should_save else nullcontext():
         if args.should_save and config.resume: about, checkpoint = resume_run(run, about)
         elif args.should_save: begin_run(run, about, overwrite=config.overwrite)
@@ -828,54 +869,64 @@ def _train(trainer:CaptionTrainer, checkpoint:Path|None):
             over = state.global_step >= trainer.args.max_steps
             if over or _out_of_patience(state.log_history, trainer.config.patience, trainer.by):
                 trainer.state = state
-                state.best_model_checkpoint = str(checkpoint.with_name(f"checkpoint-{state.best_global_step}"))
+                best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
+                state.best_model_checkpoint = str(best)
                 _read_progress(trainer, checkpoint)
                 return trainer._load_best_model()
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
-
+# %% ../nbs/06_train.ipynb #6a1f0413
 def _finish(trainer:CaptionTrainer, processor, run:Path, about:dict):
     "Save the best model, and what the run came to."
-    state, config, progress = trainer.state, trainer.config, _progress(trainer)
-    features = trainer.data_collator.features
-    if features is not None and trainer.args.should_save: features.remove()
-    if trainer.args.should_save:
-        trained = trainer.model.merge_and_unload() if config.lora else trainer.model
-        best = best_validation(state.log_history, trainer.by)
+    args, features, progress = trainer.args, trainer.data_collator.features, _progress(trainer)
+    if args.should_save:
+        if features is not None: features.remove()
+        trained = trainer.model.merge_and_unload() if trainer.config.lora else trainer.model
         try: save_checkpoint(trained, processor, run / "model")
         except (OSError, SafetensorError) as error:
-            raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make room, "
-                          "then end the run with resume") from error
-        write_run(run, {**about, "finished": {
-            "train_seconds": round(progress["seconds"], 1), "steps": state.global_step, "best_step": best["step"],
-            "chosen_by": trainer.by, "best_validation": {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")},
-            "weights": weights_fingerprint(trained), "skipped_pictures": progress["skipped"]}})
-    trainer.args.distributed_state.wait_for_everyone()
+            raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make "
+                          "room, then end the run with resume") from error
+        finished = _describe_end(trainer, progress, weights_fingerprint(trained))
+        write_run(run, {**about, "finished": finished})
+    trainer.bare_model.config._name_or_path = str(run)  # no longer what it was loaded as
+    args.distributed_state.wait_for_everyone()
+
+
+def _describe_end(trainer:CaptionTrainer, progress:dict, weights:str) -> dict:
+    "What one needs to know of how a run ended."
+    best = best_validation(trainer.state.log_history, trainer.by)
+    scores = {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}
+    return {"train_seconds": round(progress["seconds"], 1), "steps": trainer.state.global_step,
+            "best_step": best["step"], "chosen_by": trainer.by, "best_validation": scores,
+            "weights": weights, "skipped_pictures": progress["skipped"]}
 
 # %% ../nbs/06_train.ipynb #6a1f03e4
 def _training_arguments(model, data, config:TrainConfig) -> TrainingArguments:
     "These choices in Trainer's words."
     run, device = Path(config.out).expanduser(), next(model.parameters()).device
     together = config.batch_size * config.accumulate * int(os.environ.get("WORLD_SIZE", 1))
-    steps = config.max_steps or max(1, round(config.epochs * math.ceil(len(data["train"]) / together)))
+    epoch = math.ceil(len(data["train"]) / together)
+    steps = config.max_steps or max(1, round(config.epochs * epoch))
     every, warmup = math.ceil(steps / config.validations), max(30, round(config.warmup * steps))
     return TrainingArguments(
-        output_dir=str(run / "checkpoints"), max_steps=steps, per_device_train_batch_size=config.batch_size,
+        output_dir=str(run / "checkpoints"), report_to=config.report_to, disable_tqdm=True,
+        max_steps=steps, per_device_train_batch_size=config.batch_size, seed=config.seed,
         gradient_accumulation_steps=config.accumulate, learning_rate=config.learning_rate,
         lr_scheduler_type="cosine", warmup_steps=min(warmup, math.ceil(steps / 2)),
-        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, optim="adamw_torch_fused",
-        bf16=config.precision == "bfloat16", fp16=config.precision == "float16", seed=config.seed,
-        use_cpu=device.type == "cpu", dataloader_pin_memory=device.type == "cuda",
-        dataloader_num_workers=config.workers, remove_unused_columns=False, ddp_find_unused_parameters=False,
-        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=2,
-        metric_for_best_model="eval_cider_d", load_best_model_at_end=True,  # `best_validation` decides
-        logging_steps=max(1, every // 5), report_to=config.report_to, disable_tqdm=True)
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
+        optim="adamw_torch_fused", bf16=config.precision == "bfloat16",
+        fp16=config.precision == "float16", use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda", dataloader_num_workers=config.workers,
+        remove_unused_columns=False, ddp_find_unused_parameters=False,
+        eval_strategy="steps", eval_steps=every, logging_steps=max(1, every // 5),
+        save_strategy="steps", save_steps=every, save_total_limit=2, load_best_model_at_end=True,
+        metric_for_best_model="eval_cider_d")  # in name only: `best_validation` decides
 
 # %% ../nbs/06_train.ipynb #6a1f03e5
 def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArguments, run:Path,
                   callbacks:list, *, by:str, **options) -> CaptionTrainer:
     "A trainer for these choices; `options` are those of `CaptionTrainer`."
-    rows, validation = EpochRows(data["train"]), EpochRows(data["validation"])
+    rows = EpochRows(data["train"])
     collator = _TrainCollator(processor, max_length=config.max_length, seed=config.seed, rows=rows,
                               augment=augment_picture if config.augment else None,
                               captions_per_picture=config.captions_per_picture)
@@ -885,33 +936,37 @@ def _make_trainer(model, processor, data, config:TrainConfig, args:TrainingArgum
     collator.features = _feature_file(model, config, run / "features", processor, len(rows))
     if config.patience: callbacks = [*callbacks, _Patience(config.patience, by)]
     trainer = CaptionTrainer(
-        model=model, args=args, train_dataset=rows, data_collator=collator, validation=validation,
-        validation_collator=CaptionCollator(processor, max_length=config.max_length, choose="first"),
-        config=config, callbacks=[_SetEpoch(rows), *callbacks], by=by, **options)
+        model=model, args=args, config=config, train_dataset=rows, data_collator=collator,
+        eval_dataset=EpochRows(data["validation"]), callbacks=[_SetEpoch(rows), *callbacks],
+        validation_collator=CaptionCollator(processor, config.max_length, choose="first"),
+        by=by, **options)
     for noisy in (PrinterCallback, ProgressCallback): trainer.remove_callback(noisy)
     return trainer
 
 # %% ../nbs/06_train.ipynb #6a1f03e6
 def _feature_file(model, config:TrainConfig, path:Path, processor, n_rows:int) -> FeatureFile|None:
-    "Where features of a frozen image encoder go; None when they change, or the family cannot take them."
+    "Where features of a frozen image encoder go; None when they change, or cannot be taken."
     family = model_family(model.config)
     frozen = not any(p.requires_grad for p in model.get_submodule(family.vision).parameters())
     if not frozen or family.encode is None: return None
     if config.augment or config.lora or config.objective != "likelihood": return None
-    picture = processor.image_processor(images=Image.new("RGB", (64, 64)), return_tensors="pt").pixel_values
-    with torch.no_grad(): shape = family.encode(model, picture.to(model.device, model.dtype)).shape[1:]
+    picture = Image.new("RGB", (64, 64))
+    pixels = processor.image_processor(images=picture, return_tensors="pt").pixel_values
+    with torch.no_grad(): seen = family.encode(model, pixels.to(model.device, model.dtype))
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    return FeatureFile(path, n_rows, tuple(shape), dtype)
+    return FeatureFile(path, n_rows, tuple(seen.shape[1:]), dtype)
 
-
-def _describe_run(model, data, config:TrainConfig, args:TrainingArguments, language:str) -> dict:
+# %% ../nbs/06_train.ipynb #6a1f0414
+def _describe(model, data, config:TrainConfig, args, language:str) -> dict:
     "What one needs to know to repeat the run."
     packages = ("torch", "transformers", "datasets", "accelerate", "pillow")
-    whole = {split: rows for split, rows in data.items() if not isinstance(rows, datasets.IterableDataset)}
-    captions = {"precision": str(model.dtype)[6:], "decoding": asdict(Decoding(max_new_tokens=config.max_new_tokens))}
-    return {"config": asdict(config), "language": language, "data": describe_data(whole), "validation": captions,
-            "model": {"type": model.config.model_type, "parameters": sum(p.numel() for p in model.parameters()),
-                      "name": model.config._name_or_path, "weights": weights_fingerprint(model)},
+    whole = {split: rows for split, rows in data.items() if isinstance(rows, datasets.Dataset)}
+    decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens))
+    return {"config": asdict(config), "language": language, "data": describe_data(whole),
+            "validation": {"precision": str(model.dtype)[6:], "decoding": decoding},
+            "model": {"type": model.config.model_type, "name": model.config._name_or_path,
+                      "parameters": sum(p.numel() for p in model.parameters()),
+                      "weights": weights_fingerprint(model)},
             "versions": {"imgcap": imgcap.__version__, **{name: version(name) for name in packages},
                          "python": platform.python_version()},
             "machine": {"device": str(args.device), "processes": args.world_size,
