@@ -37,7 +37,7 @@ demo: .venv/installed
 	$(BIN)/imgcap demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=15
+	$(BIN)/python -m pytest -n $(JOBS) --durations=15
 
 notebooks: .venv/installed
 	$(BIN)/python scripts/rerun.py
@@ -70,7 +70,7 @@ lint: .venv/installed
 
 # What a weekly run tries: all tests with the oldest versions that are allowed, and with the newest that pip finds,
 # each in an environment of its own. ruff, mypy and the wheel do not depend on them.
-OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --ignore tests/test_code.py --ignore tests/test_wheel.py
+OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --ignore tests/test_code.py --ignore tests/test_wheel.py
 
 oldest: VENV = .venv-oldest
 oldest:

@@ -1,8 +1,8 @@
 """What several tests share: a copy of the project, a browser, a small trained run; and what is
 said at the end.
 
-Tests of one `xdist_group` run one after the other in one process; those of a file that makes
-something costly (a site, a wheel) are in one, so that it is made once.
+Several processes share the tests by files, so that what is costly to make (a site, a wheel) is made
+once; notebooks go one by one.
 """
 
 import json
@@ -37,6 +37,19 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.get_closest_marker("first"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return nodeid if file.endswith("test_notebooks.py") else file
+
+    config.option.loadscopereorder = False  # the order is that of `first`
+    return ByFile(config, log)
 
 
 def pytest_unconfigure(config):

@@ -14,7 +14,6 @@ import pytest
 from browser import OVERFLOW
 
 pytestmark = [
-    pytest.mark.xdist_group("app_page"),
     pytest.mark.skipif(not find_spec("gradio"), reason="gradio is not installed"),
 ]
 CREATURE = {

@@ -15,7 +15,6 @@ import pytest
 from imgcap.creatures import ATTRIBUTES, draw_creature
 
 pytestmark = [
-    pytest.mark.xdist_group("caption_killed"),
     pytest.mark.first,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
 ]
@@ -81,7 +80,7 @@ class Folder:
         # torchrun's processes outlive it
         for each in [*psutil.Process(process.pid).children(recursive=True), process]:
             each.send_signal(how)
-        return process.wait(60), process.stderr.read()
+        return process.wait(120), process.stderr.read()
 
     def rows(self, out):
         text = (self.path / out).read_text(encoding="utf-8")

@@ -11,7 +11,6 @@ import pytest
 from imgcap.metrics import caption_scores, java_scores
 
 pytestmark = [
-    pytest.mark.xdist_group("java"),
     pytest.mark.skipif(not find_spec("pycocoevalcap"), reason="pycocoevalcap is not installed"),
     pytest.mark.skipif(not shutil.which("java"), reason="there is no Java"),
 ]

@@ -6,7 +6,7 @@ pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
 pytest.importorskip("playwright", reason="playwright is not installed")
 import lab
 
-pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.first]
+pytestmark = pytest.mark.first
 NOTEBOOKS = {lab.BARS: lab.progress_bars(), **dict([lab.read(lab.TUTORIAL)])}
 MINUTES = 10
 

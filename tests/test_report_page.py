@@ -4,7 +4,6 @@ keyboard, phone, dark mode, no JavaScript, and texts that want to be scripts."""
 import pytest
 from browser import OVERFLOW
 
-pytestmark = pytest.mark.xdist_group("report_page")
 EVIL = [
     "</script><script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 1">',

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "ext"))
 import architecture  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("site"), pytest.mark.first]
+pytestmark = pytest.mark.first
 RULES = [
     "label",
     "select-name",

@@ -67,7 +67,6 @@ def runs(tmp_path_factory):
     return home / "one", home / "two", finish(together)
 
 
-pytestmark = pytest.mark.xdist_group("two_processes")
 
 
 def test_log_is_that_of_one(runs):

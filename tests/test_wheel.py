@@ -16,7 +16,7 @@ import pytest
 
 from imgcap.extras import EXTRAS, install_hint
 
-pytestmark = [pytest.mark.xdist_group("wheel"), pytest.mark.first]
+pytestmark = pytest.mark.first
 ROOT = Path(__file__).resolve().parents[1]
 HOME = (
     ROOT / ".venv-wheel"
