@@ -21,7 +21,7 @@ from imgcap.evaluate import evaluate_model
 from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import CiderReward, caption_scores
-from imgcap.model import generate_tokens, load_model, new_git_tiny
+from imgcap.model import load_model, new_git_tiny
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import (
     FeatureFile, RunLog, TrainConfig, WeightAverage, advantages, best_validation, caption_rows, choose_parts, chosen_by,
