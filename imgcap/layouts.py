@@ -20,9 +20,8 @@ from pathlib import Path
 from .files import read_json_lines, some
 from .pictures import PictureFolder, expand_home, is_absolute, is_address
 from .texts import (
-    CAPTION_KEYS, CAPTION_NAMES, NAMES_PICTURE, SPLITS, Notes, caption_columns, clean_texts,
-                          flagged,
-    flatten_texts, image_column, refuse_names, short, split_name, split_of)
+    CAPTION_KEYS, CAPTION_NAMES, EMPTY, NAMES_PICTURE, SPLITS, Notes, caption_columns,
+    clean_texts, flagged, flatten_texts, image_column, refuse_names, short, split_name, split_of)
 
 # %% ../nbs/data/layouts.ipynb #83843e78
 @contextmanager
@@ -92,7 +91,7 @@ class Names:
         if is_address(name): return name
         name = expand_home(name)
         if is_absolute(name): return self.folder.find(name) or name
-        if not os.path.lexists(os.path.join(self.folder.root, below + name)):
+        if "\\" in name and not os.path.lexists(os.path.join(self.folder.root, below + name)):
             name = name.replace("\\", "/")
         return posixpath.normpath(below + name)
 
@@ -117,9 +116,10 @@ def _shape(cell): return re.sub(r"\d+", "0", re.sub(r"[^\W\d]+", "a", cell.strip
 # %% ../nbs/data/layouts.ipynb #338e86ed
 def _check_quotes(records, separator):
     "Refuse a cell that swallowed rows: it holds names of pictures, or a line begins as rows do"
-    begins = Counter(_shape(cells[0]) for _, cells, _ in records if len(cells) > 1)
+    long = [record for record in records if any("\n" in c or "\r" in c for c in record[1])]
+    begins = Counter(_shape(cells[0]) for _, cells, _ in records) if long else {}
     usual = {shape for shape, n in begins.items() if "0" in shape and n * 2 > len(records)}
-    for number, cells, _ in records:
+    for number, cells, _ in long:
         for first, *more in (re.split(r"\r\n?|\n", cell) for cell in cells):
             pieces = [piece for line in more for piece in line.split(separator)]
             if more and separator in first: pieces += first.split(separator)
@@ -296,9 +296,9 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
             captions = [text for c in texts
                         for text in flatten_texts(row.get(c), where, notes, numbers[c]) or [""]]
         except ValueError as error: raise ValueError(f"{where}: {error}") from None
-        notes.left["cells that stand for nothing"] += [
-            f"{where}: {short(text)}" for text in captions
-            if text.strip() and not clean_texts([text])]
+        if nothing := [text for text in captions if text.strip() in EMPTY]:
+            notes.left["cells that stand for nothing"] += [f"{where}: {short(t)}" for t in nothing]
+            captions = [text for text in captions if text not in nothing]
         said = row.get("split") if "split" not in texts else None
         split = split_name(str(said)) if said else default
         add_row(splits.setdefault(split, {}), file, file, captions, _more(row, image, texts))

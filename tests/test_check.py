@@ -14,31 +14,42 @@ def table(captions, **columns):
     def png(n):
         Image.new("RGB", (24, 16), (n, 40, 40)).save(file := io.BytesIO(), "PNG")
         return {"bytes": file.getvalue(), "path": None}
-    ds = datasets.Dataset.from_dict({"image": [png(i) for i in range(len(captions))], "captions": captions, **columns})
+    ds = datasets.Dataset.from_dict({"image": [png(i) for i in range(len(captions))],
+                                     "captions": captions, **columns})
     return ds.cast_column("image", datasets.Image())
 
 
-@pytest.mark.parametrize("token", ["[SEP]", "<s>", "</s>", "[PAD]", "<|endoftext|>", "<unk>", "<pad>", "[CLS]", "<image>", "[sep]", "<|im_end|>"])
+@pytest.mark.parametrize("token", ["[SEP]", "<s>", "</s>", "[PAD]", "<|endoftext|>", "<unk>",
+                                   "<pad>", "[CLS]", "<image>", "[sep]", "<|im_end|>"])
 def test_special_tokens_are_counted_and_shown(token):
-    report = describe_captions(load_captions(table([["a dog"], [f"a cat {token}", "a pet"], ["a house"]])))
-    assert any(w.startswith("1 caption with special tokens of a model: train-1 (train): 'a cat") for w in report.warnings)
+    report = describe_captions(load_captions(table([["a dog"], [f"a cat {token}", "a pet"],
+                                                    ["a house"]])))
+    assert any(w.startswith("1 caption with special tokens of a model: train-1 (train): 'a cat")
+               for w in report.warnings)
     assert not report.problems
 
 
-@pytest.mark.parametrize("caption", ["a < b > c", "3 <s 4", "[a separate line]", "the <b>sign</b>", "|a|b|"])
+@pytest.mark.parametrize("caption", ["a < b > c", "3 <s 4", "[a separate line]", "the <b>sign</b>",
+                                     "|a|b|"])
 def test_what_is_no_special_token_is_none(caption):
-    assert not any("special" in w for w in describe_captions(load_captions(table([[caption]]))).warnings)
+    report = describe_captions(load_captions(table([[caption]])))
+    assert not any("special" in w for w in report.warnings)
 
 
-@pytest.mark.parametrize("caption, language", [("|", None), ("||", None), ("!", None), ("...", None), ("。", "zh"), ("!", "de")])
+@pytest.mark.parametrize("caption, language",
+                         [("|", None), ("||", None), ("!", None), ("...", None), ("。", "zh"),
+                          ("!", "de")])
 def test_captions_without_words_are_counted_and_shown(caption, language):
     report = describe_captions(load_captions(table([["a dog"], [caption]]), language=language))
-    assert any(w.startswith(f"1 caption with no words: train-1 (train): {caption!r}") for w in report.warnings)
+    assert any(w.startswith(f"1 caption with no words: train-1 (train): {caption!r}")
+               for w in report.warnings)
 
 
 def test_numbers_and_names_of_files_are_shown():
-    warned = " ".join(describe_captions(load_captions(table([["42"], ["1 2"], ["dog.jpg"], ["2 dogs"]]))).warnings)
-    assert "2 captions with nothing but numbers: train-0" in warned and "1 caption with the name of a file: train-2" in warned
+    warned = " ".join(describe_captions(load_captions(table([["42"], ["1 2"], ["dog.jpg"],
+                                                             ["2 dogs"]]))).warnings)
+    assert "2 captions with nothing but numbers: train-0" in warned
+    assert "1 caption with the name of a file: train-2" in warned
 
 
 def test_words_are_counted_in_the_language_of_the_set():
