@@ -336,8 +336,9 @@ def test_another_encoding_is_refused_and_named(pictures, name):
 
 def test_a_mark_at_the_start_and_blank_lines_are_no_text(pictures):
     line = '{"image": "a.jpg", "caption": "a dog"}'
-    for name, text in ("x.jsonl", f"\ufeff{line}\r\n\r\n"), ("x.json",
-                                                             f"\ufeff[{line}]"), ("x.csv", "\ufeffimage,caption\na.jpg,a dog\n\n"):
+    texts = {"x.jsonl": f"\ufeff{line}\r\n\r\n", "x.json": f"\ufeff[{line}]",
+             "x.csv": "\ufeffimage,caption\na.jpg,a dog\n\n"}
+    for name, text in texts.items():
         assert read(name, text)[0] == {"a.jpg": ["a dog"]}
 
 
@@ -345,8 +346,8 @@ def test_a_mark_at_the_start_and_blank_lines_are_no_text(pictures):
 def test_a_line_ends_at_a_line_end_alone(pictures, odd):
     text = f"one {odd} caption"
     line = json.dumps({"image": "a.jpg", "caption": text}, ensure_ascii=False)
-    assert read("x.jsonl", line)[0] == read("x.csv",
-                                            f"image,caption\na.jpg,{text}\n")[0] == {"a.jpg": [text]}
+    for name, content in ("x.jsonl", line), ("x.csv", f"image,caption\na.jpg,{text}\n"):
+        assert read(name, content)[0] == {"a.jpg": [text]}
     (pictures / "a.txt").write_text(text)
     with pytest.warns(UserWarning, match="left out"):
         assert load_captions("pictures")["train"]["captions"][:] == [[text]]
@@ -612,8 +613,8 @@ def test_any_caption_comes_back(pictures, texts, encoding, end):
 def test_metadata_files_of_every_kind(pictures):
     ds = datasets.Dataset.from_dict({"file_name": ["a.jpg", "b.jpg"],
                                      "caption": ['A "red" roof,\r\nand a lawn', "一座房子"]})
-    for write, name in (ds.to_json, "metadata.jsonl"), (ds.to_csv,
-                                                        "metadata.csv"), (ds.to_parquet, "metadata.parquet"):
+    for ending, write in dict(jsonl=ds.to_json, csv=ds.to_csv, parquet=ds.to_parquet).items():
+        name = f"metadata.{ending}"
         write(pictures / name)
         with pytest.warns(UserWarning, match="without a caption: 4"):
             found = load_captions("pictures")["train"]
@@ -724,12 +725,11 @@ def test_columns_that_cannot_be_told_are_asked_for():
 
 
 def test_ids_of_pictures():
-    rows = table(2).select([0, 0, 1]).add_column("image_id",
-                                                 [0, 0, 1]).add_column("caption",
-                                                                       ["a", "b", "c"]).remove_columns("text")
+    rows = table(2).select([0, 0, 1]).remove_columns("text")
+    rows = rows.add_column("image_id", [0, 0, 1]).add_column("caption", ["a", "b", "c"])
     ds = load_captions(datasets.DatasetDict(train=rows, test=rows))
-    assert ds["test"]["image_id"][:] == ["test-0",
-                                         "test-1"] and ds["train"]["captions"][:] == [["a", "b"], ["c"]]
+    assert ds["test"]["image_id"][:] == ["test-0", "test-1"]
+    assert ds["train"]["captions"][:] == [["a", "b"], ["c"]]
     assert load_captions(rows)["train"]["image_id"][:] == ["0", "1"]
     with pytest.raises(ValueError, match="image_id '7' stands for different pictures"):
         load_captions(table(3).add_column("image_id", [7, 7, 8]))
@@ -751,16 +751,13 @@ def test_shards_are_read_by_several_processes(place):
     for shard in range(2):
         with tarfile.open(f"shards-{shard:03}.tar", "w") as tar:
             for i in range(3):
-                for suffix, data in ("png", png((i, 0, 0))), ("txt",
-                                                              f"Picture {i} of shard {shard}.".encode()):
-                    info = tarfile.TarInfo(f"{i}.{suffix}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
+                add_member(tar, f"{i}.png", png((i, 0, 0)))
+                add_member(tar, f"{i}.txt", f"Picture {i} of shard {shard}.".encode())
     stream = load_captions("shards-{000..001}.tar")["train"]
     ids = [row["image_id"] for row in stream]
-    assert len(set(ids)) == 6 and [row["image_id"]
-                                   for row in load_captions("shards-{001..001}.tar")["train"]] == ids[3:
-                                       ]
+    assert len(set(ids)) == 6
+    second = load_captions("shards-{001..001}.tar")["train"]
+    assert [row["image_id"] for row in second] == ids[3:]
     ranks = [split_dataset_by_node(stream, rank, 2) for rank in (0, 1)]
     assert sorted(row["image_id"] for part in ranks for row in part) == sorted(ids)
     with pytest.raises(FileNotFoundError,
