@@ -681,6 +681,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                            'imgcap/pictures.py'),
                                  'imgcap.pictures._Network.left': ('ground/pictures.html#_network.left', 'imgcap/pictures.py'),
                                  'imgcap.pictures._alike': ('ground/pictures.html#_alike', 'imgcap/pictures.py'),
+                                 'imgcap.pictures._as_it_stands': ('ground/pictures.html#_as_it_stands', 'imgcap/pictures.py'),
                                  'imgcap.pictures._band_to_rgb': ('ground/pictures.html#_band_to_rgb', 'imgcap/pictures.py'),
                                  'imgcap.pictures._bands': ('ground/pictures.html#_bands', 'imgcap/pictures.py'),
                                  'imgcap.pictures._black_and_white': ('ground/pictures.html#_black_and_white', 'imgcap/pictures.py'),

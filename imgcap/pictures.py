@@ -557,6 +557,15 @@ def _tidy(path):
     "A path without `./` and double slashes; not without `..`, which may stand behind a link"
     return re.sub("^//+", "/", str(PurePath(path))) if os.sep == "/" else str(PurePath(path))
 
+def _as_it_stands(pattern):
+    "A glob in a folder whose own name has brackets: there, they stand for themselves"
+    parts = pattern.split(os.sep)
+    for n in range(len(parts) - 1, 0, -1):
+        head = os.sep.join(parts[:n])
+        if glob.has_magic(head) and os.path.lexists(head):
+            return os.sep.join([glob.escape(head), *parts[n:]])
+    return pattern
+
 def _matches(pattern, passed):
     "What a glob stands for; `**` reads each folder once, where glob.glob would run in circles"
     parts = pattern.split(os.sep)
@@ -572,11 +581,12 @@ def _matches(pattern, passed):
 def _expand(path, passed):
     "The pictures that one file, folder, glob or address stands for"
     if is_address(path): return [path]
+    if not path: raise ValueError("an empty path; give . for the folder you are in")
     path, left = _tidy(expand_home(path)), {}
     if os.path.isdir(path): found = list(_pictures_below(path, left))
     elif is_glob(path):
         found = []
-        for match in sorted(set(map(_tidy, _matches(path, left)))):
+        for match in sorted(set(map(_tidy, _matches(_as_it_stands(path), left)))):
             if os.path.isdir(match): found += _pictures_below(match, left)
             elif is_picture(match, left): found.append(match)
     elif os.path.exists(path):

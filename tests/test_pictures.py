@@ -723,6 +723,15 @@ def test_odd_names(here, stdin):
         assert find_pictures("-") == lines
 
 
+def test_globs_in_folders_with_brackets(here):
+    save("a[1]/1.png", "a[1]/b/2.png", "a1/3.png")
+    assert find_pictures("a[1]") == find_pictures("a[1]/**") == ["a[1]/1.png", "a[1]/b/2.png"]
+    assert find_pictures("a[1]/*.png") == ["a[1]/1.png"]
+    assert find_pictures("a[1]/**/2.png") == find_pictures("a[1]/b/*") == ["a[1]/b/2.png"]
+    assert find_pictures("a[12]/*.png") == ["a1/3.png"]
+    with pytest.raises(ValueError, match="an empty path"): find_pictures(["a1", ""])
+
+
 def test_a_list_on_standard_input(here, stdin):
     save("a/1.png", "a/b/2.png", "0.png")
     os.mkfifo("a/pipe.png")
