@@ -11,7 +11,7 @@ EXTRAS = {
     "dedupe": ["imagehash>=4.3"],  # pictures that are nearly the same
     "heif": ["pillow-heif>=1.0"],  # HEIC, as iPhones write it
     "java": ["pycocoevalcap>=1.2"],  # METEOR and SPICE; they want a Java runtime beside it
-    "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.32", "onnxscript>=0.5"],
     "peft": ["peft>=0.18"],  # LoRA
 }
 
