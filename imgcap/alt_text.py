@@ -38,6 +38,9 @@ _NO_PAGE = {"textarea", "template", "noscript", "script", "style", "title", "xmp
 _LATER = ("data-src", "data-srcset", "data-original", "data-lazy", "data-lazy-src")
 
 # %% ../nbs/infer/alt_text.ipynb #34a5f84a
+_CDATA = re.compile(r"<!\[CDATA\[.*?\]\]>", re.DOTALL)
+
+
 class _ImageTags(HTMLParser):
     "Collects `img` tags with their places."
     def __init__(self, html:str):
@@ -45,7 +48,7 @@ class _ImageTags(HTMLParser):
         self.found, self.base, self.inside, self.pictures = [], "", [], 0
         self.xml = html.lstrip("\ufeff").startswith("<?xml")
         self.starts = [0, *(match.end() for match in re.finditer("\n", html))] # of lines
-        self.no_text = [match.span() for match in re.finditer(r"<!\[CDATA\[.*?\]\]>", html, re.DOTALL)]
+        self.no_text = [match.span() for match in _CDATA.finditer(html)]
         self.feed(html)
         self.close()
 
@@ -53,7 +56,7 @@ class _ImageTags(HTMLParser):
         if self.inside and self.inside[-1] != "template": return # there is only text
         if tag in _NO_PAGE: self.inside.append(tag)
         if self.inside: return
-        attributes = {name: value or "" for name, value in reversed(attributes)} # the first of a name counts
+        attributes = {name: value or "" for name, value in reversed(attributes)} # the first counts
         if tag == "base": self.base = self.base or attributes.get("href", "")
         if tag == "picture": self.pictures += 1
         line, column = self.getpos()
@@ -63,7 +66,8 @@ class _ImageTags(HTMLParser):
             self.found.append((at, self.get_starttag_text(), attributes))
 
     def handle_startendtag(self, tag:str, attributes:list):
-        if not (self.xml and tag in _NO_PAGE): self.handle_starttag(tag, attributes) # HTML takes no notice of the /
+        if self.xml and tag in _NO_PAGE: return
+        self.handle_starttag(tag, attributes) # HTML takes no notice of the /
 
     def handle_endtag(self, tag:str):
         if self.inside and tag == self.inside[-1]: self.inside.pop()
@@ -73,25 +77,28 @@ class _ImageTags(HTMLParser):
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]*))?""")
 
 
+_TEXTS = ("alt", "aria-label", "aria-labelledby")
+
+
 def _html_gaps(html:str, decorative:bool=False) -> Iterator[_Gap]:
     "Pictures of a page, or of a part of it, without an alt text."
     tags = _ImageTags(html)
     for start, tag, attributes in tags.found:
-        texts = (attributes.get(name, "").strip() for name in ("alt", "aria-label", "aria-labelledby"))
-        if any(texts): continue
-        spans = (match.span() for match in _ATTRIBUTE.finditer(tag, len("<img")) if match[1].lower() == "alt")
+        if any(attributes.get(name, "").strip() for name in _TEXTS): continue
+        spans = (found.span() for found in _ATTRIBUTE.finditer(tag, len("<img"))
+                 if found[1].lower() == "alt")
         first, last = next(spans, (len("<img"),) * 2)
         space = " " if first == last else ""
         yield _Gap(start + first, start + last, _joined(tags.base, attributes.get("src", "")),
                    partial(_html_alt, space), _why_left(attributes, decorative))
 
-
+# %% ../nbs/infer/alt_text.ipynb #2e15ded9
 def _why_left(attributes:dict[str, str], decorative:bool) -> str:
-    if attributes.get("role", "").lower() in ("presentation", "none") or attributes.get("aria-hidden") == "true": return _DECORATION
+    role, hidden = attributes.get("role", "").lower(), attributes.get("aria-hidden") == "true"
+    if hidden or role in ("presentation", "none"): return _DECORATION
     if "alt" in attributes and not decorative: return _SAYS_SO
-    if later := next((name for name in ("srcset", *_LATER) if name in attributes), ""):
-        return f"{later}: another file may be shown"
-    return ""
+    later = next((name for name in ("srcset", *_LATER) if name in attributes), "")
+    return f"{later}: another file may be shown" if later else ""
 
 
 def _joined(base:str, address:str) -> str:
@@ -108,8 +115,9 @@ _EMPTY = re.compile(r"""
     | \\. | <!--.*?-->                                          # an escaped sign, a comment
     | !\[(?P<alt>\s*)\](?:\(\s*<[^<>\n]*>|(?=[(\[]))            # ![](a.png), ![](<a b.png>), ![][a]
     | \]\(\s*<[^<>\n]*>                                        # the address of something else
-    | (?P<tag><img(?=[\s>]|/>)(?:"[^"]*"|'[^']*'|[^"'>])*>)""", re.VERBOSE | re.DOTALL | re.IGNORECASE)
-_FRONT_MATTER = re.compile(r"\ufeff?(---|\+\+\+)[ \t]*\r?\n(?=\S)(?:.*\n)*?(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)")
+    | (?P<tag><img(?=[\s>]|/>)(?:"[^"]*"|'[^']*'|[^"'>])*>)""", re.X | re.S | re.I)
+_FRONT_MATTER = re.compile(r"""\ufeff?(---|\+\+\+)[ \t]*\r?\n(?=\S)
+                               (?:.*\n)*?(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)""", re.X)
 
 
 def _markdown_gaps(text:str, decorative:bool=False) -> Iterator[_Gap]:
@@ -122,26 +130,34 @@ def _markdown_gaps(text:str, decorative:bool=False) -> Iterator[_Gap]:
             blocks.setdefault(tuple(token.map), []).extend(token.children or [token])
     for (first, last), parts in blocks.items():
         start, end = starts[first], starts[min(last, len(starts) - 1)]
-        if parts[0].type == "html_block": yield from _moved(_html_gaps(text[start:end], decorative), start)
+        if parts[0].type == "html_block":
+            yield from _moved(_html_gaps(text[start:end], decorative), start)
         else: yield from _inline_gaps(text, start, end, parts, decorative)
 
 # %% ../nbs/infer/alt_text.ipynb #0057217f
+_TAG = re.compile(r"<img(?=[\s>]|/>)", re.IGNORECASE)
+
+
 def _inline_gaps(text:str, start:int, end:int, parts:list, decorative:bool) -> Iterator[_Gap]:
     "Gaps in one paragraph, heading or row of a table."
     pictures, around = [], "" # With the HTML that stands before each
     for part in parts:
-        is_tag = part.type == "html_inline" and re.match(r"<img(?=[\s>]|/>)", part.content, re.IGNORECASE)
-        if is_tag or part.type == "image" and not part.content.strip(): pictures.append((part, around))
+        is_tag = part.type == "html_inline" and _TAG.match(part.content)
+        if is_tag or part.type == "image" and not part.content.strip():
+            pictures.append((part, around))
         elif part.type == "html_inline": around += part.content
-    places = [match for match in _EMPTY.finditer(text, start, end) if match["alt"] is not None or match["tag"]]
+    places = [match for match in _EMPTY.finditer(text, start, end)
+              if match["alt"] is not None or match["tag"]]
     if [part.type == "image" for part, _ in pictures] != [place["tag"] is None for place in places]:
         why = "the Markdown around it is too tangled; fill it by hand"
-        yield from (_Gap(start, start, str(part.attrs.get("src", "")), str, why) for part, _ in pictures)
+        for part, _ in pictures: yield _Gap(start, start, str(part.attrs.get("src", "")), str, why)
         return
     for (part, around), place in zip(pictures, places):
         if not _ImageTags(around + "<img>").found: continue
         if part.type == "image": yield _Gap(*place.span("alt"), part.attrs["src"], _markdown_alt)
-        else: yield from _moved(_html_gaps(around + place["tag"], decorative), place.start() - len(around))
+        else:
+            gaps = _html_gaps(around + place["tag"], decorative)
+            yield from _moved(gaps, place.start() - len(around))
 
 
 def _moved(gaps:Iterable[_Gap], by:int) -> Iterator[_Gap]:
@@ -156,7 +172,7 @@ class AltTextReport:
     "What `fill_alt_text` did with a page."
     page: str
     filled: int # Alt texts written
-    left: list[tuple[int, str, str]] # Line, address and reason of each picture that was left without
+    left: list[tuple[int, str, str]] # Line, address and reason of each picture that was left
     diff: str # What was changed, or would be, as a unified diff
 
     @property
@@ -164,10 +180,12 @@ class AltTextReport:
         return self.filled > 0 or all(reason in _HARMLESS for _, _, reason in self.left)
 
     def __str__(self):
-        return f"{self.page}: alt texts written: {self.filled:,}, pictures left without: {len(self.left):,}"
+        return (f"{self.page}: alt texts written: {self.filled:,}, "
+                f"pictures left without: {len(self.left):,}")
 
 
-_HARMLESS = (_DECORATION, _SAYS_SO, "on the web", "data in the page") # Reasons that are nobody's mistake
+# Reasons that are nobody's mistake
+_HARMLESS = (_DECORATION, _SAYS_SO, "on the web", "data in the page")
 
 # %% ../nbs/infer/alt_text.ipynb #4154c84c
 def fill_alt_text(
@@ -199,7 +217,7 @@ def fill_alt_text(
     if new and not dry_run: write_atomic(page, changed)
     return AltTextReport(page, len(new) // 2, left, _diff(old, changed.decode(encoding), page))
 
-
+# %% ../nbs/infer/alt_text.ipynb #7e0937e5
 def _text_of(caption) -> tuple[str, str]: # Text, or the reason why there is none
     if isinstance(caption, CaptionError): return "", caption.error
     text = " ".join(caption.text.split())
@@ -217,9 +235,10 @@ def _read_page(page:str) -> tuple[str, str]:
     if Path(page).suffix.lower() not in _MARKDOWN + _HTML:
         raise ValueError(f"{page}: a page ends in one of {' '.join(_HTML + _MARKDOWN)}")
     content = Path(page).read_bytes()
-    if b"\0" in content: raise ValueError(f"{page} holds zero bytes, as UTF-16 does; save it as UTF-8")
+    if b"\0" in content:
+        raise ValueError(f"{page} holds zero bytes, as UTF-16 does; save it as UTF-8")
     try: return content.decode(), "utf-8"
-    except UnicodeDecodeError: return content.decode("latin-1"), "latin-1" # a character for each byte
+    except UnicodeDecodeError: return content.decode("latin-1"), "latin-1" # a byte, a character
 
 
 def _page_gaps(page:str, text:str, decorative:bool) -> Iterator[_Gap]:
@@ -228,7 +247,7 @@ def _page_gaps(page:str, text:str, decorative:bool) -> Iterator[_Gap]:
     start = about.end() if about else 0
     return _moved(find(text[start:], decorative), start)
 
-
+# %% ../nbs/infer/alt_text.ipynb #420b363d
 def _find_picture(gap:_Gap, folder:Path) -> tuple[str, str]:
     "The file of a picture, or why there is none."
     if gap.reason: return "", gap.reason
@@ -247,5 +266,7 @@ def _find_picture(gap:_Gap, folder:Path) -> tuple[str, str]:
 
 
 def _diff(old:str, new:str, name:str) -> str:
-    lines = difflib.unified_diff(*(re.findall(r"[^\n]*\n|[^\n]+", text) for text in (old, new)), name, name)
-    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+    before, after = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (old, new))
+    lines = difflib.unified_diff(before, after, name, name)
+    open_end = "\n\\ No newline at end of file\n"
+    return "".join(line if line.endswith("\n") else line + open_end for line in lines)

@@ -180,17 +180,20 @@ def _example_buttons(examples:dict[str, Image.Image]) -> str:
     buttons = (f'<button type="button" class="imgcap-example" data-name="{name}"><img src="{_data_uri(image.resize((96, 96)), "PNG")}" alt="">{name}</button>' for name, image in examples.items())
     return f'<div class="imgcap-examples" role="group" aria-label="Drawings to try">{"".join(buttons)}</div>'
 
-
-def _options(decoding:str, n:float, num_beams:float, temperature:float, top_p:float, seed:float,
-             max_new_tokens:float, no_repeat_words:float, prefix:str, force_words:str, forbid_words:str) -> dict:
-    "Fields of `Decoding`, which checks them, from the values of the widgets; what was emptied is left out."
+# %% ../nbs/11_app.ipynb #b0f5f514
+def _options(
+    decoding:str, n:float, num_beams:float, temperature:float, top_p:float, seed:float,
+    max_new_tokens:float, no_repeat_words:float, prefix:str, force_words:str, forbid_words:str,
+) -> dict: # Fields of `Decoding`, which checks them; what was emptied is left out
+    "What is asked for, from the values of the widgets."
     def words(given): return [word.strip() for word in (given or "").split(",") if word.strip()]
-    options = {"prefix": (prefix or "").strip(), "force_words": words(force_words), "forbid_words": words(forbid_words),
-               **_given(max_new_tokens=max_new_tokens, no_repeat_words=no_repeat_words)}
+    options = {"prefix": (prefix or "").strip(), "force_words": words(force_words),
+               "forbid_words": words(forbid_words), **_given(max_new_tokens=max_new_tokens, no_repeat_words=no_repeat_words)}
     if options["force_words"]: return options
     options |= _given(num_return_sequences=n)
     if decoding == "drawn":
-        return {**options, "do_sample": True, **_given(temperature=temperature, top_p=top_p, seed=seed)}
+        drawn = _given(temperature=temperature, top_p=top_p, seed=seed)
+        return {**options, "do_sample": True, **drawn}
     n, num_beams = n or 1, num_beams or 1
     if num_beams > 1: return {**options, "num_beams": max(num_beams, n)}
     return {**options, "diversity_penalty": 1.0 if n > 1 else 0.0}
@@ -198,7 +201,7 @@ def _options(decoding:str, n:float, num_beams:float, temperature:float, top_p:fl
 
 def _given(**options) -> dict: return {name: value for name, value in options.items() if value is not None}
 
-
+# %% ../nbs/11_app.ipynb #f5745fac
 def _message(text:str, kind:str="message") -> str: return f'<p class="imgcap-{kind}">{_escape(text)}</p>'
 
 
@@ -233,18 +236,23 @@ def caption_page(
     figure = _figure(picture, "The picture that is being captioned")
     yield figure, "", _message("Writing …")
     try: yield from _written(captioner, picture, figure, method, options)
-    except ValueError as error: yield figure, "", _message(f"That did not work: {error}", "refusal")
+    except ValueError as error:
+        yield figure, "", _message(f"That did not work: {error}", "refusal")
 
-
-def _written(captioner:Captioner, picture:Image.Image, figure:str, method:str, options:dict) -> Iterator[tuple[str, str, str]]:
+# %% ../nbs/11_app.ipynb #3a7d0a4d
+def _written(
+    captioner:Captioner, picture:Image.Image, figure:str, method:str, options:dict,
+) -> Iterator[tuple[str, str, str]]: # HTML of picture, captions and message
     "The page while words are written, and while their maps are made."
     with closing(captioner.stream(picture, **options)) as stream:
         for captions in stream:
-            if isinstance(captions[0], str): yield figure, _captions(captions), _message("Writing …")
+            if isinstance(captions[0], str):
+                yield figure, _captions(captions), _message("Writing …")
     texts, least = [caption.text for caption in captions], _LEAST.get(method, 0)
     shown, figure = list(texts), _figure(picture, texts[0])
     for i, text in enumerate(texts):
-        if method != "none": yield figure, _captions(shown, least), _message("Looking where the words come from …")
+        if method != "none":
+            yield figure, _captions(shown, least), _message("Looking where the words come from …")
         shown[i] = _explain_caption(captioner, picture, text, method)
     yield figure, _captions(shown, least), _summary(captions)
 
@@ -312,7 +320,8 @@ def build_app(
             method = gr.Radio(methods, value="occlusion" if small else methods[1][1], label="Heat maps from")
 
         def write(path, method, *values):
-            with closing(caption_page(captioner, path, method, **_options(*values))) as states: yield from states
+            with closing(caption_page(captioner, path, method, **_options(*values))) as states:
+                yield from states
         given = {"inputs": [picture, method, decoding, n, beams, temperature, top_p, seed, length, repeat, prefix, force, forbid], "outputs": [figure, words, message], **busy}
         picture.change(write, **given)
         again.click(write, **given)

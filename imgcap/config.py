@@ -28,7 +28,8 @@ def option(
 ):
     "The field of a dataclass, with its help and its limits."
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices), **limits})
+    about = {"help": help, "choices": tuple(choices), **limits}
+    return dataclasses.field(default=default, metadata=about)
 
 # %% ../nbs/ground/config.ipynb #829c0854
 def _kinds(annotation) -> tuple[type, ...]:
@@ -82,20 +83,22 @@ def check_value(
     except TypeError as error: raise ValueError(f"{field.name} is {error}") from None
     if choices := field.metadata["choices"]:
         if value not in choices:
-            raise ValueError(f"{field.name} is {_shown(value)}; choose {', '.join(choices[:-1])} or {choices[-1]}")
+            may_be = f"{', '.join(choices[:-1])} or {choices[-1]}"
+            raise ValueError(f"{field.name} is {_shown(value)}; choose {may_be}")
     limits = {name: field.metadata[name] for name in _LIMITS if field.metadata[name] is not None}
     if all(_LIMITS[name][1](value, limit) for name, limit in limits.items()): return value
     said = " and ".join(f"{_LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
     raise ValueError(f"{field.name} is {_shown(value)}; it must be {said}")
 
-
+# %% ../nbs/ground/config.ipynb #ef96edc0
 def check_options(
     chosen, # A dataclass whose fields were made by `option`; its values become what the fields say
 ):
     "Check all options of a dataclass, for its `__post_init__`."
     for field in dataclasses.fields(chosen):
         value = getattr(chosen, field.name)
-        if "help" in field.metadata: object.__setattr__(chosen, field.name, check_value(field, value))
+        if "help" in field.metadata:
+            object.__setattr__(chosen, field.name, check_value(field, value))
 
 # %% ../nbs/ground/config.ipynb #0e6210dd
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -113,13 +116,15 @@ def says(words:list[str], phrase:list[str]) -> bool:
 @dataclass(frozen=True)
 class Decoding:
     "How captions are written; greedily, unless told otherwise."
-    num_beams: int = option(1, "Beam search with so many beams; 1 is greedy", at_least=1, at_most=1000)
+    num_beams: int = option(1,
+        "Beam search with so many beams; 1 is greedy", at_least=1, at_most=1000)
     max_new_tokens: int = option(40,
         "A caption ends after so many tokens at the latest", at_least=1, at_most=10_000)
     min_new_tokens: int = option(0,
         "A caption does not end before it has so many tokens", at_least=0, at_most=10_000)
     length_penalty: float = option(1.0,
-        "With beams: above 1 favours long captions, below 1 short ones", at_least=-10, at_most=10)
+        "With beams: above 1 favours long captions, below 1 short ones",
+        at_least=-10, at_most=10)
     do_sample: bool = option(False, "Draw words instead of taking the likeliest")
     temperature: float|None = option(None,
         "With sampling: below 1 the likely words gain, above 1 the unlikely ones",
@@ -161,7 +166,8 @@ class Decoding:
             said = [("prefix", self.prefix), *(("force_words", word) for word in self.force_words)]
             for name, text in said:
                 if says(bare_words(text), phrase):
-                    raise ValueError(f"{name} says {' '.join(phrase)!r}, which forbid_words forbids")
+                    raise ValueError(f"{name} says {' '.join(phrase)!r}, "
+                                     "which forbid_words forbids")
 
     def _as_tuple(self, name:str):
         words = () if (given := getattr(self, name)) is None else given
@@ -182,7 +188,8 @@ class Decoding:
         chosen = {"num_beams": self.num_beams > 1, "do_sample": self.do_sample,
                   "diversity_penalty": self.diversity_penalty > 0, "force_words": self.force_words}
         ways = [name for name, wanted in chosen.items() if wanted]
-        if len(ways) > 1: raise ValueError(f"{ways[0]} and {ways[1]} are two ways to search; choose one")
+        if len(ways) > 1:
+            raise ValueError(f"{ways[0]} and {ways[1]} are two ways to search; choose one")
         sampling = ("temperature", "top_k", "top_p", "seed")
         given = [name for name in sampling if getattr(self, name) is not None]
         if given and not self.do_sample:
@@ -192,16 +199,19 @@ class Decoding:
         "Several captions of a picture need a way to differ."
         several = self.num_return_sequences
         if several > 1 and self.force_words:
-            raise ValueError("force_words gives one caption a picture; leave num_return_sequences at 1")
+            raise ValueError("force_words gives one caption a picture; "
+                             "leave num_return_sequences at 1")
         differ = self.do_sample or self.diversity_penalty
         if several > 1 and not differ and several > self.num_beams:
-            raise ValueError(f"num_return_sequences={several} different captions need num_beams of at "
-                             "least as many, or do_sample=True, or a diversity_penalty")
+            raise ValueError(f"num_return_sequences={several} different captions need num_beams of "
+                             "at least as many, or do_sample=True, or a diversity_penalty")
         if self.diversity_penalty and several == 1:
             raise ValueError("diversity_penalty tells several captions of a picture apart: "
                              "set num_return_sequences")
 
+# %% ../nbs/ground/config.ipynb #1bda4874
 def _check_text(text:str):
     "Complain about what is no text, such as half of a character."
     try: text.encode()
-    except UnicodeEncodeError: raise ValueError(f"{_shown(text)} cannot be written as UTF-8") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{_shown(text)} cannot be written as UTF-8") from None

@@ -14,7 +14,7 @@ import re
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -54,7 +54,7 @@ class _NoRepeat(LogitsProcessor):
         if word not in self.first: self.first[word] = spell(self.tokenizer, word)[0]
         return self.first[word]
 
-
+# %% ../nbs/model/decoding.ipynb #58aa6371
 def _without(scores:torch.Tensor, banned:Iterable[Iterable[int]]) -> torch.Tensor:
     "Scores (B, V) with -inf at the tokens that are banned in each row."
     places = [(row, token) for row, tokens in enumerate(banned) for token in tokens]
@@ -88,15 +88,16 @@ def _read_vocabulary(tokenizer) -> _Vocabulary:
             (going_on if goes_on else starting)[text.strip().casefold()].append(token)
     return _Vocabulary(torch.tensor(glued, dtype=torch.long), starting, going_on)
 
-
+# %% ../nbs/model/decoding.ipynb #d443aeb7
 _VOCABULARIES = {} # What a vocabulary depends on -> the vocabulary; the last four
 
 
 def _vocabulary(tokenizer) -> _Vocabulary:
     "Read once for each state that a tokenizer has been in; tokens may be added to it."
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    about = backend.to_str() if backend else f"{type(tokenizer)} {sorted(tokenizer.get_vocab().items())}"
-    about += f" {tokenizer.all_special_ids} {getattr(tokenizer, 'clean_up_tokenization_spaces', None)}"
+    about = backend.to_str() if backend else str(sorted(tokenizer.get_vocab().items()))
+    tidied = getattr(tokenizer, "clean_up_tokenization_spaces", None)
+    about += f" {type(tokenizer)} {tokenizer.all_special_ids} {tidied}"
     key = hashlib.sha256(about.encode()).digest()
     if key not in _VOCABULARIES:
         for old in list(_VOCABULARIES)[:-3]: _VOCABULARIES.pop(old, None)
@@ -119,7 +120,7 @@ class _Forbid(LogitsProcessor):
 
     def _completing(self, text:str) -> Iterator[int]:
         "Tokens that would complete a forbidden phrase."
-        words, is_open = bare_words(text), bool(re.search(r"\w$", text)) # an open last word may grow
+        words, is_open = bare_words(text), bool(re.search(r"\w$", text)) # an open word may grow
         done, begun = (words[:-1], words[-1]) if is_open else (words, "")
         starting, going_on = self.vocabulary.starting, self.vocabulary.going_on
         for *before, last in self.phrases:
@@ -185,7 +186,7 @@ class _Force(LogitsProcessor):
         starts = (k for k in range(len(tokens) - 1, 0, -1) if ids[-k:] == tokens[:k])
         return [0, *starts][:2]
 
-
+# %% ../nbs/model/decoding.ipynb #1906cfb4
 def _check_spelling(tokenizer, phrases:Iterable[str]):
     "Complain about a word that the tokens cannot write."
     for phrase in phrases:
@@ -218,7 +219,7 @@ class _Diverse(LogitsProcessor):
 
 # %% ../nbs/model/decoding.ipynb #2f8e8a56
 class _GumbelNoise(LogitsProcessor):
-    "Chooses the next token by a draw from the softmax; each row has its own source (arXiv:1411.0030)."
+    "Draws the next token from the softmax; each row has its own source (arXiv:1411.0030)."
     def __init__(self, seeds:Iterable[int]):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -246,7 +247,8 @@ class CaptionError:
     error: str # Why it could not be read
 
 
-_LIBRARY = ("min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty") # Options that `generate` sees to
+_LIBRARY = ( # Options that `generate` sees to
+    "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty")
 
 
 def _likelihood(caption:Caption) -> float:
@@ -272,7 +274,7 @@ class CaptionWriter:
     ) -> list: # A `Caption` for each picture, or a list of them where several were asked for
         how, n = self.how, self.copies
         options = {name: getattr(how, name) for name in _LIBRARY}
-        # Our processors have chosen already; with do_sample the library lets a picture have several rows.
+        # Our processors have chosen already; do_sample lets a picture have several rows.
         if how.do_sample or how.diversity_penalty or how.force_words:
             options.update(do_sample=True, top_k=0)
         with _its_turn(self.model), _as_it_is(self.model):
@@ -287,7 +289,7 @@ class CaptionWriter:
 
     def stream(self,
         pixels:torch.Tensor, # One picture (1, C, H, W)
-    ) -> Iterator[list]: # Of what stands there after each token, a text a caption; at last `Caption`s
+    ) -> Generator[list, None, None]: # Texts so far after each token; at last `Caption`s
         "Write in a thread, and tell meanwhile; where nobody listens any more, writing stops."
         listener = _Listener(self)
         thread = threading.Thread(target=listener.write, args=(pixels,), daemon=True)
@@ -321,14 +323,15 @@ def _room(model:nn.Module, tokenizer, how:Decoding) -> int:
         before = len(tokenizer(how.prefix, split_special_tokens=True).input_ids) - 1
     room = how.max_new_tokens if positions is None else min(how.max_new_tokens, positions - before)
     if room < 1:
-        raise ValueError(f"prefix has {before} tokens, and the model has room for {positions} in all")
+        raise ValueError(f"prefix has {before} tokens, and the model has room for {positions} "
+                         "in all")
     _check_spelling(tokenizer, how.force_words)
     needed = sum(len(spell(tokenizer, phrase)) for phrase in how.force_words)
     if needed > room:
         raise ValueError(f"force_words need {needed} tokens, and a caption has room for {room}")
     return room
 
-
+# %% ../nbs/model/decoding.ipynb #3ee04500
 _TURNS, _NEW_TURN = weakref.WeakKeyDictionary(), threading.Lock() # Model -> its lock
 
 
@@ -363,12 +366,12 @@ class _Listener(StoppingCriteria):
         self.writer, self.tokenizer = writer, writer.processor.tokenizer
         self.came, self.begun, self.closed = queue.Queue(), threading.Event(), threading.Event()
 
-    def put(self, tokens:torch.Tensor): # First the start of each caption (N, T), then a token for each (N)
+    def put(self, tokens:torch.Tensor): # First the starts (N, T), then a token for each (N)
         self.came.put(tokens)
 
     def end(self): pass
 
-    def __call__(self, input_ids:torch.Tensor, scores, **more) -> torch.Tensor: # Whether to stop (N,)
+    def __call__(self, input_ids:torch.Tensor, scores, **more) -> torch.Tensor: # Stop? (N,)
         return torch.full((len(input_ids),), self.closed.is_set(), device=input_ids.device)
 
     def write(self, pixels:torch.Tensor):
@@ -391,11 +394,12 @@ class _Listener(StoppingCriteria):
             rows = tokens.tolist() if tokens.ndim == 2 else [[token] for token in tokens.tolist()]
             copies = len(rows) // len(ids) if ids else 1
             ids = [old + new for old, new in zip(ids * copies, rows, strict=True)] if ids else rows
-            yield [_whole_words(self.tokenizer.decode(row, skip_special_tokens=True)) for row in ids]
+            yield [_whole_words(text) for text in
+                   self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
         if isinstance(tokens, BaseException): raise tokens
         yield tokens
 
-
+# %% ../nbs/model/decoding.ipynb #44f17a11
 def _whole_words(text:str) -> str:
     "A text without the word at its end, which may go on; a Chinese character is whole."
     return re.sub(rf"[^\s{CJK}]+$", "", text.strip()).strip()

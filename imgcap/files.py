@@ -21,7 +21,7 @@ from pathlib import Path
 @contextmanager
 def replacing(
     path:str|os.PathLike, # File to write; a link stays a link, and what it leads to is written
-) -> Iterator[Path]: # Empty file beside it, which takes its place at the end, unless there was an error
+) -> Iterator[Path]: # Empty file beside it, which takes its place at the end if all went well
     "Write a file piece by piece so that a reader sees the old content or the new, never half."
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")

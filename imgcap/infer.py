@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ from .config import Decoding
 from .decoding import CaptionError, CaptionWriter
 from .files import held, write_atomic
 from .jobs import (
-    Team, caption_row, check_out, clear, forget, make_plan, open_lines, part, picture_state, pictures_for,
-    print_row, put_together, row_line, run_record, sign_run, text_files)
+    Team, caption_row, check_out, clear, forget, make_plan, open_lines, part, picture_state,
+    pictures_for, print_row, put_together, row_line, run_record, sign_run, text_files)
 from .model import Caption, is_small, load_model
 from .pictures import (
     ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over)
@@ -43,12 +43,12 @@ _all_ = ["AltTextReport", "Caption", "CaptionError", "Decoding", "ImageError", "
 class Captioner:
     "Pictures in, captions out."
     def __init__(self,
-        model, # What `load_model` takes (run folder, checkpoint folder, name on the Hub, "git-tiny"), or a loaded model
+        model, # What `load_model` takes (a folder, a name, "git-tiny"), or a loaded model
         *,
         processor=None, # Needed with a loaded model
         device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
-        dtype:str|torch.dtype="auto", # "auto" is float32; "bfloat16" is faster, and words may change with the batch
-        batch_size:int|None=None, # Pictures that the model sees together; None is 64 with a small model, 16 with a large one
+        dtype:str|torch.dtype="auto", # "auto" is float32; "bfloat16" is faster, and less exact
+        batch_size:int|None=None, # Pictures seen together; None: 64 with a small model, else 16
         workers:int=4, # Threads that read and decode ahead
     ):
         if batch_size is not None and batch_size < 1 or workers < 1:
@@ -56,24 +56,26 @@ class Captioner:
         if isinstance(model, (str, os.PathLike)):
             model, processor = load_model(model, device=device, dtype=dtype)
         elif (device, dtype) != ("auto", "auto"):
-            raise ValueError("device and dtype are for models given by name; move a loaded one with model.to(…)")
+            raise ValueError("device and dtype are for models given by name; move a loaded one "
+                             "with model.to(…)")
         if processor is None:
-            raise ValueError("a loaded model needs its processor: Captioner(model, processor=processor)")
+            raise ValueError("a loaded model needs its processor: "
+                             "Captioner(model, processor=processor)")
         self.model, self.processor, self.workers = model, processor, workers
         self.batch_size = batch_size or (64 if is_small(model) else 16)
 
     def __call__(self,
-        x, # One picture (file, http address, bytes, PIL image, array, row), or a folder, a glob or any iterable of pictures
+        x, # A picture (file, http address, bytes, PIL image, array, row), or whatever `many` takes
         **options, # Fields of `Decoding`; for many pictures also `progress`
-    ): # For one picture a `Caption`, or a list of them with num_return_sequences; for many, what `many` gives
+    ): # A `Caption`, or a list of them with num_return_sequences; for many, what `many` gives
         "Caption one picture, or many."
         if _is_many(x): return self.many(x, **options)
         return next(self._writer(Decoding(**options))([self._pixels(x)]))
 
     def many(self,
-        pictures:str|os.PathLike|Iterable, # Folder, glob, data set, or pictures in any mixture; a generator is drawn from as it is needed
+        pictures:str|os.PathLike|Iterable, # Folder, glob, data set, or any iterable of pictures
         *,
-        progress:bool|None=None, # Rate and time left on standard error; by default where that is a terminal that nothing else is printed to
+        progress:bool|None=None, # Rate and time left; None: on a terminal that has nothing else
         **options, # Fields of `Decoding`
     ) -> Iterator[Caption|CaptionError]: # In order; memory does not grow with their number
         "Caption pictures one after the other, in batches."
@@ -85,7 +87,7 @@ class Captioner:
     def stream(self,
         x, # One picture, as for a call
         **options, # Fields of `Decoding`
-    ) -> Iterator[list[str]|list[Caption]]: # What stands there after each token; at last the captions
+    ) -> Generator[list, None, None]: # Texts so far after each token; at last the captions
         "Caption one picture, and tell each word as it is written; closed early, the model stops."
         writer = CaptionWriter(self.model, self.processor, Decoding(**options))
         return writer.stream(self._pixels(x)[None])
@@ -101,7 +103,8 @@ class Captioner:
         try: return self._pixels(x)
         except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
             name = _name(x)
-            return CaptionError(name or f"#{number}", str(error).removeprefix(f"{name or 'picture'}: "))
+            reason = str(error).removeprefix(f"{name or 'picture'}: ")
+            return CaptionError(name or f"#{number}", reason)
 
     def _read_ahead(self, pictures:Iterable) -> Iterator[torch.Tensor|CaptionError]:
         "Read files in threads while the model works; no more than two batches wait."
@@ -109,16 +112,18 @@ class Captioner:
         try:
             for number, x in enumerate(_each(pictures, failure)):
                 x = _picture(x)
-                if isinstance(x, _Unread): waiting.append(partial(CaptionError, f"#{number}", x.reason))
-                # What is open or in memory is read now: its owner may close or change it before a thread gets there.
-                elif isinstance(x, (str, bytes, os.PathLike, Mapping)): waiting.append(pool.submit(self._try, x, number).result)
+                if isinstance(x, _Unread):
+                    waiting.append(partial(CaptionError, f"#{number}", x.reason))
+                elif isinstance(x, (str, bytes, os.PathLike, Mapping)):
+                    waiting.append(pool.submit(self._try, x, number).result)
+                # What is open or in memory is read now: its owner may soon close or change it.
                 else: waiting.append(partial(_same, self._try(x, number)))
                 if len(waiting) > 2 * self.batch_size: yield waiting.popleft()()
             while waiting: yield waiting.popleft()()
         finally: pool.shutdown(wait=False, cancel_futures=True)
         if failure: raise failure[0]
 
-    def _stream(self, pictures:Iterable, write:Callable, progress:bool|None, total:int|None) -> Iterator:
+    def _stream(self, pictures, write:Callable, progress:bool|None, total:int|None) -> Iterator:
         reader, failure = self._read_ahead(pictures), None
         with _progress(progress, total) as bar:
             try:
@@ -143,7 +148,7 @@ class Captioner:
 
 # %% ../nbs/08_infer.ipynb #7f8bc26a
 def _progress(wanted:bool|None, total:int|None, on_screen:bool=True) -> tqdm:
-    "A bar with rate and time left; by itself not without a terminal, nor between lines that go to the same terminal."
+    "A bar with rate and time left; by itself on a terminal only, and not between lines there."
     if wanted is None: wanted = sys.stderr.isatty() and not (on_screen and sys.stdout.isatty())
     return tqdm(total=total, unit=" pictures", smoothing=0.1, disable=not wanted)
 
@@ -168,16 +173,18 @@ def _name(x) -> str|None:
 # %% ../nbs/08_infer.ipynb #ab7b34a3
 def _is_many(x) -> bool:
     "Whether `x` stands for several pictures."
-    if isinstance(x, (str, os.PathLike)): return not is_address(x) and (os.path.isdir(x) or is_glob(os.fspath(x)))
+    if isinstance(x, (str, os.PathLike)):
+        return not is_address(x) and (os.path.isdir(x) or is_glob(os.fspath(x)))
     if isinstance(x, np.ndarray): return x.ndim == 4
-    if isinstance(x, (bytes, bytearray, memoryview, Image.Image)) or hasattr(x, "read"): return False
+    if isinstance(x, (bytes, bytearray, memoryview, Image.Image)): return False
+    if hasattr(x, "read"): return False
     if isinstance(x, Mapping): return _from_datasets(x, "DatasetDict", "IterableDatasetDict")
     return isinstance(x, Iterable) or hasattr(x, "__getitem__") and hasattr(x, "__len__")
 
 
 def _picture(x):
     "The picture of a row, which may have other columns."
-    if isinstance(x, tuple) and x and isinstance(x[0], Image.Image): return x[0] # of a set of torchvision
+    if isinstance(x, tuple) and x and isinstance(x[0], Image.Image): return x[0] # (picture, label)
     if not isinstance(x, Mapping): return x
     if "image" in x: return x["image"]
     if "bytes" in x or "path" in x: return x
@@ -185,7 +192,7 @@ def _picture(x):
              or isinstance(value, Mapping) and ("bytes" in value or "path" in value)]
     return found[0] if len(found) == 1 else x
 
-
+# %% ../nbs/08_infer.ipynb #374d5629
 @dataclass(frozen=True)
 class _Unread:
     "Stands for a row that a data set could not give."
@@ -196,7 +203,8 @@ def _each(pictures, failure:list) -> Iterator:
     "The pictures one by one; into `failure` goes what ended them before their end."
     try:
         if hasattr(pictures, "__iter__"): yield from pictures
-        else: yield from (_row_at(pictures, i) for i in range(len(pictures))) # as PyTorch's sets are read
+        else: # a set as PyTorch has them
+            for i in range(len(pictures)): yield _row_at(pictures, i)
     except Exception as error: failure.append(error)
 
 
@@ -214,28 +222,28 @@ def _from_datasets(x, *kinds:str) -> bool:
 def _undecoded(pictures):
     "The same pictures, undecoded where a data set would decode them itself."
     if _from_datasets(pictures, "DatasetDict", "IterableDatasetDict"):
-        raise ValueError(f"the data has the splits {', '.join(pictures)}: give one of them, such as "
-                         f"data[{next(iter(pictures), 'train')!r}]")
+        raise ValueError(f"the data has the splits {', '.join(pictures)}: give one of them, "
+                         f"such as data[{next(iter(pictures), 'train')!r}]")
     if hasattr(pictures, "iloc") and hasattr(pictures, "columns"):
         raise ValueError(f"a table with the columns {', '.join(map(str, pictures.columns))}: "
                          "give the one with the pictures, such as table['path']")
-    if type(pictures).__name__ in ("Column", "IterableColumn") and hasattr(pictures, "column_name"):
+    if type(pictures).__name__ in ("Column", "IterableColumn") and hasattr(pictures, "source"):
         if not _from_datasets(pictures.source, "Dataset", "IterableDataset"): return pictures
         return _picture_column(pictures.source, pictures.column_name)
     if not _from_datasets(pictures, "Dataset", "IterableDataset"): return pictures
     return _picture_column(pictures)
 
-
+# %% ../nbs/08_infer.ipynb #4a66ecb7
 def _picture_column(data, name:str|None=None) -> Iterable:
     "One column of a `Dataset` or `IterableDataset`, its pictures undecoded."
     import datasets
     columns = {column: kind for column, kind in (data.features or {}).items()
                if isinstance(kind, datasets.Image) and name in (None, column)}
-    if getattr(data, "_format_type", None) == "custom": columns = {} # somebody's own way to make a row
+    if getattr(data, "_format_type", None) == "custom": columns = {} # somebody's own way
     if not columns: return data if name is None else (row[name] for row in data)
     if len(columns) > 1 and "image" not in columns:
-        raise ValueError(f"several columns hold pictures: {', '.join(columns)}; give one of them, such as "
-                         f"data[{next(iter(columns))!r}]")
+        raise ValueError(f"several columns hold pictures: {', '.join(columns)}; give one of them, "
+                         f"such as data[{next(iter(columns))!r}]")
     column = "image" if "image" in columns else next(iter(columns))
     data = data.with_format(None).select_columns([column])
     return (row[column] for row in data.cast_column(column, datasets.Image(decode=False)))
@@ -260,21 +268,21 @@ class CaptionCounts:
 
 # %% ../nbs/08_infer.ipynb #f32459dd
 def caption_files(
-    paths:str|os.PathLike|Iterable, # Files, folders, globs, http addresses; "-" reads a list of them from standard input
-    model, # A `Captioner`, or the name of a model, which is loaded after paths and files were checked
+    paths:str|os.PathLike|Iterable, # Files, folders, globs, addresses; "-": from standard input
+    model, # A `Captioner`, or the name of a model, which is loaded after all else was checked
     *,
     out:str|os.PathLike|None=None, # A .jsonl, .csv or .parquet file of path, caption, score, or path, error
     sidecar:bool=False, # Write a .txt beside each picture; those that exist are kept
     overwrite:bool=False, # Replace `out`, and text files that exist
-    resume:bool=False, # Go on with `out`: what has a line in it, caption or error, is skipped, unless its file was replaced
-    anyway:bool=False, # With resume: go on although another model or other options wrote `out`, or nobody knows which
-    batch_size:int|None=None, # Pictures that the model sees together, where a name is given; as for `Captioner`
+    resume:bool=False, # Go on with `out`: what has a row there is skipped, unless it was replaced
+    anyway:bool=False, # With resume: although another model or other options may have written `out`
+    batch_size:int|None=None, # Pictures seen together, where a name is given; as for `Captioner`
     device:str="auto", # Where the model runs, where a name is given
     dtype:str="auto", # Precision of the model, where a name is given
-    echo:Callable|None=None, # Takes the lines where there is neither `out` nor `sidecar`; None prints them
+    echo:Callable|None=None, # Takes the lines without `out` and `sidecar`; None prints them
     **options, # Fields of `Decoding`
 ) -> CaptionCounts: # Of all processes; also said on standard error
-    "Caption files and folders into a file, into text files beside the pictures, or onto the screen."
+    "Caption files and folders into a file, text files beside the pictures, or onto the screen."
     how, team = Decoding(**options), Team()
     out = None if out is None else os.path.expanduser(os.fspath(out))
     _check_wishes(out, sidecar, overwrite, resume, anyway, team)
@@ -283,14 +291,18 @@ def caption_files(
         pictures, passed = team.first(lambda: pictures_for(paths, out, sidecar))
         if passed and team.rank == 0: print(passed_over(passed), file=sys.stderr)
         if out is not None: team.first(lambda: stack.enter_context(held(out)))
-        team.first(lambda: check_out(out, resume, overwrite)) # another process may just have ended
-        plan = team.first(lambda: make_plan(pictures, out, sidecar, overwrite, resume, team.size == 1))
+        team.first(lambda: check_out(out, resume, overwrite)) # another may just have ended
+        alone = team.size == 1
+        plan = team.first(lambda: make_plan(pictures, out, sidecar, overwrite, resume, alone))
         todo = plan.todo[team.rank::team.size]
         if todo and not isinstance(model, Captioner):
             model = Captioner(model, batch_size=batch_size, device=device, dtype=dtype)
-        if out is not None and plan.todo: team.first(lambda: _begin(out, model, how, plan, overwrite, anyway))
-        started, write = time.monotonic(), _Writing(out, sidecar, overwrite, echo, pictures)
-        file = None if out is None else stack.enter_context(open_lines(out if plan.direct else part(out, team), resume))
+        if out is not None and plan.todo:
+            team.first(lambda: _begin(out, model, how, plan, overwrite, anyway))
+        started, file = time.monotonic(), None
+        if out is not None:
+            file = stack.enter_context(open_lines(out if plan.direct else part(out, team), resume))
+        write = _Writing(out, sidecar, overwrite, echo, pictures)
         captioned = write(model, todo, file, options, is_first=team.rank == 0) if todo else 0
         captioned, unreadable = team.sum(captioned, len(todo) - captioned)
         if out is not None and not plan.direct:
@@ -304,7 +316,8 @@ def caption_files(
 def _check_wishes(out:str|None, sidecar:bool, overwrite:bool, resume:bool, anyway:bool, team:Team):
     "Complain about options that contradict each other."
     if resume and overwrite: raise ValueError("resume and overwrite: choose one")
-    if resume and out is None and not sidecar: raise ValueError("resume needs out=, the file to go on with")
+    if resume and out is None and not sidecar:
+        raise ValueError("resume needs out=, the file to go on with")
     if anyway and not resume: raise ValueError("anyway=True is for resume=True")
     if team.size > 1 and out is None and not sidecar:
         raise ValueError("several processes cannot share the screen: use out= or sidecar=True")
@@ -316,7 +329,7 @@ def _begin(out:str, captioner:Captioner, how:Decoding, plan, overwrite:bool, any
     if overwrite: clear(out)
     forget(out, plan.stale)
 
-
+# %% ../nbs/08_infer.ipynb #ce6ac53c
 @dataclass(frozen=True)
 class _Writing:
     "Where the captions of one process go."
@@ -326,16 +339,21 @@ class _Writing:
     echo: Callable|None
     pictures: list[str]
 
-    def __call__(self, captioner:Captioner, todo:list[str], file, options:dict, is_first:bool) -> int: # How many got a caption
-        texts, states, captioned = text_files(self.pictures) if self.sidecar else {}, deque(), 0
+    def __call__(self,
+        captioner:Captioner, todo:list[str], file, options:dict, is_first:bool,
+    ) -> int: # How many got a caption
+        texts, states, captioned = {}, deque(), 0
+        if self.sidecar: texts = text_files(self.pictures)
         on_screen = self.out is None and not self.sidecar
 
         def noted():
             for path in todo:
-                states.append({} if self.out is None else picture_state(path)) # before it is read
+                # Before it is read: it may be replaced meanwhile.
+                states.append({} if self.out is None else picture_state(path))
                 yield path
         with _progress(None if is_first else False, len(todo), on_screen) as bar:
-            for path, result in zip(todo, captioner.many(noted(), progress=False, **options)):
+            results = captioner.many(noted(), progress=False, **options)
+            for path, result in zip(todo, results):
                 row = caption_row(path, result, states.popleft())
                 captioned += "caption" in row
                 self._put(row, file, texts.get(path))
@@ -344,7 +362,8 @@ class _Writing:
 
     def _put(self, row:dict, file, text:str|None):
         if text and "caption" in row and (self.overwrite or not os.path.exists(text)):
-            write_atomic(text, "".join(line + "\n" for line in row.get("captions", [row["caption"]])))
+            lines = row.get("captions", [row["caption"]])
+            write_atomic(text, "".join(line + "\n" for line in lines))
         if file: file.write(row_line(row) + "\n")
         elif self.sidecar:
             if "error" in row: tqdm.write(f"{row['path']}: {row['error']}", file=sys.stderr)

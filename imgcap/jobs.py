@@ -49,13 +49,14 @@ def caption_row(
     state:dict, # Of the file before it was read
 ) -> dict: # A row of the file of captions
     "What is known of a picture."
-    if isinstance(result, CaptionError): return {"path": path, "error": one_line(result.error), **state}
+    if isinstance(result, CaptionError):
+        return {"path": path, "error": one_line(result.error), **state}
     captions = result if isinstance(result, list) else [result]
     texts, scores = [one_line(c.text) for c in captions], [round(c.score, 4) for c in captions]
     row = {"path": path, "caption": texts[0], "score": scores[0], **state}
     return row | {"captions": texts, "scores": scores} if len(captions) > 1 else row
 
-
+# %% ../nbs/infer/jobs.ipynb #e4c52ce7
 def row_line(
     row:dict, # A row of the file of captions
     encoding:str="utf-8", # Of the file or the terminal
@@ -78,7 +79,7 @@ _GO_ON = "resume with the file that was begun"
 
 
 def read_lines(file:str|os.PathLike) -> Iterator[tuple[dict, int, int]]:
-    "Rows of a file of lines, each with the bytes where it starts and ends; half a last line is left out."
+    "Rows of a file of lines and where each starts and ends; half a last one is left out."
     end = 0
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -87,7 +88,8 @@ def read_lines(file:str|os.PathLike) -> Iterator[tuple[dict, int, int]]:
             try: row = json.loads(line)
             except ValueError: row = None
             if not whole or not isinstance(row, dict) or not isinstance(row.get("path"), str):
-                raise ValueError(f"{file}, line {number}: not a line of captions with a path; {_GO_ON}")
+                raise ValueError(f"{file}, line {number}: not a line of captions with a path; "
+                                 f"{_GO_ON}")
             end += len(line)
             yield row, end - len(line), end
 
@@ -116,7 +118,8 @@ def _read_parquet(file) -> Iterator[dict]:
     with table: yield from (row for batch in table.iter_batches() for row in batch.to_pylist())
 
 
-_OF_TEXT = {"captions": json.loads, "scores": json.loads, "score": float, "modified": float, "size": int}
+_OF_TEXT = {"captions": json.loads, "scores": json.loads, "score": float, "modified": float,
+            "size": int}
 
 
 def _read_csv(file) -> Iterator[dict]:
@@ -153,7 +156,7 @@ def _write_jsonl(file:Path, rows:Iterable[dict], columns:list[str]):
             row = {name: row[name] for name in columns if row.get(name) is not None}
             text.write(row_line(row) + "\n")
 
-
+# %% ../nbs/infer/jobs.ipynb #40a62910
 class _ShortEnds:
     "Ends rows with `\n`; the csv module quotes a `\r` in a name only where rows end in one."
     def __init__(self, file): self.file = file
@@ -162,7 +165,8 @@ class _ShortEnds:
 
 
 def _write_csv(file:Path, rows:Iterable[dict], columns:list[str]):
-    def cell(value): return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+    def cell(value):
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
     with open(file, "w", encoding="utf-8", errors="surrogateescape", newline="") as text:
         table = csv.DictWriter(_ShortEnds(text), columns, extrasaction="ignore")
         table.writeheader()
@@ -186,13 +190,15 @@ def text_files(pictures:list[str]) -> dict[str, str]:
     owners, all_pictures = {}, set(pictures)
     for picture in pictures:
         if is_address(picture):
-            raise ValueError(f"{picture}: an address has no place for a text file beside it; use out=")
+            raise ValueError(f"{picture}: an address has no place for a text file beside it; "
+                             "use out=")
         text = os.path.splitext(picture)[0] + ".txt"
         if text in all_pictures:
-            raise ValueError(f"{text} would be written beside a picture and is itself among the pictures; "
-                             "give the folder, or a glob in quotes")
+            raise ValueError(f"{text} would be written beside a picture and is itself among the "
+                             "pictures; give the folder, or a glob in quotes")
         if text in owners:
-            raise ValueError(f"{owners[text]} and {picture} would both write {text}; rename one of them")
+            raise ValueError(f"{owners[text]} and {picture} would both write {text}; "
+                             "rename one of them")
         owners[text] = picture
     return {picture: text for text, picture in owners.items()}
 
@@ -202,10 +208,10 @@ def run_record(captioner, how:Decoding) -> dict:
     from imgcap.train import weights_fingerprint
     model = captioner.model
     return {"imgcap": __version__, "model": str(getattr(model.config, "_name_or_path", "")),
-            "weights": weights_fingerprint(model), "precision": str(model.dtype).removeprefix("torch."),
-            "decoding": asdict(how)}
+            "weights": weights_fingerprint(model), "decoding": asdict(how),
+            "precision": str(model.dtype).removeprefix("torch.")}
 
-
+# %% ../nbs/infer/jobs.ipynb #150433bf
 def sign_run(
     out:str|os.PathLike, # File of captions
     record:dict, # Of this run
@@ -214,26 +220,30 @@ def sign_run(
     anyway:bool, # Whether they may be another's
 ):
     "Leave a record of the run beside its file, or refuse to go on with what another began."
-    file, record = beside(out, ".run.json"), json.loads(json.dumps(record)) # as it is read back
+    file, record = beside(out, ".run.json"), json.loads(json.dumps(record)) # as it is read
     if go_on and not anyway:
         try: before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError): before = None
         if not isinstance(before, dict):
-            raise ValueError(f"{out}: nothing says which model and options wrote it ({file.name} is not there, "
-                             "or is no JSON); overwrite it, choose another name, or go on with anyway=True")
+            raise ValueError(f"{out}: nothing says which model and options wrote it ({file.name} "
+                             "is not there, or is no JSON); overwrite it, choose another name, "
+                             "or go on with anyway=True")
         if differs := list(_differences(before, record)):
-            raise ValueError(f"{out} was begun with {' and '.join(old for old, _ in differs)}, and this run has "
-                             f"{' and '.join(new for _, new in differs)}; ask for the same, overwrite it, "
-                             "choose another name, or mix them with anyway=True")
+            old, new = (" and ".join(each) for each in zip(*differs))
+            raise ValueError(f"{out} was begun with {old}, and this run has {new}; ask for the "
+                             "same, overwrite it, choose another name, or mix them with "
+                             "anyway=True")
         if before.get("imgcap") != record["imgcap"]:
-            print(f"{out} was begun with imgcap {before.get('imgcap')}; this is {record['imgcap']}", file=sys.stderr)
+            print(f"{out} was begun with imgcap {before.get('imgcap')}; this is {record['imgcap']}",
+                  file=sys.stderr)
     write_atomic(file, json.dumps(record, indent=1) + "\n")
 
-
+# %% ../nbs/infer/jobs.ipynb #f19788af
 def _differences(before:dict, now:dict) -> Iterator[tuple[str, str]]:
     "What was, and what is."
     if before.get("weights") != now["weights"] and before.get("precision") == now["precision"]:
-        yield tuple(f"the model {each.get('model')} (weights {each.get('weights')})" for each in (before, now))
+        yield tuple(f"the model {each.get('model')} (weights {each.get('weights')})"
+                    for each in (before, now))
     if before.get("precision") != now["precision"]:
         yield str(before.get("precision")), now["precision"]
     old = before.get("decoding") if isinstance(before.get("decoding"), dict) else {}
@@ -268,7 +278,7 @@ class Team:
         if self.size > 1: torch.distributed.all_reduce(total)
         return total.tolist()
 
-
+# %% ../nbs/infer/jobs.ipynb #ffcdac86
 def part(out:str|os.PathLike, team:Team) -> Path:
     "The file that one process writes its lines to."
     number = "" if team.size == 1 else f"-{team.rank + 1}-of-{team.size}"
@@ -294,10 +304,10 @@ def check_out(out:str|None, resume:bool, overwrite:bool):
     if os.path.exists(out):
         raise FileExistsError(f"{out} exists; resume it, overwrite it, or choose another name")
     if left := parts(out):
-        raise FileExistsError(f"{left[0]} is left of a run that was stopped; resume it, overwrite it, "
-                              f"or choose another name than {out}")
+        raise FileExistsError(f"{left[0]} is left of a run that was stopped; resume it, overwrite "
+                              f"it, or choose another name than {out}")
 
-
+# %% ../nbs/infer/jobs.ipynb #9c9f0c77
 def pictures_for(
     paths, # As for `caption_files`
     out:str|None, # File of captions
@@ -311,11 +321,11 @@ def pictures_for(
         for picture in pictures:
             try: picture.encode()
             except UnicodeEncodeError:
-                raise ValueError(f"{picture!r}: a Parquet file cannot hold this name, which is not UTF-8; "
-                                 "write a .jsonl file") from None
+                raise ValueError(f"{picture!r}: a Parquet file cannot hold this name, which is not "
+                                 "UTF-8; write a .jsonl file") from None
     return pictures, passed
 
-
+# %% ../nbs/infer/jobs.ipynb #6ebe5f79
 @dataclass(frozen=True)
 class Plan:
     "What a run has to do."
@@ -325,7 +335,14 @@ class Plan:
     direct: bool # Whether lines go straight to the final file
 
 
-def make_plan(pictures:list[str], out:str|None, sidecar:bool, overwrite:bool, resume:bool, alone:bool) -> Plan:
+def make_plan(
+    pictures:list[str], # All
+    out:str|None, # File of captions
+    sidecar:bool, # Whether there are text files beside the pictures
+    overwrite:bool, # Whether what is there is replaced
+    resume:bool, # Whether rows that are there stay
+    alone:bool, # Whether this is the only process
+) -> Plan:
     "See what was done before."
     left = [] if out is None else parts(out)
     done, stale = set(), set()
@@ -343,7 +360,7 @@ def make_plan(pictures:list[str], out:str|None, sidecar:bool, overwrite:bool, re
 
 
 def _is_stale(row:dict) -> bool:
-    "Whether the file of a row is another now; rows of captions that do not say which file it was are trusted."
+    "Whether the file of a row is another now; a caption that does not say which it was is trusted."
     before = {name: row[name] for name in ("size", "modified") if row.get(name) is not None}
     now = picture_state(row["path"])
     return bool(now) and now != before and bool(before or row.get("error"))
@@ -371,9 +388,9 @@ def forget(out:str|os.PathLike, stale:set[str]):
 def _has_several(file:str|os.PathLike) -> bool:
     return any("captions" in row for row in islice(read_rows(file), 1000))
 
-
+# %% ../nbs/infer/jobs.ipynb #15fcc61c
 def put_together(out:str|os.PathLike, pictures:list[str], resume:bool, several:bool):
-    "Write `out` from what stands in it and in the parts, in the order of the pictures, and remove the parts."
+    "Write `out` from what stands in it and in the parts, in the order of the pictures."
     left, places, old = parts(out), {}, resume and os.path.exists(out)
     for number, file in enumerate(left):
         places |= {row["path"]: (number, start) for row, start, _ in read_lines(file)}
