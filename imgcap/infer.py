@@ -99,32 +99,9 @@ class Captioner:
         image = decode_image(x, at_least=decoding_side(self.processor))
         return picture_pixels(self.processor.image_processor, [image])[0]
 
-    def _try(self, x, number:int) -> torch.Tensor|CaptionError:
-        try: return self._pixels(x)
-        except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
-            name = _name(x)
-            reason = str(error).removeprefix(f"{name or 'picture'}: ")
-            return CaptionError(name or f"#{number}", reason)
-
-    def _read_ahead(self, pictures:Iterable) -> Iterator[torch.Tensor|CaptionError]:
-        "Read files in threads while the model works; no more than two batches wait."
-        pool, waiting, failure = ThreadPoolExecutor(self.workers), deque(), []
-        try:
-            for number, x in enumerate(_each(pictures, failure)):
-                x = _picture(x)
-                if isinstance(x, _Unread):
-                    waiting.append(partial(CaptionError, f"#{number}", x.reason))
-                elif isinstance(x, (str, bytes, os.PathLike, Mapping)):
-                    waiting.append(pool.submit(self._try, x, number).result)
-                # What is open or in memory is read now: its owner may soon close or change it.
-                else: waiting.append(partial(_same, self._try(x, number)))
-                if len(waiting) > 2 * self.batch_size: yield waiting.popleft()()
-            while waiting: yield waiting.popleft()()
-        finally: pool.shutdown(wait=False, cancel_futures=True)
-        if failure: raise failure[0]
-
     def _stream(self, pictures, write:Callable, progress:bool|None, total:int|None) -> Iterator:
-        reader, failure = self._read_ahead(pictures), None
+        reader = _read_ahead(self._pixels, pictures, self.workers, 2 * self.batch_size)
+        failure = None
         with _progress(progress, total) as bar:
             try:
                 while failure is None:
@@ -169,6 +146,37 @@ def _name(x) -> str|None:
     "Path or address of a picture that has one."
     if isinstance(x, Mapping): x = x.get("path")
     return os.fspath(x) if isinstance(x, (str, os.PathLike)) else None
+
+# %% ../nbs/08_infer.ipynb #df974980
+def _read_ahead(
+    read:Callable, # A picture in any form -> as the model sees it (C, H, W)
+    pictures:Iterable, # In any form
+    workers:int, # Threads
+    most:int, # So many wait at most
+) -> Iterator[torch.Tensor|CaptionError]:
+    "Read files in threads while the model works."
+    pool, waiting, failure = ThreadPoolExecutor(workers), deque(), []
+    try:
+        for number, x in enumerate(_each(pictures, failure)):
+            x = _picture(x)
+            if isinstance(x, _Unread):
+                waiting.append(partial(CaptionError, f"#{number}", x.reason))
+            elif isinstance(x, (str, bytes, os.PathLike, Mapping)):
+                waiting.append(pool.submit(_try, read, x, number).result)
+            # What is open or in memory is read now: its owner may soon close or change it.
+            else: waiting.append(partial(_same, _try(read, x, number)))
+            if len(waiting) > most: yield waiting.popleft()()
+        while waiting: yield waiting.popleft()()
+    finally: pool.shutdown(wait=False, cancel_futures=True)
+    if failure: raise failure[0]
+
+
+def _try(read:Callable, x, number:int) -> torch.Tensor|CaptionError:
+    try: return read(x)
+    except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
+        name = _name(x)
+        reason = str(error).removeprefix(f"{name or 'picture'}: ")
+        return CaptionError(name or f"#{number}", reason)
 
 # %% ../nbs/08_infer.ipynb #ab7b34a3
 def _is_many(x) -> bool:
