@@ -9,6 +9,7 @@ __all__ = ['save_checkpoint', 'weights_fingerprint', 'TrainConfig', 'fill_defaul
            'finetune', 'write_atomic', 'fingerprint']
 
 # %% ../nbs/06_train.ipynb #355cc2f0
+import copy
 import hashlib
 import json
 import math
@@ -395,8 +396,8 @@ class CaptionTrainer(Trainer):
         self.config, self.reward, self.by, self.language = config, reward, by, language
         self.validation_collator, self.seconds_before = validation_collator, 0.0
         self.began = time.perf_counter()
-        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
-        self._loss_shifts_labels = True
+        self.model_accepts_loss_kwargs = self._loss_shifts_labels = True
+        self.loss_is_scaled_for_ga = True
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
         if self.average: self.add_callback(self.average)
 
@@ -424,10 +425,9 @@ class CaptionTrainer(Trainer):
         return (loss, None) if return_outputs else loss
 
     def _cider_loss(self, model, batch):
-        tokenizer = self.validation_collator.processor.tokenizer
-        loss = self_critical_loss(
-            model, self.bare_model, tokenizer, self.reward, batch, samples=self.config.samples,
-            max_new_tokens=self.config.max_new_tokens)
+        config, tokenizer = self.config, self.validation_collator.processor.tokenizer
+        loss = self_critical_loss(model, self.bare_model, tokenizer, self.reward, batch,
+                                  samples=config.samples, max_new_tokens=config.max_new_tokens)
         return loss / self.current_gradient_accumulation_steps
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
@@ -440,8 +440,8 @@ class CaptionTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_runtime"] = time.perf_counter() - start
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics)
+        told = self.callback_handler
+        self.control = told.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _averaged(self): return self.average.in_place() if self.average else nullcontext()
@@ -470,13 +470,25 @@ class CaptionTrainer(Trainer):
         with self._averaged(): super()._save(output_dir, None if self.average else state_dict)
         Path(output_dir, "README.md").unlink(missing_ok=True)  # peft's, without content
 
+    def _load_best_model(self):
+        if self.config.lora: super()._load_best_model()
+        else: _load_weights(self.model, self.state.best_model_checkpoint)
+
     def _load_from_checkpoint(self, checkpoint, model=None):
-        super()._load_from_checkpoint(checkpoint, model)
+        if self.config.lora: super()._load_from_checkpoint(checkpoint, model)
+        else: _load_weights(self.model, checkpoint)
         if self.average: self.average.restore(load_file(Path(checkpoint) / _RAW_WEIGHTS))
         _read_progress(self, Path(checkpoint))
 
-
+# %% ../nbs/06_train.ipynb #6a1f0420
 _RAW_WEIGHTS = "raw_weights.safetensors"
+
+
+def _load_weights(model:nn.Module, folder:str|os.PathLike):
+    "Load a checkpoint into a model: files may have older names, which `from_pretrained` knows."
+    options = dict(config=copy.deepcopy(model.config), dtype=model.dtype, use_safetensors=True)
+    loaded = type(model).from_pretrained(folder, **options)
+    model.load_state_dict(loaded.state_dict())
 
 # %% ../nbs/06_train.ipynb #6a1f03d7
 def _progress(trainer:CaptionTrainer) -> dict:
@@ -755,7 +767,7 @@ def finetune(
     args, language = _training_arguments(model, data, config), caption_language(data["train"])
     if not args.should_save: echo = _say_nothing
     by, why = chosen_by(data["validation"], language)
-    options = dict(by=by, language=language, reward=_reward(config, data["train"], language))
+    options:dict = dict(by=by, language=language, reward=_reward(config, data["train"], language))
     about = {"source": source, **(notes or {}), **_describe(model, data, config, args, language)}
     for line in filter(None, (_language_doubt(data["train"], language), why)): echo(line)
     with _made_ready(model, config) as learning, _opened_run(config, about, args) as opened:
