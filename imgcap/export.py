@@ -282,9 +282,10 @@ def _check_int8(rounded:OnnxCaptioner, whole:OnnxCaptioner, pictures:int=8, step
     figures = (f"8 bits move the logits by {np.mean(moved):.0%} of their spread, "
                f"and leave {sum(same)} of {len(same)} tokens on {pictures} drawings as they were")
     if not np.mean(moved) < _REFUSED:
-        raise RuntimeError(f"{figures}; more than {_REFUSED:.0%} is refused, and nothing was written; "
-                           "export without int8")
-    if np.mean(moved) > _WORTH_A_WARNING: warnings.warn(f"{figures}; measure it on your own", stacklevel=3)
+        raise RuntimeError(f"{figures}; more than {_REFUSED:.0%} is refused, "
+                           "and nothing was written; export without int8")
+    if np.mean(moved) > _WORTH_A_WARNING:
+        warnings.warn(f"{figures}; measure it on your own", stacklevel=3)
 
 
 _WORTH_A_WARNING, _REFUSED = 0.05, 0.25 # git-tiny's are moved by 0.013
@@ -304,7 +305,8 @@ def _quantize(folder:Path):
         dynamic(encoder, ["MatMul"])
         dynamic(decoder, ["Gather"])
         # by rows, so that no caption of a batch depends on the others
-        rows = DefaultWeightOnlyQuantConfig(bits=8, block_size=64, is_symmetric=True, accuracy_level=4)
+        rows = DefaultWeightOnlyQuantConfig(bits=8, block_size=64, is_symmetric=True,
+                                            accuracy_level=4)
         quantizer = MatMulNBitsQuantizer(str(decoder), algo_config=rows)
         quantizer.process()
         quantizer.model.save_model_to_file(str(decoder))

@@ -155,7 +155,7 @@ class Family:
     vision: str # Name of the module that sees the picture and no text
     text_logits: Callable # (model, batch, wanted (N, T)) -> logits (K, V) at the K caption positions where `wanted` is True; those at position t score the token at t + 1
     begin: Callable # (tokens (B, S)) -> the argument of `generate` with which each caption begins
-    told_ends: bool = True # Whether `generate` takes the tokens of end and padding; BLIP's knows its own
+    told_ends: bool = True # Whether `generate` takes the end and padding tokens; BLIP's knows them
     encode: Callable|None = None # (model, pixel_values) -> features (B, P, C) that `text_logits` takes as `image_features`
 
 
@@ -244,8 +244,9 @@ def generate_captions(
     "Write a caption for each picture of a batch."
     tokenizer = processor.tokenizer
     with torch.inference_mode():
-        start, new, logp = generate_tokens(model, tokenizer, pixel_values, prefix=prefix,
-                                           max_new_tokens=max_new_tokens, num_beams=num_beams, **options)
+        start, new, logp = generate_tokens(
+            model, tokenizer, pixel_values, prefix=prefix, max_new_tokens=max_new_tokens,
+            num_beams=num_beams, **options)
     return [caption_from_tokens(tokenizer, ids, scores, start)
             for ids, scores in zip(new.tolist(), logp.exp().tolist())]
 
@@ -265,7 +266,8 @@ def generate_tokens(
     start, max_new_tokens = begin_caption(tokenizer, prefix, max_new_tokens,
                                           getattr(config, "max_position_embeddings", None))
     asked = {**_NEUTRAL, "num_beams": num_beams, "max_new_tokens": max_new_tokens, **options}
-    if family.told_ends: asked |= {"eos_token_id": last_token(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    if family.told_ends:
+        asked |= {"eos_token_id": last_token(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     asked |= family.begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
     asked |= {"return_dict_in_generate": True, "output_logits": True}
     with evaluating(model):
@@ -292,7 +294,8 @@ def begin_caption(
         raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
     if positions is None: return start, max_new_tokens
     if positions <= len(start):
-        raise ValueError(f"prefix has {len(start)} tokens, and the model has room for {positions} in all")
+        raise ValueError(f"prefix has {len(start)} tokens, "
+                         f"and the model has room for {positions} in all")
     return start, min(max_new_tokens, positions - len(start))
 
 
@@ -336,13 +339,14 @@ def _check_files(folder:Path, family:Family):
     if index.is_file() and not there("model.safetensors"):
         parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         lost = [part for part in parts if not (folder / part).is_file()]
-        if lost: raise ValueError(f"{len(lost)} of the {len(parts)} files of its weights are missing, "
-                                  f"such as {lost[0]}")
+        if lost: raise ValueError(f"{len(lost)} of the {len(parts)} files of its weights "
+                                  f"are missing, such as {lost[0]}")
     elif not there("model.safetensors") and there("pytorch_model*.bin"):
         load = f"transformers.{family.model_class.__name__}.from_pretrained({str(folder)!r}"
         raise ValueError("its weights are in pytorch_model.bin only, which can run code when it is "
                          "read, and weights are read from model.safetensors; where you trust it, "
-                         f"convert it: {load}, use_safetensors=False).save_pretrained({str(folder)!r})")
+                         f"convert it: {load}, use_safetensors=False)"
+                         f".save_pretrained({str(folder)!r})")
     needed = {"weights (model.safetensors)": ["model.safetensors", index.name],
               "tokenizer (tokenizer.json)": ["tokenizer.json", "vocab.*", "*.model"],
               "image processor (preprocessor_config.json)": ["preprocessor_config.json",
@@ -357,7 +361,8 @@ def _of_run(folder:Path) -> str:
     folder = folder.resolve()
     run = next((f for f in (folder, *folder.parents[:2]) if (f / "checkpoints").is_dir()), None)
     if run is None: return ""
-    if (run / "model" / "config.json").is_file(): return f"; the model of this run is {run / 'model'}"
+    if (run / "model" / "config.json").is_file():
+        return f"; the model of this run is {run / 'model'}"
     return f"; the run {run} has not written its model yet: finish it with resume"
 
 # %% ../nbs/04_model.ipynb #8ee07111
@@ -369,7 +374,8 @@ def _check_weights(model:nn.Module, found:dict):
         raise ValueError(f"its weights do not fit its config.json in {len(sizes)} places: {name} has "
                          f"the shape {tuple(there)}, and should have {tuple(wanted)}")
     names = dict(model.named_parameters())
-    lost = [name for name in sorted(found["missing_keys"]) if name in names and ".pooler." not in name]
+    needed = {name for name in names if ".pooler." not in name} # of these captions see nothing
+    lost = sorted(needed & set(found["missing_keys"]))
     if lost: raise ValueError(f"{len(lost)} of its {len(names)} weights are not in its file, such as "
                               f"{lost[0]}; they would be random numbers")
     def layer(name): return re.sub(r"\.\d+\.", ".0.", name)
@@ -416,7 +422,7 @@ def load_model(
     *,
     device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
     dtype:str|torch.dtype="auto", # "auto" is float32; training in bfloat16 is autocast's business
-    image_size:int|None=None, # Side of the square picture a GIT sees, in pixels; None: the checkpoint's
+    image_size:int|None=None, # Side of the square picture a GIT sees, in pixels; None: its own
 ) -> tuple[nn.Module, object]: # The model, in evaluation mode, and its processor
     "Load a captioning model and its processor, whole, or say what is missing."
     chosen = "float32" if dtype == "auto" else str(dtype).removeprefix("torch.")

@@ -1,4 +1,5 @@
 "Looking inside: models with dropout, whatever mode they are in."
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,8 @@ from imgcap.model import FAMILIES
 FAMILY = pytest.mark.parametrize("family", BUILDERS)
 
 
-def modes(model): return [part.training for part in model.modules()]
+def modes(model):
+    return [part.training for part in model.modules()]
 
 
 def half_trained(family):
@@ -25,7 +27,8 @@ def half_trained(family):
 @pytest.mark.parametrize("method", ["occlusion", "attention"])
 @pytest.mark.parametrize("caption", [None, "a red creature"])
 def test_maps_are_made_without_dropout(family, method, caption):
-    if method == "attention" and family != "git": pytest.skip("attention is for GIT")
+    if method == "attention" and family != "git":
+        pytest.skip("attention is for GIT")
     picture = pictures(1)[0]
     wanted = word_heatmaps(*small_model(family), picture, caption, method=method)
     model, processor = half_trained(family)
@@ -34,7 +37,10 @@ def test_maps_are_made_without_dropout(family, method, caption):
         found = word_heatmaps(model, processor, picture, caption, method=method)
         assert modes(model) == before
         assert [m.word for m in found] == [m.word for m in wanted]
-        for a, b in zip(found, wanted): assert a.confidence == pytest.approx(b.confidence) and np.allclose(a.map, b.map, atol=1e-5)
+        for a, b in zip(found, wanted):
+            assert a.confidence == pytest.approx(b.confidence) and np.allclose(
+                a.map, b.map, atol=1e-5
+            )
 
 
 @FAMILY
@@ -50,15 +56,21 @@ def test_ablations_are_made_without_dropout(family):
         assert np.allclose([w[1:] for w in a.words], [w[1:] for w in b.words], rtol=1e-2, atol=0)
 
 
-@pytest.mark.parametrize("call", [
-    lambda m, p: word_heatmaps(m, p, pictures(1)[0], "a", window=99),
-    lambda m, p: word_heatmaps(m, p, pictures(1)[0], "a", method="attention", layers=[7]),
-    lambda m, p: word_heatmaps(m, p, pictures(1)[0], "a " * 90),
-    lambda m, p: ablate(m, p, pictures(1)[0], max_new_tokens=0), lambda m, p: ablate(m, p, pictures(1)[0], prefix="a " * 90)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, p: word_heatmaps(m, p, pictures(1)[0], "a", window=99),
+        lambda m, p: word_heatmaps(m, p, pictures(1)[0], "a", method="attention", layers=[7]),
+        lambda m, p: word_heatmaps(m, p, pictures(1)[0], "a " * 90),
+        lambda m, p: ablate(m, p, pictures(1)[0], max_new_tokens=0),
+        lambda m, p: ablate(m, p, pictures(1)[0], prefix="a " * 90),
+    ],
+)
 def test_modes_come_back_after_an_error(call):
     model, processor = half_trained("git")
     before = modes(model)
-    with pytest.raises(ValueError): call(model, processor)
+    with pytest.raises(ValueError):
+        call(model, processor)
     assert modes(model) == before
 
 

@@ -1,4 +1,5 @@
 "Writing tokens, states that come back, and what `load_model` refuses."
+
 import json
 import platform
 import shutil
@@ -17,7 +18,14 @@ from small_models import BUILDERS, pixels, small_model
 
 from imgcap.creatures import make_creatures
 from imgcap.model import (
-    FAMILIES, caption_loss, evaluating, generate_captions, generate_tokens, load_model, quiet_transformers)
+    FAMILIES,
+    caption_loss,
+    evaluating,
+    generate_captions,
+    generate_tokens,
+    load_model,
+    quiet_transformers,
+)
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
@@ -35,24 +43,55 @@ def checkpoints(tmp_path_factory):
     return found
 
 
-def test_every_family_is_tried(): assert set(BUILDERS) == set(FAMILIES)
+def test_every_family_is_tried():
+    assert set(BUILDERS) == set(FAMILIES)
 
 
 # --- what the checkpoint's generation_config.json says does not count
 
 HOSTILE = [
-    {"num_beams": 3}, {"num_beams": 3, "num_return_sequences": 2}, {"do_sample": True, "num_return_sequences": 2},
-    {"do_sample": True, "temperature": 0.01}, {"temperature": 9.0}, {"top_k": 1}, {"top_p": 0.01}, {"min_p": 0.9},
-    {"typical_p": 0.01}, {"epsilon_cutoff": 0.5}, {"eta_cutoff": 0.5}, {"repetition_penalty": 50.0},
-    {"no_repeat_ngram_size": 1}, {"encoder_no_repeat_ngram_size": 1}, {"length_penalty": 9.0}, {"early_stopping": "never"},
-    {"min_length": 30}, {"min_new_tokens": 10}, {"max_length": 3}, {"max_new_tokens": 2}, {"max_time": 1e-9},
-    {"forced_bos_token_id": 5}, {"forced_eos_token_id": 5}, {"suppress_tokens": list(range(3, 250))},
-    {"begin_suppress_tokens": list(range(3, 250))}, {"bad_words_ids": [[i] for i in range(3, 250)]},
-    {"exponential_decay_length_penalty": [1, 50.0]}, {"sequence_bias": [[[9], 90.0]]}, {"stop_strings": ["a"]},
-    {"prompt_lookup_num_tokens": 3}, {"guidance_scale": 3.0}, {"renormalize_logits": True}, {"penalty_alpha": 0.6},
-    {"watermarking_config": {"bias": 50.0, "greenlist_ratio": 0.1}}, {"cache_implementation": "static"},
-    {"return_dict_in_generate": False, "output_logits": False, "output_scores": True}, {"output_attentions": True},
-    {"eos_token_id": list(range(3, 99))}, {"pad_token_id": 77}, {"bos_token_id": 77}, {"use_cache": False}]
+    {"num_beams": 3},
+    {"num_beams": 3, "num_return_sequences": 2},
+    {"do_sample": True, "num_return_sequences": 2},
+    {"do_sample": True, "temperature": 0.01},
+    {"temperature": 9.0},
+    {"top_k": 1},
+    {"top_p": 0.01},
+    {"min_p": 0.9},
+    {"typical_p": 0.01},
+    {"epsilon_cutoff": 0.5},
+    {"eta_cutoff": 0.5},
+    {"repetition_penalty": 50.0},
+    {"no_repeat_ngram_size": 1},
+    {"encoder_no_repeat_ngram_size": 1},
+    {"length_penalty": 9.0},
+    {"early_stopping": "never"},
+    {"min_length": 30},
+    {"min_new_tokens": 10},
+    {"max_length": 3},
+    {"max_new_tokens": 2},
+    {"max_time": 1e-9},
+    {"forced_bos_token_id": 5},
+    {"forced_eos_token_id": 5},
+    {"suppress_tokens": list(range(3, 250))},
+    {"begin_suppress_tokens": list(range(3, 250))},
+    {"bad_words_ids": [[i] for i in range(3, 250)]},
+    {"exponential_decay_length_penalty": [1, 50.0]},
+    {"sequence_bias": [[[9], 90.0]]},
+    {"stop_strings": ["a"]},
+    {"prompt_lookup_num_tokens": 3},
+    {"guidance_scale": 3.0},
+    {"renormalize_logits": True},
+    {"penalty_alpha": 0.6},
+    {"watermarking_config": {"bias": 50.0, "greenlist_ratio": 0.1}},
+    {"cache_implementation": "static"},
+    {"return_dict_in_generate": False, "output_logits": False, "output_scores": True},
+    {"output_attentions": True},
+    {"eos_token_id": list(range(3, 99))},
+    {"pad_token_id": 77},
+    {"bos_token_id": 77},
+    {"use_cache": False},
+]
 
 
 @FAMILY
@@ -60,13 +99,23 @@ HOSTILE = [
 def test_generation_config_does_not_count(checkpoints, tmp_path, family, hostile):
     folder, model, processor = checkpoints[family]
     folder = shutil.copytree(folder, tmp_path / "checkpoint")
-    own = json.loads((folder / "generation_config.json").read_text()) | hostile | {"_from_model_config": False}
+    own = (
+        json.loads((folder / "generation_config.json").read_text())
+        | hostile
+        | {"_from_model_config": False}
+    )
     (folder / "generation_config.json").write_text(json.dumps(own))
     loaded, its_processor = load_model(folder, device="cpu")
-    for part in loaded.modules(): # BLIP's decoder writes, and has a configuration of its own
-        if isinstance(part, transformers.GenerationMixin): part.generation_config.update(**loaded.generation_config.to_dict())
+    for part in loaded.modules():  # BLIP's decoder writes, and has a configuration of its own
+        if isinstance(part, transformers.GenerationMixin):
+            part.generation_config.update(**loaded.generation_config.to_dict())
     pictures = pixels(processor)
-    for options in {}, {"num_beams": 2}, {"do_sample": True, "num_return_sequences": 2}, {"prefix": "a red", "max_new_tokens": 8}:
+    for options in (
+        {},
+        {"num_beams": 2},
+        {"do_sample": True, "num_return_sequences": 2},
+        {"prefix": "a red", "max_new_tokens": 8},
+    ):
         torch.manual_seed(0)
         wanted = generate_captions(model, processor, pictures, **options)
         torch.manual_seed(0)
@@ -80,8 +129,11 @@ def test_zero_is_an_answer(checkpoints, tmp_path, family):
     folder, model, processor = checkpoints[family]
     model, processor = load_model(folder, device="cpu")
     for part in model.modules():
-        if isinstance(part, transformers.GenerationMixin): part.generation_config.no_repeat_ngram_size = 1
-    tokens = generate_tokens(model, processor.tokenizer, pixels(processor), no_repeat_ngram_size=0)[1]
+        if isinstance(part, transformers.GenerationMixin):
+            part.generation_config.no_repeat_ngram_size = 1
+    tokens = generate_tokens(model, processor.tokenizer, pixels(processor), no_repeat_ngram_size=0)[
+        1
+    ]
     once = generate_tokens(model, processor.tokenizer, pixels(processor), no_repeat_ngram_size=1)[1]
     assert not torch.equal(tokens, once)
 
@@ -92,8 +144,14 @@ def test_samples_come_from_the_whole_distribution():
     model.generation_config.update(temperature=0.3, top_k=2, top_p=0.5)
     torch.manual_seed(1)
     n = 2000
-    _, new, logp = generate_tokens(model, processor.tokenizer, pixels(processor, 1), max_new_tokens=1,
-                                   do_sample=True, num_return_sequences=n)
+    _, new, logp = generate_tokens(
+        model,
+        processor.tokenizer,
+        pixels(processor, 1),
+        max_new_tokens=1,
+        do_sample=True,
+        num_return_sequences=n,
+    )
     for token in new[:, 0].unique():
         p = float(logp[new[:, 0] == token][0].exp())
         assert abs(int((new[:, 0] == token).sum()) - n * p) < 4 * (n * p * (1 - p)) ** 0.5 + 2
@@ -109,7 +167,9 @@ def test_max_new_tokens_is_at_least_one(n):
 
 # --- evaluation mode
 
-def modes(model): return [part.training for part in model.modules()]
+
+def modes(model):
+    return [part.training for part in model.modules()]
 
 
 @FAMILY
@@ -117,7 +177,7 @@ def test_written_in_evaluation_mode(family):
     model, processor = small_model(family)
     wanted = generate_captions(model, processor, pixels(processor))
     model.train()
-    model.get_submodule(FAMILIES[family].vision).eval() # a part that is frozen
+    model.get_submodule(FAMILIES[family].vision).eval()  # a part that is frozen
     before = modes(model)
     assert generate_captions(model, processor, pixels(processor)) == wanted
     assert modes(model) == before and True in before and False in before
@@ -126,7 +186,8 @@ def test_written_in_evaluation_mode(family):
 def test_modes_come_back_after_an_error():
     model, processor = small_model("git")
     model.train()
-    with pytest.raises(ValueError): generate_captions(model, processor, pixels(processor), num_return_sequences=3)
+    with pytest.raises(ValueError):
+        generate_captions(model, processor, pixels(processor), num_return_sequences=3)
     assert all(modes(model))
     with pytest.raises(KeyError), evaluating(model):
         assert not any(modes(model))
@@ -139,7 +200,8 @@ def test_modes_come_back_from_a_generator_that_is_closed():
 
     def endless():
         with evaluating(model.train()):
-            while True: yield model.training
+            while True:
+                yield model.training
 
     numbers = endless()
     assert next(numbers) is False
@@ -148,6 +210,7 @@ def test_modes_come_back_from_a_generator_that_is_closed():
 
 
 # --- silence
+
 
 def loudness():
     logging = transformers.utils.logging
@@ -158,7 +221,8 @@ def test_silence_nests():
     before = loudness()
     with quiet_transformers():
         within = loudness()
-        with pytest.raises(KeyError), quiet_transformers(): raise KeyError
+        with pytest.raises(KeyError), quiet_transformers():
+            raise KeyError
         assert loudness() == within != before
     assert loudness() == before
 
@@ -191,7 +255,8 @@ def test_silence_restores_what_was(level, bars):
         logging.set_verbosity(level)
         (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
         changed = loudness()
-        with quiet_transformers(), quiet_transformers(): pass
+        with quiet_transformers(), quiet_transformers():
+            pass
         assert loudness() == changed
     finally:
         logging.set_verbosity(before[0])
@@ -200,6 +265,7 @@ def test_silence_restores_what_was(level, bars):
 
 # --- checkpoints that are not whole
 
+
 @pytest.fixture(params=FAMILIES)
 def checkpoint(request, checkpoints, tmp_path):
     "A copy to spoil."
@@ -207,27 +273,35 @@ def checkpoint(request, checkpoints, tmp_path):
 
 
 @pytest.fixture
-def git(checkpoints, tmp_path): return shutil.copytree(checkpoints["git"][0], tmp_path / "RUN" / "model")
+def git(checkpoints, tmp_path):
+    return shutil.copytree(checkpoints["git"][0], tmp_path / "RUN" / "model")
 
 
 def refused(folder, *words):
     "The one line with which `load_model` refuses."
-    with pytest.raises((OSError, ValueError)) as caught: load_model(folder, device="cpu")
+    with pytest.raises((OSError, ValueError)) as caught:
+        load_model(folder, device="cpu")
     message = str(caught.value)
     assert str(folder) in message and "\n" not in message, message
-    for word in words: assert word in message, message
+    for word in words:
+        assert word in message, message
     return message
 
 
 def change(file, **values):
     "Other values in a JSON file, at any depth; None takes a key out."
     content = json.loads(file.read_text())
+
     def visit(part):
         if isinstance(part, dict):
             for key in list(part):
-                if key not in values: visit(part[key])
-                elif values[key] is None: del part[key]
-                else: part[key] = values[key]
+                if key not in values:
+                    visit(part[key])
+                elif values[key] is None:
+                    del part[key]
+                else:
+                    part[key] = values[key]
+
     visit(content)
     file.write_text(json.dumps(content))
 
@@ -239,12 +313,20 @@ def change_weights(folder, edit):
     save_file(weights, file, metadata={"format": "pt"})
 
 
-def vocabulary(folder): return json.loads((folder / "tokenizer.json").read_text())
+def vocabulary(folder):
+    return json.loads((folder / "tokenizer.json").read_text())
 
 
-@pytest.mark.parametrize("name, word", [
-    ("tokenizer.json", "no tokenizer (tokenizer.json)"), ("tokenizer_config.json", "no tokenizer_config.json"), ("processor_config.json", "no image processor"),
-    ("model.safetensors", "no weights (model.safetensors)"), ("config.json", "no config.json")])
+@pytest.mark.parametrize(
+    "name, word",
+    [
+        ("tokenizer.json", "no tokenizer (tokenizer.json)"),
+        ("tokenizer_config.json", "no tokenizer_config.json"),
+        ("processor_config.json", "no image processor"),
+        ("model.safetensors", "no weights (model.safetensors)"),
+        ("config.json", "no config.json"),
+    ],
+)
 def test_a_missing_file_is_named(checkpoint, name, word):
     folder, _ = checkpoint
     (folder / name).unlink()
@@ -252,7 +334,8 @@ def test_a_missing_file_is_named(checkpoint, name, word):
 
 
 def test_missing_files_are_named_together(git):
-    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"): (git / name).unlink()
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        (git / name).unlink()
     refused(git, "no tokenizer (tokenizer.json), no image processor")
 
 
@@ -261,21 +344,27 @@ def test_part_of_a_run(git, has_model):
     "What training writes for itself is no model to caption with, and the message says which one is."
     run = git.parent
     saved = shutil.copytree(git, run / "checkpoints" / "checkpoint-5")
-    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"): (saved / name).unlink()
-    if not has_model: shutil.rmtree(git)
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        (saved / name).unlink()
+    if not has_model:
+        shutil.rmtree(git)
     word = f"the model of this run is {run / 'model'}" if has_model else "finish it with resume"
     refused(saved, word)
     refused(run / "checkpoints", word)
-    if not has_model: refused(run, word)
+    if not has_model:
+        refused(run, word)
 
 
-def test_an_empty_folder(tmp_path): refused(tmp_path, "no config.json")
+def test_an_empty_folder(tmp_path):
+    refused(tmp_path, "no config.json")
 
 
 def test_pickled_weights_only(checkpoint):
     folder, family = checkpoint
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    refused(folder, "pytorch_model.bin", "safetensors", "convert", FAMILIES[family].model_class.__name__)
+    refused(
+        folder, "pytorch_model.bin", "safetensors", "convert", FAMILIES[family].model_class.__name__
+    )
 
 
 def test_the_conversion_works(git, monkeypatch):
@@ -284,7 +373,8 @@ def test_the_conversion_works(git, monkeypatch):
     torch.save(load_file(git / "model.safetensors"), git / "pytorch_model.bin")
     (git / "model.safetensors").unlink()
     command = refused(git).partition("convert it: ")[2]
-    with quiet_transformers(): eval(command, {"transformers": transformers})
+    with quiet_transformers():
+        eval(command, {"transformers": transformers})
     assert all(torch.equal(wanted[name], p) for name, p in load_model(git)[0].state_dict().items())
 
 
@@ -292,38 +382,51 @@ def test_the_conversion_works(git, monkeypatch):
 def test_a_truncated_file(checkpoint, share):
     folder, _ = checkpoint
     data = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(data[:int(len(data) * share)])
+    (folder / "model.safetensors").write_bytes(data[: int(len(data) * share)])
     refused(folder)
 
 
 def test_weights_in_several_files(git, tmp_path):
     model, _ = load_model(git)
     (git / "model.safetensors").unlink()
-    with quiet_transformers(): model.save_pretrained(git, max_shard_size="50KB")
+    with quiet_transformers():
+        model.save_pretrained(git, max_shard_size="50KB")
     parts = sorted(git.glob("model-*.safetensors"))
     assert len(parts) > 2
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), load_model(git)[0].parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), load_model(git)[0].parameters())
+    )
     parts[1].unlink()
     refused(git, f"1 of the {len(parts)} files", parts[1].name)
 
 
 def test_a_weight_that_is_missing(checkpoint):
     folder, _ = checkpoint
-    name = sorted(n for n in load_file(folder / "model.safetensors") if "pooler" not in n and "position_ids" not in n)[-1]
+    name = sorted(
+        n
+        for n in load_file(folder / "model.safetensors")
+        if "pooler" not in n and "position_ids" not in n
+    )[-1]
     change_weights(folder, lambda weights: weights.pop(name))
     refused(folder, name, "random")
 
 
 def test_a_weight_of_another_shape(checkpoint):
     folder, _ = checkpoint
-    name = next(n for n, w in load_file(folder / "model.safetensors").items() if "embeddings.patch_embedding" in n or "projection.weight" in n)
+    name = next(
+        n
+        for n, w in load_file(folder / "model.safetensors").items()
+        if "embeddings.patch_embedding" in n or "projection.weight" in n
+    )
     change_weights(folder, lambda weights: weights.update({name: weights[name][:5].clone()}))
     refused(folder, name, "(5,")
 
 
 def test_weights_of_a_deeper_model(git):
     def deeper(weights):
-        for name in [n for n in weights if "encoder.layer.0" in n]: weights[name.replace("layer.0", "layer.1")] = weights[name].clone()
+        for name in [n for n in weights if "encoder.layer.0" in n]:
+            weights[name.replace("layer.0", "layer.1")] = weights[name].clone()
+
     change_weights(git, deeper)
     refused(git, "layer.1", "config.json")
 
@@ -336,7 +439,12 @@ def test_a_config_of_another_size(checkpoint):
 
 def test_weights_that_nobody_needs_are_no_reason(git):
     "Checkpoints of other versions and tasks carry some."
-    change_weights(git, lambda weights: weights.update({"itm_head.weight": torch.zeros(2, 2), "git.embeddings.old_ids": torch.zeros(3)}))
+    change_weights(
+        git,
+        lambda weights: weights.update(
+            {"itm_head.weight": torch.zeros(2, 2), "git.embeddings.old_ids": torch.zeros(3)}
+        ),
+    )
     load_model(git)
 
 
@@ -360,7 +468,9 @@ def test_tokens_with_room(git):
         model.save_pretrained(git)
         processor.save_pretrained(git)
     loaded, its_processor = load_model(git)
-    assert generate_captions(loaded, its_processor, pixels(its_processor), prefix="octopus")[0].text.startswith("octopus")
+    assert generate_captions(loaded, its_processor, pixels(its_processor), prefix="octopus")[
+        0
+    ].text.startswith("octopus")
 
 
 def test_another_models_tokenizer(git):
@@ -368,8 +478,20 @@ def test_another_models_tokenizer(git):
     refused(git, "1024 tokens", "model's own tokenizer")
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "{not json", '{"version": "1.0", "model": {"type": "BPE"}}', "\0\1\2"])
-@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "processor_config.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", "{not json", '{"version": "1.0", "model": {"type": "BPE"}}', "\0\1\2"],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer.json",
+        "config.json",
+        "processor_config.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ],
+)
 def test_a_file_of_nonsense(git, name, content):
     (git / name).write_text(content)
     refused(git)
@@ -382,29 +504,41 @@ def test_a_tokenizer_without_an_end(git):
 
 def test_a_tokenizer_without_words(git):
     content = vocabulary(git)
-    content["model"] |= {"vocab": {t: i for t, i in content["model"]["vocab"].items() if t in ("[PAD]", "[CLS]", "[SEP]")}, "merges": []}
+    content["model"] |= {
+        "vocab": {
+            t: i for t, i in content["model"]["vocab"].items() if t in ("[PAD]", "[CLS]", "[SEP]")
+        },
+        "merges": [],
+    }
     (git / "tokenizer.json").write_text(json.dumps(content))
     refused(git, "knows no words")
 
 
 @pytest.mark.parametrize("dtype", ["float33", "int8", "Tensor", torch.int64, 16])
 def test_dtypes_that_are_none(dtype):
-    with pytest.raises(ValueError, match=f"dtype is {dtype}"): load_model("git-tiny", dtype=dtype)
+    with pytest.raises(ValueError, match=f"dtype is {dtype}"):
+        load_model("git-tiny", dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
-def test_dtypes(dtype): assert load_model("git-tiny", device="cpu", dtype=dtype)[0].dtype == torch.bfloat16
+def test_dtypes(dtype):
+    assert load_model("git-tiny", device="cpu", dtype=dtype)[0].dtype == torch.bfloat16
 
 
 # --- a prefix is text
+
 
 @FAMILY
 def test_a_prefix_cannot_end_a_caption(family):
     model, processor = small_model(family)
     for prefix in ("[SEP]", "a [SEP]", "[CLS] a [PAD]"):
-        start, *_ = generate_tokens(model, processor.tokenizer, pixels(processor, 1), prefix=prefix, max_new_tokens=2)
+        start, *_ = generate_tokens(
+            model, processor.tokenizer, pixels(processor, 1), prefix=prefix, max_new_tokens=2
+        )
         assert not set(start[1:]) & set(processor.tokenizer.all_special_ids)
-        assert generate_captions(model, processor, pixels(processor, 1), prefix=prefix)[0].text.startswith(prefix)
+        assert generate_captions(model, processor, pixels(processor, 1), prefix=prefix)[
+            0
+        ].text.startswith(prefix)
 
 
 @FAMILY
@@ -412,19 +546,28 @@ def test_a_prefix_cannot_end_a_caption(family):
 def test_a_prefix_takes_room(family, words):
     "As many tokens as there are positions, and not one more."
     model, processor = small_model(family)
-    start, new, _ = generate_tokens(model, processor.tokenizer, pixels(processor, 2), prefix="a" + " a" * words,
-                                    max_new_tokens=99, min_new_tokens=64 - words - 2)
+    start, new, _ = generate_tokens(
+        model,
+        processor.tokenizer,
+        pixels(processor, 2),
+        prefix="a" + " a" * words,
+        max_new_tokens=99,
+        min_new_tokens=64 - words - 2,
+    )
     assert len(start) == words + 2 and new.shape[1] == 64 - words - 2
 
 
 @FAMILY
 def test_a_prefix_without_room(family):
     model, processor = small_model(family)
-    with pytest.raises(ValueError, match="prefix has 7[0-9] tokens, and the model has room for 64 in all"):
+    with pytest.raises(
+        ValueError, match="prefix has 7[0-9] tokens, and the model has room for 64 in all"
+    ):
         generate_captions(model, processor, pixels(processor, 1), prefix="a " * 70)
 
 
 # --- the tests that every family owes: they would have caught the library's bugs
+
 
 @pytest.fixture(scope="module")
 def eight():
@@ -434,19 +577,26 @@ def eight():
 
 def batch_of(processor, pictures, captions):
     text = processor.tokenizer(captions, padding=True, return_tensors="pt")
-    return {"pixel_values": processor.image_processor(images=pictures, return_tensors="pt").pixel_values, **text,
-            "labels": text["input_ids"].masked_fill(text["attention_mask"] == 0, -100)}
+    return {
+        "pixel_values": processor.image_processor(
+            images=pictures, return_tensors="pt"
+        ).pixel_values,
+        **text,
+        "labels": text["input_ids"].masked_fill(text["attention_mask"] == 0, -100),
+    }
 
 
 def first_token(model):
     config = model.config
-    if config.model_type == "blip": return config.text_config.bos_token_id
+    if config.model_type == "blip":
+        return config.text_config.bos_token_id
     return config.bos_token_id if config.model_type == "git" else config.decoder_start_token_id
 
 
 def next_scores(model, pixel_values, tokens):
     "Scores of the token after a row of tokens, from the library's own forward pass without a cache."
-    if model.config.model_type == "blip": return model(pixel_values=pixel_values, input_ids=tokens).logits[:, -1]
+    if model.config.model_type == "blip":
+        return model(pixel_values=pixel_values, input_ids=tokens).logits[:, -1]
     name = "input_ids" if model.config.model_type == "git" else "decoder_input_ids"
     return model(pixel_values=pixel_values, **{name: tokens}, use_cache=False).logits[:, -1]
 
@@ -456,13 +606,18 @@ def next_scores(model, pixel_values, tokens):
 def test_loss_is_the_cross_entropy(family, eight):
     model, processor = small_model(family)
     batch, losses = batch_of(processor, eight[0][:2], eight[1][:2]), []
-    for pixel_values, ids, mask in zip(batch["pixel_values"], batch["input_ids"], batch["attention_mask"]):
+    for pixel_values, ids, mask in zip(
+        batch["pixel_values"], batch["input_ids"], batch["attention_mask"]
+    ):
         ids = ids[mask == 1]
         for t in range(1, len(ids)):
             seen = torch.cat([torch.tensor([first_token(model)]), ids[1:t]])[None]
             losses.append(-next_scores(model, pixel_values[None], seen)[0].log_softmax(-1)[ids[t]])
     assert caption_loss(model, batch) == pytest.approx(float(torch.stack(losses).mean()), abs=1e-4)
-    twice = {name: x if name == "pixel_values" else x.repeat_interleave(2, dim=0) for name, x in batch.items()}
+    twice = {
+        name: x if name == "pixel_values" else x.repeat_interleave(2, dim=0)
+        for name, x in batch.items()
+    }
     assert caption_loss(model, twice) == pytest.approx(float(caption_loss(model, batch)), abs=1e-4)
 
 
@@ -474,7 +629,7 @@ def test_cached_generation_is_the_uncached_one(family, eight):
     ids = torch.full((8, 1), first_token(model))
     for _ in range(12):
         scores = next_scores(model, seen, ids)
-        scores[:, 2] = -torch.inf # the end
+        scores[:, 2] = -torch.inf  # the end
         ids = torch.cat([ids, scores.argmax(-1, keepdim=True)], dim=1)
     new = generate_tokens(model, processor.tokenizer, seen, max_new_tokens=12, min_new_tokens=12)[1]
     assert torch.equal(new, ids[:, 1:]) and len(new.unique()) > 4
@@ -490,21 +645,34 @@ def test_eight_pictures_are_learned_word_for_word(family, eight, tmp_path):
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0)
     for _ in range(150):
         caption_loss(model, batch).backward()
-        optimizer.step(); optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     written = generate_captions(model, processor, batch["pixel_values"])
     assert [c.text for c in written] == captions and all(c.tokens[-1] == "[SEP]" for c in written)
-    begun = generate_captions(model, processor, batch["pixel_values"], prefix=captions[0][:12].rpartition(" ")[0])[0]
+    begun = generate_captions(
+        model, processor, batch["pixel_values"], prefix=captions[0][:12].rpartition(" ")[0]
+    )[0]
     assert begun.text == captions[0] and len(begun.tokens) < len(written[0].tokens)
-    assert [c.text for c in generate_captions(model, processor, batch["pixel_values"], num_beams=3)] == captions
+    assert [
+        c.text for c in generate_captions(model, processor, batch["pixel_values"], num_beams=3)
+    ] == captions
     one = batch_of(processor, images[:1], captions[:1])
-    with torch.no_grad(): assert torch.exp(-caption_loss(model, one)) == pytest.approx(written[0].score, abs=1e-3)
+    with torch.no_grad():
+        assert torch.exp(-caption_loss(model, one)) == pytest.approx(written[0].score, abs=1e-3)
     with quiet_transformers():
         model.save_pretrained(tmp_path)
         processor.save_pretrained(tmp_path)
-        kind = transformers.AutoModelForCausalLM if family == "git" else transformers.AutoModelForImageTextToText
+        kind = (
+            transformers.AutoModelForCausalLM
+            if family == "git"
+            else transformers.AutoModelForImageTextToText
+        )
         plain = kind.from_pretrained(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters()))
-    assert [c.text for c in generate_captions(*load_model(tmp_path, device="cpu"), batch["pixel_values"])] == captions
+    assert [
+        c.text
+        for c in generate_captions(*load_model(tmp_path, device="cpu"), batch["pixel_values"])
+    ] == captions
     assert isinstance(model.get_submodule(FAMILIES[family].vision), torch.nn.Module)
 
 
@@ -528,6 +696,8 @@ print(usual[-1], loaded[-1], kept[-1])
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc")
 def test_freed_memory_is_kept_only_when_asked_for():
-    said = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True
+    ).stdout
     usual, loaded, kept = map(int, said.split())
     assert usual > 10 * kept and loaded > 10 * kept

@@ -1,4 +1,5 @@
 "What the collator remembers, what an image processor's settings change, and captions as tokens."
+
 import io
 import os
 import time
@@ -14,14 +15,22 @@ from transformers import BertTokenizer, PreTrainedTokenizerFast, ViTImageProcess
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from imgcap.model import load_model, new_git_tiny
-from imgcap.preprocess import CaptionCollator, augment_picture, decoding_side, encode_text, picture_pixels
+from imgcap.preprocess import (
+    CaptionCollator,
+    augment_picture,
+    decoding_side,
+    encode_text,
+    picture_pixels,
+)
 
 
 @pytest.fixture
-def processor(): return new_git_tiny(TEXTS, vision_layers=1, text_layers=1, hidden_size=32)[1]
+def processor():
+    return new_git_tiny(TEXTS, vision_layers=1, text_layers=1, hidden_size=32)[1]
 
 
-def plain(colour, size=(40, 40)): return Image.new("RGB", size, colour)
+def plain(colour, size=(40, 40)):
+    return Image.new("RGB", size, colour)
 
 
 def encoded(picture, format="PNG"):
@@ -43,19 +52,29 @@ FORMS = {
     "bytes": lambda folder, p: {"bytes": encoded(p), "path": None},
     "bytes with a path": lambda folder, p: {"bytes": encoded(p), "path": "train-0.png"},
     "path": lambda folder, p: {"bytes": None, "path": as_file(folder, p)},
-    "name": as_file, "picture": lambda folder, p: p, "raw": lambda folder, p: encoded(p),
-    "array": lambda folder, p: np.asarray(p), "open": lambda folder, p: io.BytesIO(encoded(p))}
-AUGMENT = pytest.mark.parametrize("augment", [None, lambda image, captions, rng: image], ids=["whole", "augmented"])
+    "name": as_file,
+    "picture": lambda folder, p: p,
+    "raw": lambda folder, p: encoded(p),
+    "array": lambda folder, p: np.asarray(p),
+    "open": lambda folder, p: io.BytesIO(encoded(p)),
+}
+AUGMENT = pytest.mark.parametrize(
+    "augment", [None, lambda image, captions, rng: image], ids=["whole", "augmented"]
+)
 
 
 # --- what is remembered
+
 
 @AUGMENT
 @pytest.mark.parametrize("form", FORMS)
 def test_two_pictures_of_one_id(tmp_path, processor, form, augment):
     "Two sets may both have a train-0."
     collator = CaptionCollator(processor, augment=augment)
-    made = [collator([row(FORMS[form](tmp_path, plain(colour)))])["pixel_values"] for colour in ("red", "blue", "red")]
+    made = [
+        collator([row(FORMS[form](tmp_path, plain(colour)))])["pixel_values"]
+        for colour in ("red", "blue", "red")
+    ]
     wanted = picture_pixels(processor.image_processor, [plain("red"), plain("blue"), plain("red")])
     assert torch.equal(torch.cat(made), wanted)
 
@@ -64,19 +83,25 @@ def test_two_pictures_of_one_id(tmp_path, processor, form, augment):
 def test_one_id_twice_in_a_batch(processor, augment):
     rows = [row({"bytes": encoded(plain(colour)), "path": None}) for colour in ("red", "blue")]
     found = CaptionCollator(processor, augment=augment)(rows)["pixel_values"]
-    assert torch.equal(found, picture_pixels(processor.image_processor, [plain("red"), plain("blue")]))
+    assert torch.equal(
+        found, picture_pixels(processor.image_processor, [plain("red"), plain("blue")])
+    )
 
 
 @pytest.mark.parametrize("form", ["path", "name"])
 def test_a_file_that_was_replaced(tmp_path, processor, form):
     collator = CaptionCollator(processor)
-    (tmp_path / "picture.png").write_bytes(encoded(plain("red"), "BMP")) # of the same size, whatever is in it
-    image = {"path": str(tmp_path / "picture.png")} if form == "path" else str(tmp_path / "picture.png")
+    (tmp_path / "picture.png").write_bytes(
+        encoded(plain("red"), "BMP")
+    )  # of the same size, whatever is in it
+    image = (
+        {"path": str(tmp_path / "picture.png")} if form == "path" else str(tmp_path / "picture.png")
+    )
     first = collator([row(image)])["pixel_values"]
     about = os.stat(tmp_path / "picture.png")
     time.sleep(0.02)
     (tmp_path / "picture.png").write_bytes(encoded(plain("blue"), "BMP"))
-    os.utime(tmp_path / "picture.png", ns=(about.st_atime_ns, about.st_mtime_ns)) # as `cp -p` does
+    os.utime(tmp_path / "picture.png", ns=(about.st_atime_ns, about.st_mtime_ns))  # as `cp -p` does
     second = collator([row(image)])["pixel_values"]
     assert not torch.equal(first, second)
     assert torch.equal(second, picture_pixels(processor.image_processor, [plain("blue")]))
@@ -96,18 +121,31 @@ def test_each_reason_is_told_once(processor):
     bad = [row({"bytes": data, "path": name}) for data, name in ((b"x", "a.png"), (b"", "b.png"))]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for each in (*bad, bad[1]): collator([each, good])
-    assert len(caught) == 2 and "a.png" in str(caught[0].message) and "b.png" in str(caught[1].message)
+        for each in (*bad, bad[1]):
+            collator([each, good])
+    assert (
+        len(caught) == 2 and "a.png" in str(caught[0].message) and "b.png" in str(caught[1].message)
+    )
 
 
 @AUGMENT
-@pytest.mark.parametrize("change", [
-    lambda p: setattr(p, "image_mean", [0.1] * 3), lambda p: setattr(p, "size", {"height": 32, "width": 32}),
-    lambda p: p.size.__setitem__("height", 32) or p.size.__setitem__("width", 32), lambda p: setattr(p, "resample", 0),
-    lambda p: setattr(p, "do_rescale", False)], ids=["mean", "size", "size in place", "filter", "scale"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: setattr(p, "image_mean", [0.1] * 3),
+        lambda p: setattr(p, "size", {"height": 32, "width": 32}),
+        lambda p: p.size.__setitem__("height", 32) or p.size.__setitem__("width", 32),
+        lambda p: setattr(p, "resample", 0),
+        lambda p: setattr(p, "do_rescale", False),
+    ],
+    ids=["mean", "size", "size in place", "filter", "scale"],
+)
 def test_settings_that_change(processor, augment, change):
     "Neither what is remembered nor the short way may outlive the settings they were made with."
-    collator, rows = CaptionCollator(processor, augment=augment), [row(p, str(i)) for i, p in enumerate(pictures(2))]
+    collator, rows = (
+        CaptionCollator(processor, augment=augment),
+        [row(p, str(i)) for i, p in enumerate(pictures(2))],
+    )
     before = collator(rows)["pixel_values"]
     change(processor.image_processor)
     after = collator(rows)["pixel_values"]
@@ -117,9 +155,17 @@ def test_settings_that_change(processor, augment, change):
 
 
 def test_the_short_way_is_tried_anew():
-    pictured, photos = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False), pictures(2, side=50)
+    pictured, photos = (
+        CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False),
+        pictures(2, side=50),
+    )
     picture_pixels(pictured, photos)
-    for name, value in ("do_normalize", False), ("do_rescale", False), ("do_resize", False), ("do_normalize", True):
+    for name, value in (
+        ("do_normalize", False),
+        ("do_rescale", False),
+        ("do_resize", False),
+        ("do_normalize", True),
+    ):
         setattr(pictured, name, value)
         wanted = pictured(images=photos, return_tensors="pt").pixel_values
         assert torch.allclose(picture_pixels(pictured, photos), wanted, atol=1e-4), name
@@ -127,11 +173,20 @@ def test_the_short_way_is_tried_anew():
 
 def test_a_longest_side_is_heeded():
     "A processor that looks like another one until a picture is long."
+
     class Bounded(ViTImageProcessorPil):
         def __call__(self, images, **kwargs):
-            return super().__call__([i.crop((0, 0, 80, 40)) if i.width > 4 * i.height else i for i in images], **kwargs)
-    bounded, strip = Bounded(size={"height": 32, "width": 32}), pictures(1, side=200)[0].crop((0, 0, 200, 40))
-    assert torch.equal(picture_pixels(bounded, [strip]), bounded(images=[strip], return_tensors="pt").pixel_values)
+            return super().__call__(
+                [i.crop((0, 0, 80, 40)) if i.width > 4 * i.height else i for i in images], **kwargs
+            )
+
+    bounded, strip = (
+        Bounded(size={"height": 32, "width": 32}),
+        pictures(1, side=200)[0].crop((0, 0, 200, 40)),
+    )
+    assert torch.equal(
+        picture_pixels(bounded, [strip]), bounded(images=[strip], return_tensors="pt").pixel_values
+    )
 
 
 def test_remembered_pictures_are_not_painted_on(processor):
@@ -139,7 +194,11 @@ def test_remembered_pictures_are_not_painted_on(processor):
         x, y = rng.randrange(30), rng.randrange(30)
         ImageDraw.Draw(image).rectangle((x, y, x + 9, y + 9), fill="blue")
         return image
-    collator, source = CaptionCollator(processor, augment=scribble), {"bytes": encoded(plain("red")), "path": None}
+
+    collator, source = (
+        CaptionCollator(processor, augment=scribble),
+        {"bytes": encoded(plain("red")), "path": None},
+    )
     for epoch in range(3):
         again = {**row(source), "epoch": epoch}
         alone = CaptionCollator(processor, augment=scribble, cache_bytes=0)([again])["pixel_values"]
@@ -151,15 +210,29 @@ def test_no_more_is_remembered_than_allowed(processor, augment):
     "And what does not fit is made again."
     n_bytes = 3 * 64 * 64 * 4
     collator = CaptionCollator(processor, augment=augment, cache_bytes=2 * n_bytes)
-    rows = [row({"bytes": encoded(p), "path": None}, str(i)) for i, p in enumerate(pictures(6, side=70))]
+    rows = [
+        row({"bytes": encoded(p), "path": None}, str(i)) for i, p in enumerate(pictures(6, side=70))
+    ]
     first, second = collator(rows)["pixel_values"], collator(rows)["pixel_values"]
     assert torch.equal(first, second)
-    assert sum(x.nbytes if torch.is_tensor(x) else 3 * x.width * x.height for x in collator._memory.found.values()) <= 2 * n_bytes
+    assert (
+        sum(
+            x.nbytes if torch.is_tensor(x) else 3 * x.width * x.height
+            for x in collator._memory.found.values()
+        )
+        <= 2 * n_bytes
+    )
 
 
-@pytest.mark.parametrize("size, resize, whole", [
-    ({"height": 64, "width": 64}, True, False), ({"shortest_edge": 64}, True, False), ({"longest_edge": 64}, True, False),
-    ({"height": 64, "width": 64}, False, True)])
+@pytest.mark.parametrize(
+    "size, resize, whole",
+    [
+        ({"height": 64, "width": 64}, True, False),
+        ({"shortest_edge": 64}, True, False),
+        ({"longest_edge": 64}, True, False),
+        ({"height": 64, "width": 64}, False, True),
+    ],
+)
 def test_decoding_side(processor, size, resize, whole):
     "A processor that only crops wants the picture's own pixels, however large."
     processor.image_processor.size, processor.image_processor.do_resize = size, resize
@@ -168,52 +241,115 @@ def test_decoding_side(processor, size, resize, whole):
 
 # --- captions as tokens
 
+
 def unigram():
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    tokenizer.train_from_iterator(TEXTS, trainers.UnigramTrainer(
-        vocab_size=80, special_tokens=["<pad>", "<s>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False))
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.UnigramTrainer(
+            vocab_size=80,
+            special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
+            unk_token="<unk>",
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+    )
 
 
 def words():
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.train_from_iterator(TEXTS, trainers.WordLevelTrainer(special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]"], show_progress=False))
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.WordLevelTrainer(
+            special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]"], show_progress=False
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    )
 
 
 def bert():
     letters = "abcdefghijklmnopqrstuvwxyz"
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *"[]</>|", *("##" + c for c in letters)]
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *"[]</>|",
+        *("##" + c for c in letters),
+    ]
     return BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)})
 
 
-TOKENIZERS = {"unigram": unigram, "words": words, "bert": bert, "git-tiny": lambda: load_model("git-tiny")[1].tokenizer,
-              **{family: lambda build=build: build()[1].tokenizer for family, build in BUILDERS.items()}}
+TOKENIZERS = {
+    "unigram": unigram,
+    "words": words,
+    "bert": bert,
+    "git-tiny": lambda: load_model("git-tiny")[1].tokenizer,
+    **{family: lambda build=build: build()[1].tokenizer for family, build in BUILDERS.items()},
+}
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_control_tokens_in_captions(kind):
     tokenizer = TOKENIZERS[kind]()
     marks = [*tokenizer.all_special_tokens, "[SEP]", "</s>", "<s>", "[PAD]", "<|endoftext|>"]
-    texts = [text for mark in marks for text in (f"a {mark} red", mark, f"{mark}a{mark}", mark * 3, f"{mark[0]}{mark}{mark[1:]}")]
+    texts = [
+        text
+        for mark in marks
+        for text in (
+            f"a {mark} red",
+            mark,
+            f"{mark}a{mark}",
+            mark * 3,
+            f"{mark[0]}{mark}{mark[1:]}",
+        )
+    ]
     control = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     ends = encode_text(tokenizer, ["a"])["input_ids"][0]
     assert len(ends) >= 3
     for text, ids in zip(texts, encode_text(tokenizer, texts)["input_ids"]):
-        assert (ids[0], ids[-1]) == (ends[0], ends[-1]) and not control & set(ids[1:-1]), (text, ids)
+        assert (ids[0], ids[-1]) == (ends[0], ends[-1]) and not control & set(ids[1:-1]), (
+            text,
+            ids,
+        )
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_other_captions_are_as_the_tokenizer_makes_them(kind):
     tokenizer = TOKENIZERS[kind]()
-    for options in {}, {"padding": True, "truncation": True, "max_length": 5, "return_tensors": "pt"}:
+    for options in (
+        {},
+        {"padding": True, "truncation": True, "max_length": 5, "return_tensors": "pt"},
+    ):
         wanted, found = tokenizer(TEXTS, **options), encode_text(tokenizer, TEXTS, **options)
         for name in "input_ids", "attention_mask":
-            assert torch.equal(torch.as_tensor(wanted[name]), torch.as_tensor(found[name])) if options else wanted[name] == found[name]
+            assert (
+                torch.equal(torch.as_tensor(wanted[name]), torch.as_tensor(found[name]))
+                if options
+                else wanted[name] == found[name]
+            )
         assert "special_tokens_mask" not in found
 
 
@@ -225,23 +361,43 @@ def test_labels_end_once(family):
     for batch in (CaptionCollator(processor)(rows), CaptionCollator(processor, max_length=4)(rows)):
         for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"]):
             counted = labels[labels != -100]
-            assert torch.equal(counted, ids[mask == 1]) and counted[-1] == 2 and (counted[1:] == 2).sum() == 1
+            assert (
+                torch.equal(counted, ids[mask == 1])
+                and counted[-1] == 2
+                and (counted[1:] == 2).sum() == 1
+            )
 
 
 # --- choices that cannot work
 
-@pytest.mark.parametrize("options", [
-    {"max_length": 65}, {"max_length": 2}, {"max_length": 0}, {"max_length": -5}, {"max_length": 12.0}, {"max_length": "12"},
-    {"max_length": True}, {"max_length": 10 ** 9}, {"captions_per_picture": 0}, {"captions_per_picture": 1.5}])
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 65},
+        {"max_length": 2},
+        {"max_length": 0},
+        {"max_length": -5},
+        {"max_length": 12.0},
+        {"max_length": "12"},
+        {"max_length": True},
+        {"max_length": 10**9},
+        {"captions_per_picture": 0},
+        {"captions_per_picture": 1.5},
+    ],
+)
 def test_refused(processor, options):
     name, value = next(iter(options.items()))
-    with pytest.raises(ValueError, match=f"^{name} is {value!r}.*[0-9]") as caught: CaptionCollator(processor, **options)
+    with pytest.raises(ValueError, match=f"^{name} is {value!r}.*[0-9]") as caught:
+        CaptionCollator(processor, **options)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("max_length", [3, 64, np.int64(12), None])
 def test_accepted(processor, max_length):
-    batch = CaptionCollator(processor, max_length=max_length)([row(plain("red"), captions=["a red creature"])])
+    batch = CaptionCollator(processor, max_length=max_length)(
+        [row(plain("red"), captions=["a red creature"])]
+    )
     assert batch["input_ids"].shape[1] <= (max_length or 64)
 
 
@@ -249,12 +405,13 @@ def test_the_model_says_how_much_room_there_is(tmp_path):
     "A tokenizer that states no limit, or a wider one than its model."
     model, processor = small_model("git")
     model.save_pretrained(tmp_path)
-    for stated in 10 ** 30, 512, 40:
+    for stated in 10**30, 512, 40:
         processor.tokenizer.model_max_length = stated
         processor.save_pretrained(tmp_path)
         loaded = load_model(tmp_path)[1]
         assert CaptionCollator(loaded).max_length == min(stated, 64)
-        with pytest.raises(ValueError, match=f"room for {min(stated, 64)} tokens"): CaptionCollator(loaded, max_length=65)
+        with pytest.raises(ValueError, match=f"room for {min(stated, 64)} tokens"):
+            CaptionCollator(loaded, max_length=65)
 
 
 def test_augmentation_is_drawn_by_id(processor):
@@ -265,18 +422,29 @@ def test_augmentation_is_drawn_by_id(processor):
 
 @pytest.mark.parametrize("family", BUILDERS)
 def test_the_processors_of_all_families(family):
-    processor, rows = BUILDERS[family]()[1], [row(p, str(i), [TEXTS[i % 3]]) for i, p in enumerate(pictures(6, side=50))]
+    processor, rows = (
+        BUILDERS[family]()[1],
+        [row(p, str(i), [TEXTS[i % 3]]) for i, p in enumerate(pictures(6, side=50))],
+    )
     batch = CaptionCollator(processor)(rows)
-    wanted = processor.image_processor(images=pictures(6, side=50), return_tensors="pt").pixel_values
+    wanted = processor.image_processor(
+        images=pictures(6, side=50), return_tensors="pt"
+    ).pixel_values
     assert torch.allclose(batch["pixel_values"], wanted, atol=1.01 / 255 / 0.5)
     assert torch.equal(batch["labels"] == -100, batch["attention_mask"] == 0)
-    with pytest.warns(UserWarning, match="longer than 5 tokens"): cut = CaptionCollator(processor, max_length=5)(rows)
+    with pytest.warns(UserWarning, match="longer than 5 tokens"):
+        cut = CaptionCollator(processor, max_length=5)(rows)
     assert cut["input_ids"].shape[1] == 5 and (cut["labels"][:, -1] == 2).all()
 
 
 def test_augmentation_depends_on_nothing_but_picture_and_epoch(processor):
-    rows = [{**row(p, str(i), ["the creature is smiling"]), "epoch": 3} for i, p in enumerate(pictures(4))]
+    rows = [
+        {**row(p, str(i), ["the creature is smiling"]), "epoch": 3}
+        for i, p in enumerate(pictures(4))
+    ]
     whole = CaptionCollator(processor, augment=augment_picture)(rows)["pixel_values"]
     backwards = CaptionCollator(processor, augment=augment_picture)(rows[::-1])["pixel_values"]
-    later = CaptionCollator(processor, augment=augment_picture)([{**each, "epoch": 4} for each in rows])["pixel_values"]
+    later = CaptionCollator(processor, augment=augment_picture)(
+        [{**each, "epoch": 4} for each in rows]
+    )["pixel_values"]
     assert torch.equal(whole, backwards.flip(0)) and not torch.equal(whole, later)
