@@ -33,6 +33,11 @@ TWO = [
 SLOWLY = ["caption", "photos", "--batch-size", "1", "--num-beams", "4", "--out"]
 
 
+def heed_ctrl_c():
+    "In the new process: what a shell starts in the background ignores Ctrl-C, and so would it."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Folder:
     "Drawings with a file that is no picture among them, and commands that write their captions."
 
@@ -53,6 +58,7 @@ class Folder:
             text=True,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            preexec_fn=heed_ctrl_c,
         )
 
     def finish(self, program, out, *options):

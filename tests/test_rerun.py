@@ -211,6 +211,11 @@ def test_numbers_that_moved(tmp_path):
     assert "0.43" in path.read_text()
 
 
+def heed_ctrl_c():
+    "In the new process: what a shell starts in the background ignores Ctrl-C, and so would it."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_stopped(tmp_path):
     "Ctrl-C: at once, the file as it was, no kernel left behind."
@@ -227,6 +232,7 @@ def test_stopped(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     while not (begun.is_file() and begun.read_text()):
         assert process.poll() is None, process.communicate()
