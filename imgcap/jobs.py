@@ -27,6 +27,7 @@ from . import __version__
 from .config import Decoding
 from .decoding import CaptionError
 from .files import beside, replacing, write_atomic
+from .model import weights_fingerprint
 from .pictures import find_pictures, is_address
 
 # %% ../nbs/infer/jobs.ipynb #459208d9
@@ -205,7 +206,6 @@ def text_files(pictures:list[str]) -> dict[str, str]:
 # %% ../nbs/infer/jobs.ipynb #39765063
 def run_record(captioner, how:Decoding) -> dict:
     "What decides which captions are written."
-    from imgcap.train import weights_fingerprint
     model = captioner.model
     return {"imgcap": __version__, "model": str(getattr(model.config, "_name_or_path", "")),
             "weights": weights_fingerprint(model), "decoding": asdict(how),

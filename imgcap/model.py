@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'evaluating', 'quiet_transformers', 'Family', 'model_family',
            'caption_loss', 'Caption', 'generate_captions', 'generate_tokens', 'begin_caption', 'caption_from_tokens',
-           'last_token', 'load_model', 'add_ends', 'pick_device', 'is_small', 'keep_freed_memory']
+           'last_token', 'load_model', 'weights_fingerprint', 'add_ends', 'pick_device', 'is_small',
+           'keep_freed_memory']
 
 # %% ../nbs/04_model.ipynb #f7460cac
 import ctypes
+import hashlib
 import json
 import os
 import platform
@@ -25,6 +27,7 @@ from pathlib import Path
 import torch
 import transformers
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from safetensors import safe_open
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
@@ -474,6 +477,33 @@ def _load_processor(checkpoint:str, model:nn.Module):
     if room: processor.tokenizer.model_max_length = min(processor.tokenizer.model_max_length, room)
     add_ends(processor.tokenizer)
     return processor
+
+# %% ../nbs/04_model.ipynb #86540395
+def weights_fingerprint(
+    model:nn.Module|str|os.PathLike, # A model, a run folder, or a folder with .safetensors files
+) -> str: # Sixteen hexadecimal digits; empty where there are no weights
+    "A short hash of all weights, in any order and under any name: training changes it, saving does not."
+    found = {_tensor_digest(tensor) for tensor in _tensors(model)} # tied weights count once
+    return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:16] if found else ""
+
+
+def _tensor_digest(tensor:torch.Tensor) -> bytes:
+    "A hash of a tensor's shape, the sum of its bits, and 64 of its values."
+    # The same numbers in another precision are the same; a sum alone would not see two change places.
+    flat = tensor.detach().to(torch.float32 if tensor.is_floating_point() else torch.int64).flatten()
+    bits = flat.view(torch.int32 if flat.is_floating_point() else torch.int64)
+    said = [list(tensor.shape), int(bits.sum(dtype=torch.int64)), bits[::max(1, len(bits) // 64)].tolist()]
+    return hashlib.sha256(json.dumps(said).encode()).digest()
+
+
+def _tensors(model) -> Iterator[torch.Tensor]:
+    "The weights one by one."
+    if isinstance(model, nn.Module): yield from model.state_dict().values(); return
+    folder = Path(model).expanduser()
+    if (folder / "model").is_dir(): folder = folder / "model"
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys(): yield file.get_tensor(name)
 
 # %% ../nbs/04_model.ipynb #d80e2206
 def add_ends(

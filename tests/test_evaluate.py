@@ -26,12 +26,11 @@ from imgcap.evaluate import (
     picture_uri,
     read_scores,
     typical_caption,
-    weights_hash,
 )
 from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
-from imgcap.model import load_model, new_git_tiny
+from imgcap.model import load_model, new_git_tiny, weights_fingerprint
 from imgcap.train import fingerprint
 
 datasets.disable_progress_bars()
@@ -189,7 +188,7 @@ def test_scores_of_other_weights_do_not_count(score, small, make_run):
     other = other_weights(small[0])
     report = evaluate_model(other, data, processor=small[1], resamples=20)
     where = report.save(run)
-    assert where.parent == run / "evaluations" and where.name.endswith(f"-of-{weights_hash(other)}")
+    assert where.parent == run / "evaluations" and where.name.endswith(f"-of-{weights_fingerprint(other)}")
     score(data).save(run)
     other.save_pretrained(run / "model") # trained on
     scores, left_out = read_scores(run)
@@ -232,18 +231,18 @@ def test_a_folder_that_is_no_run_keeps_the_first_set(score, small, tmp_path):
 
 def test_weights_have_the_same_fingerprint_wherever_they_are(small, tmp_path):
     model, processor = small
-    known = weights_hash(model)
+    known = weights_fingerprint(model)
     for name, size in {"one": "1GB", "many": "20KB"}.items():
         model.save_pretrained(tmp_path / name / "model", max_shard_size=size)
         processor.save_pretrained(tmp_path / name / "model")
-        assert weights_hash(tmp_path / name) == weights_hash(tmp_path / name / "model") == known
-        assert weights_hash(load_model(tmp_path / name, device="cpu")[0]) == known
+        assert weights_fingerprint(tmp_path / name) == weights_fingerprint(tmp_path / name / "model") == known
+        assert weights_fingerprint(load_model(tmp_path / name, device="cpu")[0]) == known
     assert len(list((tmp_path / "many" / "model").glob("*.safetensors"))) > 1
-    assert weights_hash(other_weights(model)) != known
-    assert weights_hash(tmp_path) == ""
+    assert weights_fingerprint(other_weights(model)) != known
+    assert weights_fingerprint(tmp_path) == ""
     half = copy.deepcopy(model).to(torch.bfloat16)
     half.save_pretrained(tmp_path / "half" / "model")
-    assert weights_hash(tmp_path / "half") == weights_hash(half) != known
+    assert weights_fingerprint(tmp_path / "half") == weights_fingerprint(half) != known
 
 
 def test_the_record_says_how(score, small):
@@ -255,7 +254,7 @@ def test_the_record_says_how(score, small):
         record["data"]["fingerprint"] == fingerprint(data["test"])
         and record["data"]["pictures"] == 5
     )
-    assert record["data"]["name"] == "photos" and record["weights"] == weights_hash(small[0])
+    assert record["data"]["name"] == "photos" and record["weights"] == weights_fingerprint(small[0])
     assert (record["language"], record["precision"]) == ("en", "float32")
     assert record["decoding"]["num_beams"] == 2 and record["decoding"]["no_repeat_words"] == 3
     assert report.record["data"] == score({"train": data["train"], "test": stream(rows)},
