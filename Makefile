@@ -19,18 +19,18 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 help:
 	@sed -n '1,5s/^# //p' Makefile
 
-# $(call install,TORCH,OPTIONS): what is needed, into the environment VENV. torch comes alone first, from the CPU
-# index when that answers, else with the rest.
+# $(call install,TORCH,WHAT): an environment in VENV. torch comes alone first, from the CPU index when that answers,
+# else with the rest.
 define install
 @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "imgcap needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; try: make PYTHON=python3.12 ..." % v)'
 $(PYTHON) -m venv $(VENV)
 @test -z "$(TORCH_INDEX)" || $(PIP) install -q --no-deps --retries 0 --timeout 20 --index-url $(TORCH_INDEX) $(1) 2>/dev/null || echo "no CPU build of torch at $(TORCH_INDEX); taking the default one"
-$(PIP) install -q $(2) -e '.[dev]'
+$(PIP) install -q $(2)
 endef
 
 # One environment; made again only when the requirements change.
 .venv/installed: settings.ini setup.py imgcap/extras.py constraints.txt
-	$(call install,$(TORCH),-c constraints.txt)
+	$(call install,$(TORCH),-c constraints.txt -e '.[dev]')
 	@touch $@
 
 demo: .venv/installed
@@ -75,13 +75,13 @@ OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --ignore tests/test_code.py 
 oldest: VENV = .venv-oldest
 oldest:
 	@mkdir -p $(VENV)
-	$(PYTHON) scripts/bounds.py > $(VENV)/bounds.txt
-	$(call install,$$(grep ^torch== $(VENV)/bounds.txt),-c $(VENV)/bounds.txt)
+	$(PYTHON) scripts/bounds.py > $(VENV)/oldest.txt
+	$(call install,$$(grep ^torch== $(VENV)/oldest.txt),-r $(VENV)/oldest.txt -e .)
 	$(OTHER_VERSIONS)
 
 newest: VENV = .venv-newest
 newest:
-	$(call install,torch,--upgrade)
+	$(call install,torch,--upgrade -e '.[dev]')
 	$(OTHER_VERSIONS)
 
 # The wheel of a release; TAG=v1.2.3 must be the version in settings.ini

@@ -11,7 +11,8 @@ EXTRAS = {
     "dedupe": ["imagehash>=4.3"],  # pictures that are nearly the same
     "heif": ["pillow-heif>=1.0"],  # HEIC, as iPhones write it
     "java": ["pycocoevalcap>=1.2"],  # METEOR and SPICE; they want a Java runtime beside it
-    "onnx": ["onnx>=1.17", "onnxruntime>=1.32", "onnxscript>=0.5"],
+    # torch's exporter does not follow the captioner before
+    "onnx": ["torch>=2.13", "onnx>=1.17", "onnxruntime>=1.32", "onnxscript>=0.6.2"],
     "peft": ["peft>=0.18"],  # LoRA
 }
 

@@ -15,6 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import rerun  # noqa: E402
 
+# What a shell starts in the background ignores Ctrl-C; this does not, and becomes a command.
+HEED = [
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])",
+]
 RERUN = [sys.executable, ROOT / "scripts" / "rerun.py"]
 SHOW = (
     "from IPython.display import HTML, Markdown\n"
@@ -211,11 +218,6 @@ def test_numbers_that_moved(tmp_path):
     assert "0.43" in path.read_text()
 
 
-def heed_ctrl_c():
-    "In the new process: what a shell starts in the background ignores Ctrl-C, and so would it."
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_stopped(tmp_path):
     "Ctrl-C: at once, the file as it was, no kernel left behind."
@@ -228,11 +230,10 @@ def test_stopped(tmp_path):
     write(tmp_path / "next.ipynb", cell("print(1)", "1\n"))
     before, files = path.read_bytes(), {file.name for file in tmp_path.iterdir()} | {"begun"}
     process = subprocess.Popen(
-        [*RERUN, path, tmp_path / "next.ipynb"],
+        [*HEED, *RERUN, path, tmp_path / "next.ipynb"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_ctrl_c,
     )
     while not (begun.is_file() and begun.read_text()):
         assert process.poll() is None, process.communicate()
