@@ -224,7 +224,7 @@ def test_autocast_is_for_training_only(data, tmp_path, precision):
         {"lora": 2},
         {"ema": 0.9},
         {"gradient_checkpointing": True},
-        {"threads": 2},
+        {"threads": 1},
     ],
     ids=lambda c: next(iter(c)),
 )
@@ -235,7 +235,8 @@ def test_the_model_is_given_back(data, tmp_path, changes, end):
     model.train()
     model.git.embeddings.eval()
     next(model.parameters()).requires_grad_(False)
-    before, threads = set(vars(model)), torch.get_num_threads()
+    before, threads = set(vars(model)), 1 + ("threads" in changes)
+    torch.set_num_threads(threads)
     state = (
         [(name, part.training) for name, part in model.named_modules()],
         [p.requires_grad for p in model.parameters()],
@@ -259,6 +260,7 @@ def test_the_model_is_given_back(data, tmp_path, changes, end):
         [p.requires_grad for p in model.parameters()],
     ) == state
     assert all(p.grad is None for p in model.parameters())
+    torch.set_num_threads(1)
     if end != "finished":
         return
     assert weights_fingerprint(model) == weights(run) == about(run)["finished"]["weights"]
@@ -282,7 +284,7 @@ def test_the_allocator_of_the_process_is_left_alone(data, tmp_path, monkeypatch)
     train(tiny(), data, tmp_path / "run", max_steps=1, validations=1)
 
 
-@pytest.mark.parametrize("change", ["one bit", "swap", "dtype", "name", "shape"])
+@pytest.mark.parametrize("change", ["one bit", "swap", "dtype", "shape"])
 def test_a_fingerprint_knows_its_weights(change):
     model = tiny()[0]
     before = weights_fingerprint(model)
@@ -297,9 +299,6 @@ def test_a_fingerprint_knows_its_weights(change):
             model.bfloat16()
         if change == "shape":
             model.output.weight = torch.nn.Parameter(weight.view(weight.shape[1], -1))
-        if change == "name":
-            model.put_out = model.output
-            del model.output
     assert weights_fingerprint(model) != before
 
 
