@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -216,8 +217,11 @@ def train(
         print(f"imgcap: stopped; {how}", file=sys.stderr)
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") != "0": return
-    print(f"{run / 'model'} is the model with the best validation score; next: imgcap evaluate --model {run} "
-          f"--data {data}" + (f" --images {images}" if images else ""))
+    told = {"--model": run, "--data": data, "--images": images, "--image-column": image_column,
+            "--caption-column": caption_column}
+    words = [str(word) for name, value in told.items() if value for word in (name, value)]
+    print(f"{run / 'model'} is the model with the best validation score; "
+          f"next: imgcap evaluate {shlex.join(words)}")
 
 # %% ../nbs/10_cli.ipynb #6a1f0403
 def _with_fields(command:Callable, config:type) -> Callable:
@@ -245,8 +249,8 @@ def evaluate(
     model:Model,
     images:Images=None,
     split:Annotated[str|None, typer.Option(
-        help="Split to score; all takes every picture. By default test, or all of a set that --model "
-             "was not trained on and that has no splits")]=None,
+        help="Split to score; all takes every picture. By default test, or all of a set without splits "
+             "that --model was not trained on")]=None,
     out:Annotated[str|None, typer.Option(
         help="Folder for scores, captions and a page; the run itself when --model is one")]=None,
     image_column:ImageColumn=None,
@@ -264,9 +268,10 @@ def evaluate(
     from imgcap.evaluate import evaluate_model
     from imgcap.model import keep_freed_memory
     from imgcap.runs import is_run, read_run
-    how, run = Decoding(**choices), Path(model).expanduser()
-    about = read_run(run) if is_run(run) else {}
-    folder = out or (run if about else None)
+    how, run = Decoding(**choices), _run_of(model)
+    about = read_run(run) if run else {}
+    folder = out or (model if is_run(Path(model).expanduser()) else None)
+    if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
     loaded = _load(data, images, image_column, caption_column, language)
     rows, split = _scored(loaded, split, about, data)
@@ -291,11 +296,20 @@ def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, 
         if split not in (None, name): raise ValueError(f"{source} has no split {split!r}, only {name!r}")
         print(f"imgcap: {source} has a {name} split only, which is scored", file=sys.stderr)
         return {name: rows}, name
-    if split is None and len(loaded) == 1 and about and not _is_own(loaded, about, source):
+    if split is None and len(loaded) == 1 and not (about and _is_own(loaded, about, source)):
         rows = evaluation_rows(loaded, whole=True)[1]
-        print(f"imgcap: another set than the run's own: all {len(rows)} pictures are scored", file=sys.stderr)
+        print(f"imgcap: all {len(rows)} pictures are scored, since the model was not trained on this set; "
+              "--split test takes those that training keeps for the test", file=sys.stderr)
         return {"all": rows}, "all"
     return split_captions(loaded, seed=about.get("config", {}).get("seed", 42)), split or "test"
+
+
+def _run_of(model:str) -> Path|None:
+    "The run that a model is of: its folder RUN, or RUN/model."
+    from imgcap.runs import is_run
+    path = Path(model).expanduser().absolute()
+    folders = [path, path.parent] if path.name == "model" else [path]
+    return next((run for run in folders if is_run(run)), None)
 
 
 def _is_own(loaded:dict, about:dict, source:str) -> bool:

@@ -42,7 +42,7 @@ from .model import load_model, weights_fingerprint
 from .pictures import ImageError, decode_image
 from .places import last_part, public_ids, without_paths
 from .preprocess import CaptionCollator
-from .train import fingerprint
+from .runs import fingerprint, is_run, read_run
 from .viz import compare_captions, show_predictions
 from .words import language_doubt, primary_language, tokenize_caption
 
@@ -790,7 +790,7 @@ def evaluate_model(
     processor=None, # Of a loaded model
     batch_size:int=64, # Pictures at a time
     decoding:Decoding|None=None, # How captions are written; None is `Decoding()`
-    language:str|None="data", # As in `tokenize_caption`; "data" is what the data says, else English
+    language:str|None="data", # As in `tokenize_caption`; "data": what the data or else the run says
     resamples:int=1000, # For the intervals
     seed:int=0, # Of whose picture one gets, the resamples, and which training pictures are searched
     train_pictures:int=2000, # At most so many are read for the systems made from them
@@ -806,7 +806,7 @@ def evaluate_model(
     _at_least(0, train_pictures=train_pictures)
     if not isinstance(data, dict): data = {split: data}
     rows, train = _rows_of(data, split, groups)
-    if language == "data": language = caption_language(rows)
+    if language == "data": language = _language(rows, model)
     primary_language(language) # refused now, not after an hour
     if isinstance(model, (str, os.PathLike)): model, processor = load_model(model, device=device)
     if processor is None:
@@ -849,6 +849,15 @@ def _one_caption(decoding:Decoding, choices:dict, seed:int) -> Decoding:
 def _at_least(low:int, **numbers:int):
     for name, number in numbers.items():
         if number < low: raise ValueError(f"{name} is {number}; it must be at least {low}")
+
+
+def _language(rows, model) -> str:
+    "The language of the data where it says one, else that of the run, else English."
+    columns = rows.column_names or _columns(rows)
+    if "language" in columns: return caption_language(rows)
+    name = model.config._name_or_path if isinstance(model, nn.Module) else model
+    run = Path(name or ".").expanduser()
+    return read_run(run).get("language", "en") if is_run(run) else "en"
 
 # %% ../nbs/07_evaluate.ipynb #7d20be0d
 def _rows_of(

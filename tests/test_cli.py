@@ -2,6 +2,8 @@
 import io
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -165,3 +167,31 @@ def test_another_set_is_scored_whole_unless_a_part_is_asked_for(thirty):
     found, folder = scored(thirty, *words)
     assert found["all"] == 30 and folder.parent == thirty / "run/evaluations"
     assert 0 < scored(thirty, *words, "--split", "test")[0]["test"] < 30
+
+
+def test_a_model_that_is_no_run_is_scored_on_all_pictures(thirty, tmp_path):
+    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "small"), "--max-new-tokens", "5"]
+    out = ["--out", str(tmp_path / "scores")]
+    status, _, err = run("evaluate", *words, *out)
+    assert status == 0 and "all 30 pictures are scored" in err and "--split test" in err
+    assert json.loads((tmp_path / "scores/metrics.json").read_text())["all"]["model"]["n"] == 30
+
+
+def test_the_model_in_a_run_is_scored_on_the_test_pictures_of_the_run(thirty, tmp_path):
+    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "run/model"), "--max-new-tokens", "5"]
+    status, _, err = run("evaluate", *words, "--out", str(tmp_path / "scores"))
+    assert status == 0, err
+    assert list(json.loads((tmp_path / "scores/metrics.json").read_text())) == ["test"]
+
+
+def test_the_language_of_the_run_counts_where_the_set_says_none(thirty, tmp_path):
+    folder = thirty / "photos with a space"
+    shutil.copytree(thirty / "photos", folder)
+    status, out, err = run("train", "--data", str(folder), "--model", str(thirty / "small"), "--out",
+                           str(tmp_path / "run"), "--max-steps", "2", "--validations", "1", "--language", "de")
+    assert status == 0, err
+    command = shlex.split(out.rsplit("next: imgcap ", 1)[1])  # as it was printed
+    status, _, err = run(*command, "--max-new-tokens", "5")
+    assert status == 0, err
+    record = json.loads((tmp_path / "run/measured.json").read_text())
+    assert record["test"]["language"] == "de"
