@@ -221,7 +221,7 @@ def overview(every):
              ".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in every), ""]
     for module in every:
         lines += [f":doc:`imgcap.{module.name} <{module.name}>`", "-" * (18 + 2 * len(module.name)), "", rst(module.doc), ""]
-        lines += [".. list-table::", "   :widths: auto", "   :class: names", ""]
+        if module.public: lines += [".. list-table::", "   :widths: auto", "   :class: names", ""]
         for name in module.public:
             full = module.full_name(name)
             lines += [f"   * - :py:obj:`~{full}`", f"     - {first_line(module, name)}"]
