@@ -19,13 +19,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
 ]
 PICTURES = 120
-# What a shell starts in the background ignores Ctrl-C; this does not, and becomes a command.
-HEED = [
-    sys.executable,
-    "-c",
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    "os.execv(sys.argv[1], sys.argv[1:])",
-]
 ALONE = [sys.executable, "-m", "imgcap"]
 TWO = [
     sys.executable,
@@ -133,9 +126,7 @@ def test_killed_and_resumed(folder, out, program, kills, last):
 
 
 def test_ctrl_c_and_resumed(folder):
-    status, said = folder.stop_in_the_middle(
-        [*HEED, *ALONE], "interrupted.jsonl", how=signal.SIGINT
-    )
+    status, said = folder.stop_in_the_middle(ALONE, "interrupted.jsonl", how=signal.SIGINT)
     assert status == 130 and said.count("\n") <= 2, said
     assert said.startswith(
         "imgcap: stopped; the same command with --resume goes on with interrupted.jsonl\n"

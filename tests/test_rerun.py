@@ -15,13 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import rerun  # noqa: E402
 
-# What a shell starts in the background ignores Ctrl-C; this does not, and becomes a command.
-HEED = [
-    sys.executable,
-    "-c",
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    "os.execv(sys.argv[1], sys.argv[1:])",
-]
 RERUN = [sys.executable, ROOT / "scripts" / "rerun.py"]
 SHOW = (
     "from IPython.display import HTML, Markdown\n"
@@ -230,7 +223,7 @@ def test_stopped(tmp_path):
     write(tmp_path / "next.ipynb", cell("print(1)", "1\n"))
     before, files = path.read_bytes(), {file.name for file in tmp_path.iterdir()} | {"begun"}
     process = subprocess.Popen(
-        [*HEED, *RERUN, path, tmp_path / "next.ipynb"],
+        [*RERUN, path, tmp_path / "next.ipynb"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
