@@ -289,19 +289,21 @@ def evaluate(
 # %% ../nbs/10_cli.ipynb #2955cae9
 def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, str]:
     "The set with the split to score, and the name of that split; `about` is the record of a run, or empty."
-    from imgcap.data import evaluation_rows, split_captions
+    from imgcap.data import split_captions
+    (name, rows), *more = loaded.items()
+    if about and _is_own(loaded, about, source): # as it was split for the training
+        return split_captions(loaded, seed=about["config"]["seed"]), split or "test"
     if split == "all" or (split or "test") in loaded: return loaded, split or "test"
-    if len(loaded) == 1 and next(iter(loaded)) in ("validation", "test"):
-        name, rows = evaluation_rows(loaded, split or "test")
-        if split not in (None, name): raise ValueError(f"{source} has no split {split!r}, only {name!r}")
+    if more: return split_captions(loaded), split or "test"
+    if name in ("validation", "test"):
+        if split: raise ValueError(f"{source} has no split {split!r}, only {name!r}")
         print(f"imgcap: {source} has a {name} split only, which is scored", file=sys.stderr)
         return {name: rows}, name
-    if split is None and len(loaded) == 1 and not (about and _is_own(loaded, about, source)):
-        rows = evaluation_rows(loaded, whole=True)[1]
-        print(f"imgcap: all {len(rows)} pictures are scored, since the model was not trained on this set; "
-              "--split test takes those that training keeps for the test", file=sys.stderr)
-        return {"all": rows}, "all"
-    return split_captions(loaded, seed=about.get("config", {}).get("seed", 42)), split or "test"
+    if split: return split_captions(loaded), split
+    number = f"all {len(rows)}" if hasattr(rows, "__len__") else "all"
+    print(f"imgcap: {number} pictures are scored, since the model was not trained on this set; "
+          "--split test takes those that training keeps for the test", file=sys.stderr)
+    return {"all": rows}, "all"
 
 
 def _run_of(model:str) -> Path|None:
@@ -318,6 +320,8 @@ def _is_own(loaded:dict, about:dict, source:str) -> bool:
     from imgcap.runs import fingerprint
     known = about.get("source") or ""
     if known == source or os.path.realpath(known) == os.path.realpath(os.path.expanduser(source)): return True
+    table = all(hasattr(rows, "__len__") for rows in loaded.values())
+    if not table or len(loaded) > 1 and "train" not in loaded: return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # about a side that would be empty: told where it is used
         parts = split_captions(loaded, seed=about["config"]["seed"])

@@ -87,7 +87,7 @@ def check_value(
             raise ValueError(f"{field.name} is {_shown(value)}; choose {may_be}")
     limits = {name: field.metadata[name] for name in _LIMITS if field.metadata[name] is not None}
     if all(_LIMITS[name][1](value, limit) for name, limit in limits.items()): return value
-    said = " and ".join(f"{_LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
+    said = " and ".join(f"{_LIMITS[name][0]} {limit}" for name, limit in limits.items())
     raise ValueError(f"{field.name} is {_shown(value)}; it must be {said}")
 
 # %% ../nbs/ground/config.ipynb #ef96edc0

@@ -137,7 +137,7 @@ class TrainConfig:
     threads: int|None = option(None, "CPU threads; PyTorch's choice by default", at_least=1)
     workers: int = option(0,
         "Processes that prepare batches; 0 prepares them in this one, and remembers pictures "
-        "between epochs", at_least=0)
+        "between epochs", at_least=0, at_most=64)
     resume: bool = option(False,
         "Continue the run in `out` from its last complete checkpoint; the same data and choices")
     overwrite: bool = option(False, "Delete the run in `out` first, if nothing but a run is there")

@@ -195,3 +195,8 @@ def test_the_language_of_the_run_counts_where_the_set_says_none(thirty, tmp_path
     assert status == 0, err
     record = json.loads((tmp_path / "run/measured.json").read_text())
     assert record["test"]["language"] == "de"
+
+
+def test_all_pictures_of_the_runs_own_set_are_scored_in_the_run(thirty):
+    found, folder = scored(thirty, "--data", str(thirty / "photos"), "--split", "all")
+    assert found["all"] == 30 and folder == thirty / "run"
