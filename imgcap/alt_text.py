@@ -20,6 +20,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from .config import Decoding
 from .decoding import CaptionError
 from .files import write_atomic
+from .pictures import without_password
 
 # %% ../nbs/infer/alt_text.ipynb #cc1de7ec
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class _ImageTags(HTMLParser):
     "Collects `img` tags with their places."
     def __init__(self, html:str):
         super().__init__()
-        self.found, self.base, self.inside, self.pictures = [], "", [], 0
+        self.found, self.base, self.inside = [], "", []
+        self.pictures = [] # For each open `picture`: whether it has a `source` so far
         self.xml = html.lstrip("\ufeff").startswith("<?xml")
         self.starts = [0, *(match.end() for match in re.finditer("\n", html))] # of lines
         self.no_text = [match.span() for match in _CDATA.finditer(html)]
+        self.length = len(html)
         self.feed(html)
         self.close()
 
@@ -58,11 +61,12 @@ class _ImageTags(HTMLParser):
         if self.inside: return
         attributes = {name: value or "" for name, value in reversed(attributes)} # the first counts
         if tag == "base": self.base = self.base or attributes.get("href", "")
-        if tag == "picture": self.pictures += 1
+        if tag == "picture": self.pictures.append(False)
+        if tag == "source" and self.pictures: self.pictures[-1] = True
         line, column = self.getpos()
         at = self.starts[line - 1] + column
         if tag == "img" and not any(start <= at < end for start, end in self.no_text):
-            if self.pictures: attributes["srcset"] = "of <picture>"
+            if any(self.pictures): attributes["srcset"] = "of <picture>"
             self.found.append((at, self.get_starttag_text(), attributes))
 
     def handle_startendtag(self, tag:str, attributes:list):
@@ -71,7 +75,13 @@ class _ImageTags(HTMLParser):
 
     def handle_endtag(self, tag:str):
         if self.inside and tag == self.inside[-1]: self.inside.pop()
-        elif tag == "picture" and not self.inside: self.pictures = max(0, self.pictures - 1)
+        elif tag == "picture" and not self.inside: del self.pictures[-1:]
+
+    def parse_html_declaration(self, start:int) -> int: # Where it ends
+        "As browsers do: what is neither comment nor doctype ends at the next `>`."
+        if not self.rawdata.startswith("<![", start): return super().parse_html_declaration(start)
+        if cdata := _CDATA.match(self.rawdata, start): return cdata.end()
+        return self.rawdata.find(">", start) + 1 or self.length
 
 # %% ../nbs/infer/alt_text.ipynb #7082c9a9
 _ATTRIBUTE = re.compile(r"""([^\s"'<>/=]+)(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]*))?""")
@@ -224,7 +234,9 @@ def _text_of(caption) -> tuple[str, str]: # Text, or the reason why there is non
     return text, "" if text else "the model wrote nothing"
 
 
-def _short(address:str) -> str: return address if len(address) < 80 else address[:77] + "..."
+def _short(address:str) -> str:
+    address = without_password(address)
+    return address if len(address) < 80 else address[:77] + "..."
 
 # %% ../nbs/infer/alt_text.ipynb #218abb65
 _MARKDOWN, _HTML = (".md", ".markdown"), (".html", ".htm", ".xhtml")

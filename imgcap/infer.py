@@ -29,10 +29,10 @@ from .decoding import CaptionError, CaptionWriter
 from .files import held, write_atomic
 from .jobs import (
     Team, caption_row, check_out, clear, forget, make_plan, open_lines, part, picture_state,
-    pictures_for, print_row, put_together, row_line, run_record, sign_run, text_files)
+    pictures_for, print_row, put_together, row_line, row_name, run_record, sign_run, text_files)
 from .model import Caption, is_small, load_model
 from .pictures import (
-    ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over)
+    ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over, shown)
 from .preprocess import decoding_side, picture_pixels
 
 # %% ../nbs/08_infer.ipynb #9e325859
@@ -175,7 +175,8 @@ def _try(read:Callable, x, number:int) -> torch.Tensor|CaptionError:
     try: return read(x)
     except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
         name = _name(x)
-        reason = str(error).removeprefix(f"{name or 'picture'}: ")
+        reason = str(error).removeprefix(f"{shown(name or 'picture')}: ")
+        if name: name = row_name(name)
         return CaptionError(name or f"#{number}", reason)
 
 # %% ../nbs/08_infer.ipynb #ab7b34a3
@@ -209,11 +210,23 @@ class _Unread:
 
 def _each(pictures, failure:list) -> Iterator:
     "The pictures one by one; into `failure` goes what ended them before their end."
+    number = 0
     try:
-        if hasattr(pictures, "__iter__"): yield from pictures
-        else: # a set as PyTorch has them
-            for i in range(len(pictures)): yield _row_at(pictures, i)
-    except Exception as error: failure.append(error)
+        if hasattr(pictures, "__iter__"):
+            for number, x in enumerate(pictures, 1): yield x
+            return
+    except Exception as error:
+        if not _has_numbers(pictures):
+            failure.append(error)
+            return
+    # A set as PyTorch has them, or one whose own way through it ends at the first damaged picture
+    for i in range(number, len(pictures)): yield _row_at(pictures, i)
+
+
+def _has_numbers(pictures) -> bool:
+    "Whether `pictures[i]` is the picture number i."
+    known = hasattr(pictures, "__getitem__") and hasattr(pictures, "__len__")
+    return known and not isinstance(pictures, Mapping) and not hasattr(pictures, "iloc")
 
 
 def _row_at(pictures, i:int):

@@ -8,7 +8,7 @@ __all__ = ['DocumentFrequencies', 'cider_document_frequencies', 'CaptionStatisti
            'read_file_names', 'match_ids', 'java_scores', 'clip_scores', 'sentence_similarity']
 
 # %% ../nbs/05_metrics.ipynb #fd42c74b
-import contextlib, importlib.util, json, os, re, shutil, subprocess, sys, warnings
+import contextlib, importlib.util, json, os, re, shutil, subprocess, sys, unicodedata, warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from rapidfuzz.process import cpdist
 
 from .extras import install_hint
 from .files import read_json_lines, some, write_atomic
+from .texts import flagged
 from .words import join_words, language_doubt, primary_language, tokenize_caption
 
 # %% ../nbs/05_metrics.ipynb #d1484a9a
@@ -537,21 +538,26 @@ def read_predictions(
 def read_references(
     path: str | Path, # JSONL with image_id and references, captions or caption; or COCO
 ) -> dict[str, list[str]]: # image id → captions
-    "Read the reference captions; records of one image are put together."
-    references = {}
+    "Read the reference captions but for rejected ones; records of one image are put together."
+    references, left = {}, 0
     for where, image, r in _records(path):
+        if flagged(r):
+            left += 1
+            continue
         captions = next((r[k] for k in ("references", "captions", "caption") if k in r), None)
         if isinstance(captions, str): captions = [captions]
         if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
             raise ValueError(f"{where} has no text under 'references', 'captions' or 'caption' "
                              f"(its keys: {_some(r)})")
         references.setdefault(image, []).extend(captions)
+    if not references: raise ValueError(f"{path}: all of its {left} captions are marked as none")
+    if left: _warn(f"{left} references are left out: they are marked as rejected or as no caption")
     return references
 
 # %% ../nbs/05_metrics.ipynb #4a8c0d27
 def _spellings(name):
-    "A path, with / between its parts, and the same without its suffix."
-    name = name.replace("\\", "/")
+    "A path, composed and with / between its parts, and the same without its suffix."
+    name = unicodedata.normalize("NFC", name).replace("\\", "/")
     return [name, re.sub(r"(?<=[^/])\.[A-Za-z][A-Za-z0-9]{1,4}$", "", name)]
 
 def _ends(name): # a/b/c, b/c, c

@@ -514,7 +514,7 @@ def _kind(entry):
 def _is_below(path, folder):
     return os.path.join(path, "").startswith(os.path.join(folder, ""))
 
-def _walk(root, passed, check=None):
+def _walk(root, passed, leads_out=None):
     "`{folder below root, ending in /: names of its files}`, each folder once, in order"
     seen, found, folders, links, top = set(), {}, [""], [], os.path.realpath(root)
     while folders or links:
@@ -531,8 +531,10 @@ def _walk(root, passed, check=None):
         found[below] = []
         for entry in entries:
             if entry.name.startswith("."): continue
-            if check and entry.is_symlink(): check(below + entry.name)
             kind, ending = _kind(entry), os.path.splitext(entry.name)[1].lower()
+            if leads_out and kind != "link" and entry.is_symlink() and leads_out(below + entry.name):
+                _pass(passed, "links that lead out of the folder", entry.path)
+                continue
             if kind == "file": found[below].append(entry.name)
             elif kind == "folder":
                 (links if entry.is_symlink() else folders).append(f"{below}{entry.name}/")
@@ -675,12 +677,10 @@ class PictureFolder:
         return is_picture(os.path.join(self.root, name), self.passed)
 
     def walk(self) -> list[str]:
-        "All files below, as sorted posix paths; hidden ones are passed over."
-        def check(path):
-            full = os.path.join(self.root, path)
-            if not self._inside(full) and os.path.exists(full): self._refuse(path)
+        "All files below, as sorted posix paths; what is hidden or leads out is passed over."
+        def leads_out(path): return not self._inside(os.path.join(self.root, path))
         os.scandir(self.root).close()  # an OSError where it cannot be read
-        found = _walk(self.root, self.passed, check)
+        found = _walk(self.root, self.passed, leads_out)
         return sorted(below + name for below, names in found.items() for name in names)
 
     def _refuse(self, name):

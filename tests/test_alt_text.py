@@ -291,3 +291,33 @@ def test_random_pages_change_at_their_gaps_only(find):
             )
             at, gaps = gap.end, gaps + 1
     assert gaps > 200
+
+
+@pytest.mark.parametrize("bad", ["<![ y>", "<![foo[x]]>", "<![if !IE]>", "<![>", "<![]]>"])
+@pytest.mark.parametrize("suffix", [".html", ".md", ".xhtml"])
+def test_a_bad_marked_section_costs_no_page(home, bad, suffix):
+    text, report = filled(f"<p>{IMG} x {bad} y</p>\n\n{IMG}\n", suffix)
+    assert text == f"<p>{GOT} x {bad} y</p>\n\n{GOT}\n"
+    text, report = filled(f"<p>x <![ y {IMG}\n\n{IMG}\n", suffix)  # to a browser, a comment
+    assert text == f"<p>x <![ y {IMG}\n\n{GOT}\n" and report.filled == 1
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_any_markup_is_read_without_a_traceback(home, suffix):
+    rng = random.Random(0)
+    bits = ["<![", "<!", "<!-", "<!--", "-->", "[", "]]>", ">", "<", "</", "<?", "a", " ", '"', "&#x",
+            "CDATA[", "if", "<p", "<img", IMG, "=", "'", "<picture>", "<script", "<!doctype", "\n"]
+    for _ in range(400):
+        filled("".join(rng.choices(bits, k=12)), suffix, dry_run=True)
+
+
+def test_a_picture_element_without_another_source_is_an_image(home):
+    around = "<picture>{}</picture>\n<picture><source srcset=b.webp>{}</picture>\n{}\n"
+    text, report = filled(around.format(IMG, IMG, IMG), ".html")
+    assert text == around.format(GOT, IMG, GOT)
+    assert [(line, reason.partition(":")[0]) for line, _, reason in report.left] == [(2, "srcset")]
+
+
+def test_a_report_shows_no_password(home):
+    text, report = filled("<img src=http://bob:secret@host.example/x.png>\n", ".html")
+    assert report.left == [(1, "http://host.example/x.png", "on the web")]

@@ -394,8 +394,10 @@ def web(monkeypatch):
 
     class Web(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(404)
+            self.send_response(200 if self.path == "/good.png" else 404)
             self.end_headers()
+            if self.path == "/good.png":
+                self.wfile.write(open("photos/0.png", "rb").read())
 
         def log_message(self, *words):
             pass
@@ -419,6 +421,30 @@ def test_dead_addresses_cost_a_line_each(photos, captioner, web):
     assert (counts.captioned, counts.unreadable) == (2, 3)
     assert [json.loads(line)["path"] for line in lines] == given
     assert all(set(json.loads(line)) <= {"path", "caption", "score", "error"} for line in lines)
+
+
+@pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
+def test_a_password_is_in_no_row_and_resume_knows_the_picture(
+    photos, captioner, web, out, capsys, monkeypatch
+):
+    monkeypatch.setenv("IMGCAP_PRIVATE_ADDRESSES", "1")
+    secret = web.replace("//", "//bob:secret@")
+    given = [f"{secret}/good.png", f"{secret}/gone.png", "photos/0.png", "http://bob:secret@[x/"]
+    counts = caption_files(given, captioner, out=out, **SHORT)
+    assert (counts.captioned, counts.unreadable) == (2, 2)
+    assert paths_in(out) == [f"{web}/good.png", f"{web}/gone.png", "photos/0.png", "http://[x/"]
+    assert [row["error"] for row in read_rows(out) if row.get("error")][0] == "404 Not Found"
+    before = open(out, "rb").read()
+    counts = caption_files(given, captioner, out=out, resume=True, **SHORT)
+    assert counts.skipped == 4 and open(out, "rb").read() == before
+    caption_files(given, captioner, **SHORT)
+    found = list(captioner.many(given, **SHORT))
+    assert found[1].name == f"{web}/gone.png"
+    with pytest.raises(ValueError) as refused:
+        caption_files(given, captioner, sidecar=True, **SHORT)
+    shown = [str(refused.value), str(found), *capsys.readouterr()]
+    shown += [open(name, "rb").read().decode("latin-1") for name in os.listdir() if "c." in name]
+    assert not any("secret" in text for text in shown)
 
 
 # --- said before anything is loaded or written

@@ -235,6 +235,24 @@ def test_a_set_of_pytorch_goes_on_after_a_damaged_picture(captioner, expected):
         )
 
 
+@pytest.mark.parametrize("columns", [["image"], None])
+def test_a_transform_of_ones_own_goes_on_after_a_damaged_picture(captioner, expected, columns):
+    def brighter(rows):
+        return {"image": [picture.convert("RGB") for picture in rows["image"]]}
+
+    results = list(captioner.many(make_dataset().with_transform(brighter, columns), **SHORT))
+    assert told(results) == with_a_gap(expected)
+    assert results[3].name == "#3" and "\n" not in results[3].error
+
+
+def test_a_set_that_ends_its_own_way_through_is_asked_by_number(captioner, expected):
+    class Both(Map):
+        def __iter__(self):
+            return (self[i] for i in range(6))
+
+    assert told(captioner.many(Both(), **SHORT)) == with_a_gap(expected)
+
+
 def test_batches_of_a_loader_are_told_what_they_are(captioner):
     loader = torch.utils.data.DataLoader(torch.zeros(4, 3, 8, 8), batch_size=2)
     results = list(captioner(loader, **SHORT))

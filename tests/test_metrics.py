@@ -777,6 +777,40 @@ def test_what_cannot_be_read_is_named_in_a_line(read, content, named, tmp_path):
     )
 
 
+FLAGS = [(True, 1), (1, 1), ("true", 1), (False, 0), (0, 0), ("0", 0), ("", 0), (None, 0)]
+
+
+@pytest.mark.parametrize("flag", ["is_rejected", "is_precanned"])
+@pytest.mark.parametrize("value, marked", FLAGS)
+def test_references_that_are_marked_as_none_are_left_out(flag, value, marked, tmp_path, recwarn):
+    rows = [
+        {"image_id": 1, "caption": "a dog", flag: value},
+        {"image_id": 1, "caption": "a black dog"},
+        {"image_id": 2, "caption": "Quality issues are too severe", flag: value},
+    ]
+    path = write(tmp_path / "coco.json", json.dumps({"annotations": rows}))
+    both = {"1": ["a dog", "a black dog"], "2": ["Quality issues are too severe"]}
+    assert read_references(path) == ({"1": ["a black dog"]} if marked else both)
+    assert [str(each.message) for each in recwarn] == [
+        "2 references are left out: they are marked as rejected or as no caption"
+    ] * marked
+    path = write(tmp_path / "all.json", json.dumps([rows[0]] * 2))
+    if marked:
+        with pytest.raises(ValueError, match="all.json: all of its 2 captions are marked"):
+            read_references(path)
+
+
+@pytest.mark.parametrize("ours, theirs", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_path_in_another_unicode_form_is_the_same(ours, theirs, silent):
+    name = unicodedata.normalize(ours, "photos/Café Ångström.jpg")
+    names = {unicodedata.normalize(theirs, "Café Ångström.jpg"): "7", "other.jpg": "8"}
+    references = {"7": ["coffee"], "8": ["tea"]}
+    said = {name: "a cup", "other.jpg": "a pot"}
+    assert match_ids(said, references, names) == {"7": "a cup", "8": "a pot"}
+    references = {unicodedata.normalize(theirs, name): ["coffee"]}
+    assert list(match_ids({name: "a cup"}, references)) == list(references)
+
+
 @pytest.mark.parametrize(
     "said, image",
     [

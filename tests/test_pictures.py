@@ -815,9 +815,16 @@ def test_what_leads_out_is_refused(folder, here, name):
 
 
 @pytest.mark.parametrize("link, to", [("out.png", "../private.png"), ("out", "../other")])
-def test_a_walk_does_not_leave_the_folder(folder, link, to):
+def test_a_walk_passes_over_what_leads_out_of_the_folder(folder, link, to):
+    before = folder.walk()
     os.symlink(to, f"photos/{link}")
-    with pytest.raises(ValueError, match=f"'{link}' leads out"): folder.walk()
+    assert folder.walk() == before and before
+    (reason, names), = folder.passed.items()
+    assert reason == "links that lead out of the folder"
+    assert names == [os.path.join(folder.root, link)]
+    assert "1 passed over: 1 × links that lead out" in passed_over(folder.passed)
+    inside = link if link.endswith(".png") else f"{link}/y.png"
+    with pytest.raises(ValueError, match=f"'{inside}' leads out"): folder.find(inside)
 
 
 def test_links_that_stay_inside_are_followed(folder, here):
