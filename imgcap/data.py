@@ -17,11 +17,12 @@ import threading
 import urllib.parse
 import urllib.request
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 from .checks import CaptionReport, describe_captions
 from .layouts import (
-    CAPTION_FILES, Names, about, by_folder, cannot_load, collect, no_captions,
+    CAPTION_FILES, NOT_UTF8, Names, about, by_folder, cannot_load, collect, no_captions,
     numbered_json_lines, read_json, read_metadata, read_sidecars, read_table)
 from .pictures import (
     PICTURE_SUFFIXES, ImageError, PictureFolder, decode_image, expand_home,
@@ -31,7 +32,7 @@ from .shards import load_shards
 from .splits import evaluation_rows, split_captions
 from .texts import (
     CAPTION_KEYS, Notes, caption_columns, clean_texts, flagged, flatten_texts, image_column,
-    refuse_names, split_name, split_of)
+    is_utf8, picture_id, refuse_names, split_name, split_of, writable)
 
 # %% ../nbs/01_data.ipynb #149876a7
 _all_ = ["PICTURE_SUFFIXES", "ImageError", "decode_image", "keep_encoded", "caption_language",
@@ -54,6 +55,7 @@ def _usable(names, rows, notes, missing):
         if not clean: notes.left["pictures without a caption"].append(image_id)
         elif is_address(file):
             notes.left["pictures behind an address, which are not fetched"].append(file)
+        elif not is_utf8(file): notes.left[NOT_UTF8].append(writable(file))
         elif (found := _locate(names, file)) is None: missing.append(file)
         else: kept[image_id] = os.path.join(names.folder.root, found), clean, more
     return kept
@@ -73,6 +75,9 @@ def _build(folder, splits, notes, source):
     "A `DatasetDict` from `{split: {image_id: [file, captions, more]}}`"
     import datasets
     names, missing = Names(folder), []
+    if not is_utf8(folder.root):
+        raise ValueError(f"the path of the folder is not UTF-8 ({writable(folder.root)}); "
+                         "rename it")
     found = {split: _usable(names, rows, notes, missing) for split, rows in splits.items()}
     found = {split: rows for split, rows in found.items() if rows}
     if missing and (message := _say_missing(names, missing, source, notes)) and not found:
@@ -126,7 +131,7 @@ def _read_caption_file(path, images, image_column, caption_column):
         if suffix == ".json": splits = read_json(path, image_column, caption_column, names, notes)
         else:
             lines = suffix in (".jsonl", ".ndjson")
-            rows = numbered_json_lines(path) if lines else read_table(path, notes)
+            rows = numbered_json_lines(path) if lines else read_table(path, notes, names)
             default = split_of(path)
             splits = collect(rows, image_column, caption_column, names, notes, default=default)
         _drop_filepath(folder, splits)
@@ -147,19 +152,30 @@ def _existing_folder(path):
 
 def _drop_filepath(folder, splits):
     "Where `val2014/x.jpg` is not there but `x.jpg` is, the picture folder is `val2014` itself"
-    first = next((row[0] for rows in splits.values() for row in rows.values()), "")
-    if "/" not in first or is_address(first): return
-    if folder.has(first) or not folder.has(os.path.basename(first)): return
-    for rows in splits.values():
-        for row in rows.values(): row[0] = os.path.basename(row[0])
+    below = defaultdict(list)  # the first part of names → rows
+    for row in (row for rows in splits.values() for row in rows.values()):
+        if "/" in row[0] and not is_address(row[0]) and is_utf8(row[0]):
+            below[row[0].split("/")[0]].append(row)
+    for rows in below.values():
+        parts = [row[0].split("/") for row in rows]
+        if any(folder.has(row[0]) for row in rows): continue
+        n = next((n for n in range(1, max(map(len, parts)))
+                  if any(p[n:] and folder.has("/".join(p[n:])) for p in parts)), None)
+        shorter = {row[0]: "/".join(p[n:] or p) for row, p in zip(rows, parts)} if n else {}
+        if len(set(shorter.values())) < len(shorter): continue  # two pictures would become one
+        for row in rows: row[0] = shorter.get(row[0], row[0])
 
 # %% ../nbs/01_data.ipynb #614e76ac
 def _read_folder(path, image_column, caption_column, streaming):
     "A `DatasetDict` from a folder of pictures with metadata files or sidecars, or of Parquet files"
     notes, folder, default = Notes(), PictureFolder(path), split_of(path.absolute(), folder=True)
-    with about(path): files = folder.walk()
+    with about(path): walked = folder.walk()
+    files = [f for f in walked if is_utf8(f)]
+    notes.left["files whose names are not UTF-8"] += [writable(f) for f in walked if not is_utf8(f)]
+    notes.drop_empty()
     pictures = [f for f in files if folder.is_picture(f)]
-    for reason, names in folder.passed.items(): notes.left[f"passed over, {reason}"] += names
+    for reason, names in folder.passed.items():
+        notes.left[f"passed over, {reason}"] += map(writable, names)
     if not pictures:
         if any(f.endswith(".parquet") for f in files):
             tables = _load_tables(path, str(path), streaming=streaming)
@@ -216,7 +232,7 @@ def _table_captions(ds, split, texts, id_column, notes):
         found = [text for c in texts for text in flatten_texts(row[c], where, notes) or [""]]
         if flag: notes.left[f"captions marked {flag}"] += [where] * len(found)
         image_id = row.get(id_column) if id_column else None
-        image_id = f"{split}-{number}" if image_id is None else str(image_id)
+        image_id = f"{split}-{number}" if image_id is None else picture_id(image_id)
         if image_id in first and len(twice) < 8: twice[image_id] = first[image_id], number
         at = first.setdefault(image_id, number)
         ids[at] = image_id

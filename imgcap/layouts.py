@@ -12,6 +12,7 @@ import json
 import os
 import posixpath
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -21,7 +22,8 @@ from .files import read_json_lines, some
 from .pictures import PictureFolder, expand_home, is_absolute, is_address
 from .texts import (
     CAPTION_KEYS, CAPTION_NAMES, EMPTY, NAMES_PICTURE, SPLITS, Notes, caption_columns,
-    clean_texts, flagged, flatten_texts, image_column, refuse_names, short, split_name, split_of)
+    clean_texts, flagged, flatten_texts, image_column, is_utf8, picture_id, refuse_names, short,
+    split_name, split_of, writable)
 
 # %% ../nbs/data/layouts.ipynb #83843e78
 @contextmanager
@@ -71,19 +73,27 @@ class Names:
         "Stem, and number where the stem ends in one, of each picture below → its files"
         found = defaultdict(list)
         for file in self.folder.walk():
-            if not self.folder.is_picture(file): continue
-            stem = os.path.splitext(file)[0]
+            if not is_utf8(file) or not self.folder.is_picture(file): continue
+            stem = unicodedata.normalize("NFC", os.path.splitext(file)[0])
             found[stem].append(file)
             if digits := re.search(r"\d+$", stem): found[f"number {int(digits[0])}"].append(file)
         return found
 
+    def _files(self, name):
+        files = self.by_stem.get(name := unicodedata.normalize("NFC", name), [])
+        return files or name.isdecimal() and self.by_stem.get(f"number {int(name)}", []) or []
+
     def complete(self, name: str) -> str | None:
         "The file that a name without ending or a number stands for"
-        files = self.by_stem.get(name, [])
-        if not files and name.isdecimal(): files = self.by_stem.get(f"number {int(name)}", [])
+        files = self._files(name)
         if len(files) > 1:
             raise ValueError(f"{name!r} could be {some(files, 3)}; write the name with its ending")
         return files[0] if files else None
+
+    def known(self, name: str, below="") -> bool:
+        "Whether a name without ending, as it stands in a file, is one of a picture"
+        with suppress(ValueError, OSError): return bool(self._files(below + self._number(name)))
+        return False
 
     def clean(self, name: str, below="") -> str:
         "A name as it stands in a file, as a path below the folder"
@@ -93,13 +103,24 @@ class Names:
         if is_absolute(name): return self.folder.find(name) or name
         if "\\" in name and not os.path.lexists(os.path.join(self.folder.root, below + name)):
             name = name.replace("\\", "/")
-        return posixpath.normpath(below + name)
+        path = "/".join(part for part in (below + name).split("/") if part not in ("", "."))
+        if path.isascii() and ".." not in path.split("/"): return self._number(path)
+        # only the folder knows where a `..` behind a link leads, and which form of é it has
+        return self.folder.find(path) or unicodedata.normalize("NFC", path)
+
+    def _number(self, path):
+        "An id 1.0, of a column of numbers with a gap, as 1; a file may be called so too"
+        whole = path[:-2] if re.fullmatch(r"\d+\.0", path) else path
+        return path if whole == path or path in self.by_stem else whole
 
 # %% ../nbs/data/layouts.ipynb #cce97343
-def _records(text, separator, quoted=True):
+def _records(text, separator, quoted=True, spaced=False):
     "[(number of its first line, cells, whether one is quoted)] of each row that is not empty"
-    options = dict(strict=True) if quoted else dict(quoting=csv.QUOTE_NONE)
-    opens = re.compile(f'(?:^|{re.escape(separator)})"')
+    options = (dict(strict=True, skipinitialspace=spaced) if quoted
+               else dict(quoting=csv.QUOTE_NONE))
+    opens = re.compile(f'(?:^|{re.escape(separator)}{" *" * spaced})"')
+    first_space = re.compile(f'(?:"(?:[^"]|"")*"|[^{re.escape(separator)}]*)'
+                             f'(?:{re.escape(separator)} |\\s*$)')
     lines, raw, found, before = io.StringIO(text, newline=""), [], [], 0
     reader = csv.reader((raw.append(line) or line for line in lines), delimiter=separator,
                         **options)
@@ -107,28 +128,32 @@ def _records(text, separator, quoted=True):
         try: cells = next(reader, None)
         except csv.Error as error: raise ValueError(f"line {before + 1}: {error}") from None
         if cells is None: return found
+        if spaced and found and not first_space.match("".join(raw)):
+            raise ValueError(f"line {before + 1} has no space after its first {separator!r}")
         if any(cells): found.append((before + 1, cells, quoted and any(map(opens.search, raw))))
         raw.clear()
         before = reader.line_num
 
-def _shape(cell): return re.sub(r"\d+", "0", re.sub(r"[^\W\d]+", "a", cell.strip(' "')))
+def _spaced(text, separator):
+    "The rows of a file in which a space stands behind each separator, also before a quote"
+    if not re.search(f'{re.escape(separator)} +"', text): return None
+    with suppress(ValueError): return _records(text, separator, spaced=True)
+    return None
 
 # %% ../nbs/data/layouts.ipynb #338e86ed
-def _check_quotes(records, separator):
-    "Refuse a cell that swallowed rows: it holds names of pictures, or a line begins as rows do"
-    long = [record for record in records if any("\n" in c or "\r" in c for c in record[1])]
-    begins = Counter(_shape(cells[0]) for _, cells, _ in records) if long else {}
-    usual = {shape for shape, n in begins.items() if "0" in shape and n * 2 > len(records)}
-    for number, cells, _ in long:
+def _check_quotes(records, separator, known):
+    "Refuse a cell that swallowed rows: what would be their cells holds names of pictures"
+    named = lambda texts: any(NAMES_PICTURE.search(text.strip(' "')) for text in texts)
+    endings = sum(named(cells) for _, cells, _ in records) * 2 > len(records)
+    is_name = lambda text: named([text]) or not endings and known(text)
+    for number, cells, _ in records:
         for first, *more in (re.split(r"\r\n?|\n", cell) for cell in cells):
-            pieces = [piece for line in more for piece in line.split(separator)]
-            if more and separator in first: pieces += first.split(separator)
-            swallowed = [p for p in pieces if NAMES_PICTURE.search(p.strip(' "'))]
-            swallowed += [line for line in more if _shape(line.split(separator)[0]) in usual]
-            if swallowed:
+            lines = [line.split(separator) for line in ([first, *more] if more else [])]
+            pieces = [p.strip(' "') for line in lines for p in line if len(line) > 1 or named([p])]
+            if swallowed := next(filter(is_name, pieces), None):
                 raise ValueError(
                     f"line {number}: a quote opens a cell that holds later rows too "
-                    f"({short(swallowed[0])}); write a quote in a caption twice, or the file "
+                    f"({short(swallowed)}); write a quote in a caption twice, or the file "
                     "without quotes around cells")
 
 def _unquoted(text, separator, error):
@@ -141,7 +166,7 @@ def _unquoted(text, separator, error):
     return records
 
 # %% ../nbs/data/layouts.ipynb #d3c02f8b
-def _split_lines(path, text):
+def _split_lines(path, text, known):
     "Separator and rows of a CSV, TSV or token file"
     first = re.match(r'\s*(?:"[^"\n]*"|[^,;|\t"\n]*)\s*([,;|\t])', text)
     if not text.strip(): raise ValueError("the file is empty")
@@ -150,9 +175,9 @@ def _split_lines(path, text):
     separator = "\t" if str(path).lower().endswith(".tsv") else first[1]
     if separator == "|" or re.search(r"#\d+\s*$", first[0].rstrip(separator)):
         return separator, _records(text, separator, quoted=False)  # as Flickr's are
-    try: records = _records(text, separator)
+    try: records = _spaced(text, separator) or _records(text, separator)
     except ValueError as error: return separator, _unquoted(text, separator, error)
-    _check_quotes(records, separator)
+    _check_quotes(records, separator, known)
     return separator, records
 
 def _header(records):
@@ -200,9 +225,10 @@ def _fit(number, cells, quoted, header, separator, notes):
     return cells[:width - 1] + [separator.join(rest)]
 
 # %% ../nbs/data/layouts.ipynb #2199a62c
-def read_table(path, notes: Notes) -> list[tuple[str, dict]]:
+def read_table(path, notes: Notes, names: Names, below="") -> list[tuple[str, dict]]:
     "The rows of a CSV, TSV or Flickr8k token file, each with its line"
-    separator, records = _split_lines(path, read_text(path))
+    known = lambda piece: names.known(piece, below)
+    separator, records = _split_lines(path, read_text(path), known)
     header, records = _header(records)
     if twice := [name for name, n in Counter(header).items() if n > 1 and name]:
         raise ValueError(f"two columns are called {twice[0]!r}")
@@ -225,12 +251,21 @@ def _holds_text(value):
     with suppress(ValueError): return bool(flatten_texts(value))
     return False
 
+def _says(value):
+    "Whether a value is a text, or holds one"
+    with suppress(ValueError): return bool(clean_texts(flatten_texts(value)))
+    return False
+
 def _sample(rows):
-    "The first value of each column that says something"
-    sample = {}
+    "The first value of each column that says something, a text if there is one"
+    sample, texts = {}, set()
     for _, row in rows:
         for column, value in row.items():
-            if sample.get(column) in (None, "", []): sample[column] = value
+            if column in texts: continue
+            if isinstance(value, (str, list, tuple, dict)) and _says(value):
+                texts.add(column)
+                sample[column] = value
+            elif sample.get(column) in (None, "", []): sample[column] = value
     if not sample: raise ValueError("no rows")
     return sample
 
@@ -238,15 +273,16 @@ def _one_name(value):
     "The name in an image cell: a text, a number, or a list of one"
     if isinstance(value, (list, tuple)) and len(value) == 1: value = value[0]
     if isinstance(value, dict): value = value.get("path") or value.get("file_name")
-    return str(value).strip() if isinstance(value, (str, int)) and value != "" else ""
+    known = isinstance(value, (str, int, float)) and value == value and value != ""
+    return picture_id(value).strip() if known else ""
 
 # %% ../nbs/data/layouts.ipynb #6ae9c75d
-def _find_columns(rows, chosen_image, chosen_caption, names):
+def _find_columns(rows, chosen_image, chosen_caption, names, below):
     "Image column and caption columns of rows"
     sample = _sample(rows)
     named = lambda c: bool(NAMES_PICTURE.search(_one_name(sample[c])))
     if not chosen_image and not any(map(named, sample)):  # names without ending?
-        named = lambda c: bool(_one_name(sample[c]) and names.complete(_one_name(sample[c])))
+        named = lambda c: bool(_one_name(sample[c]) and names.known(_one_name(sample[c]), below))
     image = image_column(sample, named, chosen_image)
     texts = caption_columns({c: c != image and _holds_text(v) for c, v in sample.items()},
                             chosen_caption, image)
@@ -255,12 +291,13 @@ def _find_columns(rows, chosen_image, chosen_caption, names):
     return image, texts
 
 # %% ../nbs/data/layouts.ipynb #d6d3c1c3
+NOT_UTF8 = "pictures whose names are not UTF-8"  # kind of what is left out
 _OURS = ("image", "images", "captions", "image_id", "split")
 
 def _more(row, image, texts):
     "What else a row says of its picture: texts, numbers, and the facts `attributes`"
-    kept = {c: v for c, v in row.items() if c not in (image, *texts, *_OURS)
-            and isinstance(v, (str, int)) and not isinstance(v, bool) and v != ""}
+    kept = {c: writable(v) if isinstance(v, str) else v for c, v in row.items()
+            if c not in (image, *texts, *_OURS) and isinstance(v, (str, int)) and not isinstance(v, bool) and v != ""}
     if isinstance(row.get("attributes"), dict): kept["attributes"] = row["attributes"]
     return kept
 
@@ -277,8 +314,8 @@ def _without_varying(splits):
 # %% ../nbs/data/layouts.ipynb #2516cddd
 def collect(rows, image, caption, names: Names, notes: Notes, below="", default="train"):
     "Sort rows into splits: `{split: {file: [file, captions, more]}}`"
-    image, texts = _find_columns(rows, image, caption, names)
-    numbers = {c: any(isinstance(row.get(c), str) for _, row in rows) for c in texts}
+    image, texts = _find_columns(rows, image, caption, names, below)
+    numbers = {c: caption == c or any(_says(row.get(c)) for _, row in rows) for c in texts}
     splits = {}
     for where, row in rows:
         name = row.get(image)
@@ -287,6 +324,9 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
             continue
         if not (name := _one_name(name)) or not clean_texts([name]):
             notes.left["rows without a picture"].append(where)
+            continue
+        if not is_utf8(name):
+            notes.left[NOT_UTF8].append(f"{where}: {writable(name)}")
             continue
         if flag := flagged(row):
             notes.left[f"captions marked {flag}"].append(where)
@@ -360,15 +400,34 @@ def _mapping(data, names, notes):
     return rows
 
 # %% ../nbs/data/layouts.ipynb #934f39e1
+def _ids(rows):
+    "A function from an id as it is written, such as 1.0 or 000001, to the one in `rows`"
+    numbers = defaultdict(list)
+    for known in rows:
+        if known.isdecimal(): numbers[int(known)].append(known)
+    def find(value):
+        text = picture_id(value)
+        digits = text.strip().removesuffix(".0")
+        if text in rows or not digits.isdecimal(): return text
+        alike = numbers.get(int(digits), [])
+        return alike[0] if len(alike) == 1 else text
+    return find
+
 def _coco(data, notes):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
-    rows = {str(image["id"]): [str(image["file_name"]), [], {}] for image in data["images"]}
+    rows = {}
+    for image in data["images"]:
+        image_id, file = picture_id(image["id"]), str(image["file_name"])
+        if rows.setdefault(image_id, [file, [], {}])[0] != file:
+            raise ValueError(f"two images have the id {image_id} ({rows[image_id][0]} and {file}); "
+                             "give each its own")
+    find = _ids(rows)
     if data["annotations"] and not any("caption" in a for a in data["annotations"]):
         keys = ", ".join(data["annotations"][0])
         raise ValueError(f"its annotations hold no captions (keys: {keys}); COCO's captions are in "
                          "captions_*.json")
     for a in data["annotations"]:
-        image_id, where = str(a["image_id"]), f"annotation {a.get('id', '')}".strip()
+        image_id, where = find(a["image_id"]), f"annotation {a.get('id', '')}".strip()
         if flag := flagged(a):
             notes.left[f"captions marked {flag}"].append(where)
         elif image_id not in rows: notes.left["captions of unknown pictures"].append(image_id)
@@ -402,11 +461,22 @@ def _text_files(files):
     "Stem of a picture (or its whole name), and place in a second tree → its text file"
     beside, apart = {}, {}
     for suffix in reversed(_TEXT_SUFFIXES):
-        for file in (f for f in files if f.lower().endswith(suffix)):
+        for file in sorted((f for f in files if f.lower().endswith(suffix)), key=_is_nfc):
             stem = file[:-len(suffix)]
-            beside[stem] = file
-            if (tree := _in_tree(stem, _TEXT_TREES)) is not None: apart[tree] = file
+            beside[stem] = beside[_nfc(stem)] = file
+            if (tree := _in_tree(_nfc(stem), _TEXT_TREES)) is not None: apart[tree] = file
     return beside, apart
+
+def _nfc(name): return unicodedata.normalize("NFC", name)
+
+def _is_nfc(name): return _nfc(name) == name
+
+def _text_of(picture, beside, apart):
+    "The text file of a picture, or None: its whole name goes before its stem, its folder first"
+    names = [picture, os.path.splitext(picture)[0]]
+    trees = [_in_tree(_nfc(name), _PICTURE_TREES) for name in names]
+    found = [beside.get(name) or beside.get(_nfc(name)) for name in names]
+    return next(filter(None, [*found, *(apart.get(tree) for tree in trees if tree)]), None)
 
 def _sidecar_lines(folder, file):
     lines = text_lines(read_text(os.path.join(folder.root, file)))
@@ -419,17 +489,17 @@ def read_sidecars(folder: PictureFolder, files, pictures, notes: Notes) -> dict:
     "`image_id → [file, captions, more]` of pictures that have a text file"
     (beside, apart), rows, used = _text_files(files), {}, set()
     for file in pictures:
-        stem = os.path.splitext(file)[0]
-        text = beside.get(stem) or beside.get(file)
-        if not text and (tree := _in_tree(stem, _PICTURE_TREES)) is not None: text = apart.get(tree)
-        if not text:
+        if not (text := _text_of(file, beside, apart)):
             notes.left["pictures without a caption"].append(file)
             continue
         used.add(text)
         with about(text): lines = _sidecar_lines(folder, text)
         rows[file] = [file, [t for line in lines for t in flatten_texts(line, text, notes)], {}]
-    texts = {*beside.values(), *apart.values(), *(f for f in files if f.lower().endswith(".txt"))}
-    if unused := sorted(texts - used): notes.left["text files without a picture"] += unused
+    stems = {_nfc(name) for file in rows for name in (file, os.path.splitext(file)[0])}
+    for text in (f for f in files if f.lower().endswith(_TEXT_SUFFIXES) and f not in used):
+        second = _nfc(os.path.splitext(text)[0]) in stems
+        notes.left["second text files of a picture" if second
+                   else "text files without a picture"].append(text)
     return rows
 
 # %% ../nbs/data/layouts.ipynb #4559cc66
@@ -454,12 +524,12 @@ def read_metadata(folder: PictureFolder, metadata, image, caption, notes: Notes,
     for file in metadata:
         path = os.path.join(folder.root, file)
         with about(file):
+            below, names = file[: -len(posixpath.basename(file))], Names(folder)
             if file.endswith("l"): table = numbered_json_lines(path)
-            elif file.endswith("v"): table = read_table(path, notes)
+            elif file.endswith("v"): table = read_table(path, notes, names, below)
             else:
                 table = _entries(pq.read_table(path).to_pylist(), "row")
-            below = file[: -len(posixpath.basename(file))]
-            found = collect(table, image, caption, Names(folder), notes, below, default)
+            found = collect(table, image, caption, names, notes, below, default)
         for split, pictures in found.items():
             for image_id, row in pictures.items():
                 add_row(rows, image_id, *row)

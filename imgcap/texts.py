@@ -11,6 +11,7 @@ import json
 import re
 from collections import defaultdict
 from contextlib import suppress
+from numbers import Integral, Real
 from pathlib import PurePath
 
 from .files import some
@@ -63,6 +64,20 @@ def short(value) -> str:
 # `pandas._libs.parsers.STR_NA_VALUES`, what its read_csv takes for an empty cell
 EMPTY = set("#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|"
             "n/a|nan|null".split("|"))
+
+def is_utf8(text: str) -> bool:
+    "Whether a text can be written: a lone surrogate, half of a character, cannot"
+    with suppress(UnicodeEncodeError): return bool(text.encode()) or not text
+    return False
+
+def writable(text: str) -> str:
+    "A text with half characters and bytes of another encoding written as \\ud83d"
+    return text.encode(errors="backslashreplace").decode()
+
+def picture_id(value) -> str:
+    "An id as text: 1, \"1\" and the 1.0 of a column of numbers with a gap are one picture"
+    real = isinstance(value, Real) and not isinstance(value, Integral)
+    return str(int(value) if real and float(value).is_integer() else value)
 
 def clean_texts(texts) -> list[str]:
     "Captions stripped; empty ones, and those that stand for an empty cell, left out"
@@ -133,12 +148,17 @@ def answers(turns) -> list[str]:
 # %% ../nbs/data/texts.ipynb #4ca0ebdf
 CAPTION_KEYS = ("raw", "caption", "captions", "text", "sentence", "sentences")
 
+_NO = set("0 0.0 false f no n off none null nan na n/a".split()) | {""}
 _FLAGS = ("is_rejected", "is_precanned")  # of TextCaps and VizWiz: text that is no caption
 
 def flagged(row) -> str:
     "Which flag of a row says that its text is no caption, or an empty text"
-    no = (None, False, 0, "", "0", "false", "False")
-    return next((flag for flag in _FLAGS if row.get(flag) not in no), "")
+    return next((flag for flag in _FLAGS if not _is_no(row.get(flag))), "")
+
+def _is_no(value):
+    "Whether a flag is not set, in the ways in which CSV, Excel and pandas write that"
+    if isinstance(value, str): return value.strip().lower() in _NO
+    return value is None or value != value or not value
 
 # %% ../nbs/data/texts.ipynb #f64a13e7
 def flatten_texts(
@@ -165,6 +185,10 @@ def flatten_texts(
 
 # %% ../nbs/data/texts.ipynb #c9940256
 def _from_text(text, where, notes):
+    if not is_utf8(text):
+        notes.read["captions with half a character, which is dropped"].append(
+            f"{where}: {short(writable(text))}")
+        text = re.sub("[\ud800-\udfff]", "", text)
     found = written_list(text)
     if isinstance(found, dict): found = found if any(k in found for k in CAPTION_KEYS) else None
     if found is not None:

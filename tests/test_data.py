@@ -26,7 +26,7 @@ from PIL import Image
 from imgcap.data import (
     caption_language, decode_image, describe_captions, keep_encoded, load_captions,
     offline_if_unreachable)
-from imgcap.texts import clean_texts
+from imgcap.texts import clean_texts, flagged
 
 datasets.disable_progress_bars()
 
@@ -973,3 +973,197 @@ def test_ids_of_pictures_that_cannot_be_had_end_nothing():
                                      "text": ["a dog", "a pet"]})
     ds = ds.cast_column("image", datasets.Image())
     assert load_captions(ds)["train"]["captions"][:] == [["a dog", "a pet"]]
+
+
+# --- names: links, trees, forms of Unicode, ids
+
+@pytest.mark.parametrize("name", ["c.csv", "metadata.jsonl"])
+def test_two_dots_behind_a_link_lead_where_the_link_does(place, name):
+    (place / "s/real/deep").mkdir(parents=True)
+    (place / "s/lk").symlink_to(place / "s/real/deep")
+    for file, colour in ("s/real/x.png", (1, 2, 3)), ("s/x.png", (200, 2, 3)):
+        (place / file).write_bytes(png(colour))
+    pairs = [("lk/../x.png", "real x"), ("x.png", "outer x"), (".//x.png", "outer, again")]
+    if name == "c.csv":
+        rows = [f'{a},"{b}"' for a, b in pairs]
+        (place / "s" / name).write_text("\n".join(["image,caption", *rows]))
+        ds = load_captions("s/c.csv")["train"]
+    else:
+        (place / "s" / name).write_text("\n".join(
+            json.dumps({"file_name": a, "text": b}) for a, b in pairs))
+        ds = load_captions("s")["train"]
+    found = {row["image"].getpixel((0, 0))[0]: row["captions"] for row in ds}
+    assert found == {1: ["real x"], 200: ["outer x", "outer, again"]}
+
+
+def test_the_same_folder_is_dropped_from_all_names(place):
+    for file, shade in ("img/a.jpg", 10), ("img/sub/a.jpg", 90), ("img/b.jpg", 20):
+        (place / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / file).write_bytes(png((shade, 0, 0)))
+    text = "image,caption\nimg/a.jpg,outer\nimg/sub/a.jpg,inner\nimg/sub/b.jpg,gone\n"
+    Path("x.csv").write_text(text)
+    with pytest.warns(UserWarning, match=r"not there: 1 \(sub/b.jpg\)"):
+        ds = load_captions("x.csv", images="img")["train"]
+    found = {row["image"].getpixel((0, 0))[0]: row["captions"] for row in ds}
+    assert found == {10: ["outer"], 90: ["inner"]}
+
+
+def test_names_that_would_become_one_keep_their_folders(place):
+    picture_folder(place, ["pictures/a.jpg", "pictures/b.jpg"])
+    with pytest.raises(FileNotFoundError, match="none of its 2 pictures is there"):
+        read("x.csv", "image,caption\none/a.jpg,x y\none/two/a.jpg,z\n".replace("one/a", "one/q/a"))
+    rows, _, _ = read("x.csv", "image,caption\nd/train/a.jpg,x y\nd/val/b.jpg,z\n")
+    assert list(rows.values()) == [["x y"], ["z"]]
+
+
+NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize("stored", [NFC, NFD])
+@pytest.mark.parametrize("ending", [".jpg", ""])
+def test_both_forms_of_unicode_are_one_picture(place, stored, ending):
+    picture_folder(place / "pictures", [f"{stored}.jpg", "b.jpg"])
+    column = "image,caption" if ending else "id,caption"
+    rows, said, _ = read("x.csv", f"{column}\n{NFC}{ending},a cup\n{NFD}{ending},a saucer\n")
+    assert list(rows.values()) == [["a cup", "a saucer"]] and not said
+
+
+@pytest.mark.parametrize("picture, text", [(NFC, NFD), (NFD, NFC)])
+def test_a_text_file_in_another_form_of_unicode(place, picture, text):
+    picture_folder(place, [f"{picture}.jpg"])
+    (place / f"{text}.txt").write_text("a cup")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_captions(place)["train"]["captions"][:] == [["a cup"]]
+
+
+def test_pictures_whose_names_differ_in_form_alone_stay_two(place):
+    picture_folder(place, [f"{NFC}.jpg", f"{NFD}.jpg"])
+    for name in NFC, NFD: (place / f"{name}.txt").write_text(ascii(name))
+    found = {row["image_id"]: row["captions"] for row in load_captions(place)["train"]}
+    assert found == {f"{name}.jpg": [ascii(name)] for name in (NFC, NFD)}
+
+
+def test_the_text_file_with_the_whole_name_goes_first_and_a_second_is_told(place):
+    picture_folder(place, ["a.jpg", "a.png", "b.jpg"])
+    for name in "a.txt", "a.png.txt", "b.txt", "b.caption": (place / name).write_text(name)
+    with pytest.warns(UserWarning, match=r"second text files of a picture: 1 \(b.caption\)"):
+        ds = load_captions(place)["train"]
+    assert {row["image_id"]: row["captions"] for row in ds} == {
+        "a.jpg": ["a.txt"], "a.png": ["a.png.txt"], "b.jpg": ["b.txt"]}
+
+
+@pytest.mark.parametrize("name, text", [
+    ("x.csv", "id,caption\n1.0,a dog\n2.0,a cat\n1,a pet\n"),
+    ("x.jsonl", '{"id": 1.0, "caption": "a dog"}\n{"id": 2.0, "caption": "a cat"}\n'
+                '{"id": 1, "caption": "a pet"}')])
+def test_an_id_of_a_column_with_a_gap(place, name, text):
+    picture_folder(place / "pictures", ["1.jpg", "2.jpg"])
+    assert read(name, text)[0] == {"1": ["a dog", "a pet"], "2": ["a cat"]}
+
+
+@pytest.mark.parametrize("written", [1, 1.0, "1", "1.0", "000001"])
+@pytest.mark.parametrize("known", [1, 1.0, "1", "000001"])
+def test_ids_of_coco_are_numbers_or_texts(pictures, known, written):
+    data = {"images": [{"id": known, "file_name": "a.jpg"}],
+            "annotations": [{"image_id": written, "caption": "a dog"}]}
+    assert list(read("x.json", data)[0].values()) == [["a dog"]]
+
+
+def test_two_images_with_one_id_are_refused(pictures):
+    data = {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}],
+            "annotations": [{"image_id": 1, "caption": "a dog"}]}
+    with pytest.raises(ValueError, match=r"two images have the id 1 \(a.jpg and b.jpg\)"):
+        read("x.json", data)
+
+
+# --- quotes
+
+HEX = [f"{n:08x}{'abc'[n % 3]}" for n in range(0xcd613e, 0xcd613e + 12)]
+LETTERED = [f"{'abcdefghijkl'[n]}{'mnopqrstuvwx'[-n]}z" for n in range(12)]
+
+
+@pytest.mark.parametrize("ids", [HEX, LETTERED], ids=["hex", "letters"])
+@pytest.mark.parametrize("caption_first", [False, True])
+def test_a_quote_does_not_swallow_rows_of_ids(place, ids, caption_first):
+    picture_folder(place / "pictures", [f"{i}.jpg" for i in ids])
+    said = ["a dog"] * 12
+    said[3], said[8] = '"a dog', 'a cat"'
+    rows = [f"{c},{i}" if caption_first else f"{i},{c}" for i, c in zip(ids, said)]
+    header = "caption,id" if caption_first else "id,caption"
+    with pytest.raises(ValueError, match="line 5: a quote opens a cell that holds later rows too"):
+        read("x.csv", "\n".join([header, *rows]))
+
+
+def test_lines_of_a_caption_that_begin_like_an_id_stay(place):
+    picture_folder(place / "pictures", ["1.jpg", "2.jpg"])
+    rows, _, _ = read("x.csv", 'image,caption\n1.jpg,"two dogs\n2, maybe 3"\n2.jpg,x\n')
+    assert rows["1.jpg"] == ["two dogs\n2, maybe 3"]
+
+
+def test_a_space_behind_every_separator(pictures):
+    text = 'image, caption\na.jpg, "a dog"\nb.jpg, "a ""big"" cat, red"\nc.jpg, a house\n'
+    assert read("x.csv", text)[0] == {
+        "a.jpg": ["a dog"], "b.jpg": ['a "big" cat, red'], "c.jpg": ["a house"]}
+    rows, _, _ = read("x.csv", text.replace("image, ", "image,"))
+    assert rows["a.jpg"] == ["a dog"]
+    rows, _, _ = read("x.csv", 'image,caption\na.jpg,"he said, ""hello"""\nb.jpg,a dog\n')
+    assert rows["a.jpg"] == ['he said, "hello"']
+
+
+# --- values that are no text
+
+@pytest.mark.parametrize("no", [False, "FALSE", "False", " no ", 0.0, "0.0", float("nan"), "N",
+                                "None", None, ""])
+def test_a_flag_that_is_not_set_marks_nothing(pictures, no):
+    notes = [{"image": "a.jpg", "caption": "a dog", "is_rejected": no},
+             {"image": "b.jpg", "caption": "Quality issues", "is_rejected": "TRUE"}]
+    assert flagged(notes[0]) == "" and flagged(notes[1]) == "is_rejected"
+    assert read("x.jsonl", "\n".join(map(json.dumps, notes)))[0] == {"a.jpg": ["a dog"]}
+
+
+def test_a_number_before_the_first_text(pictures):
+    lines = '{"image": "a.jpg", "caption": 7}\n{"image": "b.jpg", "caption": "a dog"}'
+    assert read("x.jsonl", lines)[0] == {"a.jpg": ["7"], "b.jpg": ["a dog"]}
+    rows, said, _ = read("x.jsonl", lines.split("\n")[0], caption_column="caption")
+    assert rows == {"a.jpg": ["7"]} and "numbers read as text" in said
+
+
+@pytest.mark.parametrize("nothing", ["NaN", "[null]", "{}", "null", '""', "[]", '"nan"'])
+def test_a_first_caption_that_says_nothing(pictures, nothing):
+    rows, said, _ = read("x.jsonl", f'{{"image": "a.jpg", "caption": {nothing}}}\n'
+                                    '{"image": "b.jpg", "caption": "a dog"}')
+    assert rows == {"b.jpg": ["a dog"]} and "without a caption: 1" in said
+
+
+@pytest.mark.parametrize("layout", ["sidecars", "metadata", "csv"])
+def test_one_name_that_is_not_utf_8_is_one_picture_left_out(place, layout):
+    picture_folder(place / "pictures", ["a.jpg", "b.jpg"])
+    odd = os.fsencode(place / "pictures") + b"/caf\xe9.jpg"
+    try: Path(os.fsdecode(odd)).write_bytes(png())
+    except OSError: pytest.skip("this file system has UTF-8 names only")
+    for name in "ab": (place / f"pictures/{name}.txt").write_text("a dog")
+    if layout == "csv":
+        assert len(read("x.csv", "id,caption\na,a dog\nb,a cat\n")[0]) == 2
+        return
+    if layout == "metadata":
+        (place / "pictures/metadata.csv").write_text("file_name,caption\na.jpg,x\nb.jpg,y\n")
+    with pytest.warns(UserWarning, match=r"not UTF-8: 1 \(caf\\udce9.jpg\)"):
+        assert len(load_captions("pictures")["train"]) == 2
+
+
+def test_half_a_character_costs_one_caption_no_set(pictures):
+    lines = [{"image": "a.jpg", "caption": "a dog \ud83d runs", "author": "A\udc00"},
+             {"image": "b\ud83d.jpg", "caption": "a cat"}, {"image": "c.jpg", "caption": "a cup"}]
+    rows, said, checked = read("x.jsonl", "\n".join(map(json.dumps, lines)))
+    assert rows == {"a.jpg": ["a dog  runs"], "c.jpg": ["a cup"]}
+    assert "half a character, which is dropped: 1 (line 1: " in said and "line 1" in checked
+    assert r"not UTF-8: 1 (line 2: b\ud83d.jpg)" in said
+
+
+def test_names_without_ending_in_a_folder_below(place):
+    picture_folder(place, ["set/deep/0001.jpg", "set/0001.jpg"])
+    (place / "set/deep/metadata.csv").write_text("id,caption\n0001,a dog\n")
+    with pytest.warns(UserWarning, match="without a caption"):
+        ds = load_captions("set")["train"]
+    assert keep_encoded(ds)[0]["image"]["path"].endswith("set/deep/0001.jpg")
