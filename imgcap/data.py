@@ -86,7 +86,10 @@ def _build(folder, splits, notes, source):
         if not found:
             raise ValueError(f"its pictures are addresses ({addresses[0]}); download them, "
                                        "for instance with img2dataset, and name the files")
-    if not found: raise ValueError("no picture with a caption in it")
+    if not found:
+        notes.drop_empty()
+        why = f" ({notes})" if str(notes) else ""
+        raise ValueError(f"no picture with a caption in it{why}")
     more = {key: None for rows in found.values() for row in rows.values() for key in row[2]}
     tables = {split: _table(rows, list(more), notes) for split, rows in found.items()}
     return datasets.DatasetDict(tables)
@@ -255,7 +258,9 @@ def _from_table(ds, split, image_column, caption_column, notes):
     encoded = ds.cast_column(image, datasets.Image(decode=False)).select_columns(image)
     _try_ids(encoded, image, id_column, twice)
     kept = [number for number, found in enumerate(captions) if found]
-    if not kept: raise ValueError(f"split {split!r}: no picture with a caption in it")
+    if not kept:
+        why = f" ({notes})" if str(notes) else ""
+        raise ValueError(f"split {split!r}: no picture with a caption in it{why}")
     gone = {*texts, "captions", "image_id", "image"} - {image}
     ds = ds.remove_columns([c for c in ds.column_names if c in gone])
     if image != "image": ds = ds.rename_column(image, "image")

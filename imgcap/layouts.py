@@ -168,11 +168,13 @@ def _unquoted(text, separator, error):
 # %% ../nbs/data/layouts.ipynb #d3c02f8b
 def _split_lines(path, text, known):
     "Separator and rows of a CSV, TSV or token file"
+    said = re.match(r"\s*\"?sep=([,;|\t])\"?[ \t]*\r?\n", text, re.I)  # for Excel
+    if said: text = "\n" + text[said.end():]  # the numbers of lines stay
     first = re.match(r'\s*(?:"[^"\n]*"|[^,;|\t"\n]*)\s*([,;|\t])', text)
     if not text.strip(): raise ValueError("the file is empty")
     if not first:
         raise ValueError("no comma, tab, semicolon or | after the first cell of the first line")
-    separator = "\t" if str(path).lower().endswith(".tsv") else first[1]
+    separator = "\t" if str(path).lower().endswith(".tsv") else (said or first)[1]
     if separator == "|" or re.search(r"#\d+\s*$", first[0].rstrip(separator)):
         return separator, _records(text, separator, quoted=False)  # as Flickr's are
     try: records = _spaced(text, separator) or _records(text, separator)
@@ -180,16 +182,20 @@ def _split_lines(path, text, known):
     _check_quotes(records, separator, known)
     return separator, records
 
-def _header(records):
+def _header(records, known):
     "Names of the columns, and the rows without them"
     cells = [cell.strip() for cell in records[0][1]]
-    if not any(NAMES_PICTURE.search(cell) for cell in cells):
-        while cells and not cells[-1]: cells.pop()  # as Excel leaves them
-        return cells, records[1:]
+    names_picture = lambda cell: bool(NAMES_PICTURE.search(cell))
+    if not any(map(names_picture, cells)) and any(map(known, cells)) and not any(
+            cell.lower() in (*CAPTION_NAMES, "image", "id", "file_name") for cell in cells):
+        names_picture = known  # without endings
     width = min((len(cells) for _, cells, _ in records if len(cells) > 1), default=1)
     named = Counter(i for _, cells, _ in records for i in range(min(width, len(cells)))
-                    if NAMES_PICTURE.search(cells[i].strip()))
+                    if names_picture(cells[i].strip()))
     pictures = [i for i in range(width) if named[i] * 2 > len(records)]
+    if not any(map(names_picture, cells)) or names_picture == known and not pictures:
+        while cells and not cells[-1]: cells.pop()  # as Excel leaves them
+        return cells, records[1:]
     names = [f"column_{i}" for i in range(1, width + 1)]
     if len(pictures) == 1: names[pictures[0]] = "image"
     if len(pictures) == 1 and width == 2: names[1 - pictures[0]] = "caption"
@@ -229,7 +235,7 @@ def read_table(path, notes: Notes, names: Names, below="") -> list[tuple[str, di
     "The rows of a CSV, TSV or Flickr8k token file, each with its line"
     known = lambda piece: names.known(piece, below)
     separator, records = _split_lines(path, read_text(path), known)
-    header, records = _header(records)
+    header, records = _header(records, known)
     if twice := [name for name, n in Counter(header).items() if n > 1 and name]:
         raise ValueError(f"two columns are called {twice[0]!r}")
     fitted = ((n, _fit(n, cells, quoted, header, separator, notes)) for n, cells, quoted in records)
@@ -240,6 +246,7 @@ def read_table(path, notes: Notes, names: Names, below="") -> list[tuple[str, di
 def numbered_json_lines(path) -> list[tuple[str, dict]]:
     "The objects of a JSON lines file, each with its line"
     try: return [(f"line {number}", row) for number, row in read_json_lines(path)]
+    except RecursionError: raise ValueError("lists in lists, too deep to be read") from None
     except ValueError as error:
         try: read_text(path)  # says more of an encoding
         except ValueError as why: raise ValueError(str(why)) from None
@@ -343,7 +350,9 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
         split = split_name(str(said)) if said else default
         add_row(splits.setdefault(split, {}), file, file, captions, _more(row, image, texts))
     notes.drop_empty()
-    if not splits: raise ValueError(f"no row names a picture in column {image!r}")
+    if not splits:
+        why = f" ({notes})" if str(notes) else ""
+        raise ValueError(f"no row gives a picture (column {image!r}) and a caption{why}")
     return _without_varying(splits)
 
 # %% ../nbs/data/layouts.ipynb #fc913874
@@ -354,13 +363,25 @@ def _is_rows(value):
     return isinstance(value, list) and bool(value) and all(isinstance(r, dict) for r in value)
 
 # %% ../nbs/data/layouts.ipynb #ba3171f5
+def _object(pairs):
+    "A JSON object; a key that stands there twice would hide the first value"
+    if len(found := dict(pairs)) == len(pairs): return found
+    twice = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+    raise ValueError(f"an object has the key {twice!r} twice; write a list of both values")
+
 def read_json(path, image, caption, names: Names, notes: Notes):
     "`{split: {image_id: [file, captions, more]}}` of one JSON file"
     text, default = read_text(path), split_of(path)
-    try: data = json.loads(text)
-    except ValueError as error: raise ValueError(f"no JSON: {error}") from None
-    table = lambda rows, split=default: collect(_entries(rows), image, caption, names, notes,
+    table = lambda rows, split=default: collect(rows if rows and isinstance(rows[0], tuple)
+                                                else _entries(rows), image, caption, names, notes,
                                                 default=split)
+    try: data = json.loads(text, object_pairs_hook=_object)
+    except RecursionError: raise ValueError("lists in lists, too deep to be read") from None
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # JSON lines under another name
+            with suppress(ValueError): return table(list(numbered_json_lines(path)))
+        advice = "; drop the comma before it" if re.search(r",\s*$", text[:error.pos]) else ""
+        raise ValueError(f"line {error.lineno}: no JSON ({error}{advice})") from None
     if _is_rows(data): return table(data)
     if isinstance(data, dict):
         try:

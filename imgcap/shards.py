@@ -13,6 +13,7 @@ import re
 import tarfile
 import warnings
 
+from .files import some
 from .pictures import PICTURE_SUFFIXES
 from .texts import clean_texts, flatten_texts
 
@@ -66,10 +67,14 @@ _TEXTS = ("txt", "caption", "cap", "text")
 def _shard_rows(shards, image_column, caption_column):
     "The rows of WebDataset shards; each sample has its own kind of picture"
     for shard in shards:
-        left = 0
+        left, bad = 0, []
         try:
             for key, sample in _samples(shard):
-                if found := _of_sample(sample, image_column, caption_column):
+                try: found = _of_sample(sample, image_column, caption_column)
+                except (ValueError, RecursionError) as error:
+                    bad.append(f"{key} ({error})")
+                    continue
+                if found:
                     yield {"image": found[0], "captions": found[1], "__key__": key,
                            "__url__": shard}
                 else: left += 1
@@ -78,6 +83,9 @@ def _shard_rows(shards, image_column, caption_column):
         if left:
             warnings.warn(f"{shard} left out {left} samples without a picture or a caption",
                           stacklevel=2)
+        if bad:
+            warnings.warn(f"{shard} left out {len(bad)} samples whose text cannot be read: "
+                          f"{some(bad, 3)}", stacklevel=2)
 
 # %% ../nbs/data/shards.ipynb #ca628cf0
 def load_shards(source, image_column, caption_column):

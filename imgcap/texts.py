@@ -116,6 +116,7 @@ def written_list(
 _SMALL_WORDS = frozenset("""a an the of on in with at is are and to by from ein eine der die das und
 im auf mit un une le la les des et dans avec el los las y en con um uma o os e em com il lo di .
 , ! ? ;""".split())
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\u3001-\u3003\uff01-\uff1f]{1,4}")
 _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 def _single_words(values):
@@ -123,7 +124,14 @@ def _single_words(values):
                                    and not re.search(r"\s", v.strip())
                                    and not _SPACELESS.search(v) for v in values)
 
-def _joined(words): return re.sub(r" (?=[.,!?;:](?:\s|$))", "", " ".join(w.strip() for w in words))
+def _han_words(values):
+    "Whether a list holds the words of a Chinese sentence: several, all short, one of one letter"
+    return len(values) > 2 and all(isinstance(v, str) and _HAN.fullmatch(v.strip())
+                                   for v in values) and any(len(v.strip()) == 1 for v in values)
+
+def _joined(words):
+    if _han_words(words): return "".join(w.strip() for w in words)
+    return re.sub(r" (?=[.,!?;:](?:\s|$))", "", " ".join(w.strip() for w in words))
 
 # %% ../nbs/data/texts.ipynb #505ada56
 _ANSWERS = ("gpt", "assistant", "model", "chatgpt", "bot")
@@ -143,7 +151,8 @@ def _said(turn):
 
 def answers(turns) -> list[str]:
     "What the model says in a talk, first answer first"
-    return [_said(turn) for turn in turns if turn.get("from", turn.get("role")) in _ANSWERS]
+    return [_said(turn) for turn in turns
+            if str(turn.get("from", turn.get("role"))).strip().lower() in _ANSWERS]
 
 # %% ../nbs/data/texts.ipynb #4ca0ebdf
 CAPTION_KEYS = ("raw", "caption", "captions", "text", "sentence", "sentences")
@@ -205,14 +214,20 @@ def _from_list(values, where, notes, again):
         first, *later = answers(values) or [""]
         if later: notes.left["later answers of a talk"] += [where] * len(later)
         return [first]
+    if _han_words(values):
+        notes.read["words joined to a caption"].append(f"{where}: {short(list(values))}")
+        return [_joined(values)]
     if _single_words(values):
         if not _SMALL_WORDS.isdisjoint(v.strip().lower() for v in values):
             notes.read["words joined to a caption"].append(f"{where}: {short(list(values))}")
             return [_joined(values)]
         notes.read["lists of single words, each taken for a caption"].append(
             f"{where}: {short(list(values))}")
-    nested = [_joined(v) if isinstance(v, (list, tuple)) and _single_words(v) else v
-              for v in values]
+    nested = list(values)
+    for i, v in enumerate(values):
+        if isinstance(v, (list, tuple)) and (_single_words(v) or _han_words(v)):
+            nested[i] = _joined(v)
+            notes.read["words joined to a caption"].append(f"{where}: {short(list(v))}")
     return [text for part in nested for text in again(part)]
 
 # %% ../nbs/data/texts.ipynb #8f85c909
@@ -224,11 +239,11 @@ NAMES_PICTURE = re.compile(rf"({'|'.join(map(re.escape, sorted(PICTURE_SUFFIXES)
 
 def _one_of(found, columns, what, option):
     raise ValueError(f"{'several columns could hold' if found else 'no column seems to hold'} the "
-                     f"{what}; say {option}= one of: {', '.join(columns)}")
+                     f"{what}; say {option}= one of: {some(columns, 20)}")
 
 def _chosen(column, columns):
     if column in columns: return column
-    raise ValueError(f"no column {column!r}; the columns are: {', '.join(columns)}")
+    raise ValueError(f"no column {column!r}; the columns are: {some(columns, 20)}")
 
 # %% ../nbs/data/texts.ipynb #5fbc2596
 def caption_columns(

@@ -1167,3 +1167,99 @@ def test_names_without_ending_in_a_folder_below(place):
     with pytest.warns(UserWarning, match="without a caption"):
         ds = load_captions("set")["train"]
     assert keep_encoded(ds)[0]["image"]["path"].endswith("set/deep/0001.jpg")
+
+
+# --- words, talks, spreadsheets, damaged JSON
+
+def test_words_of_a_chinese_caption_are_joined_without_spaces_and_said(pictures):
+    cut = ["一只", "狗", "在", "跑", "。"]
+    rows, said, _ = read("x.json", [{"image": "a.jpg", "caption": cut},
+                                    {"image": "b.jpg", "caption": [cut, cut[:-1]]},
+                                    {"image": "c.jpg", "caption": ["一只猫", "猫"]}])
+    assert rows == {"a.jpg": ["一只狗在跑。"], "b.jpg": ["一只狗在跑。", "一只狗在跑"],
+                    "c.jpg": ["一只猫", "猫"]}
+    assert "words joined to a caption: 3 (entry 1" in said
+
+
+def test_words_in_a_list_of_lists_are_said_too(pictures):
+    rows, said, _ = read("x.json", [{"image": "a.jpg", "caption": [["a", "dog"], ["a", "pet"]]}])
+    assert rows == {"a.jpg": ["a dog", "a pet"]} and "words joined to a caption: 2" in said
+
+
+@pytest.mark.parametrize("role", ["ASSISTANT", "Assistant", "GPT", "Model"])
+def test_roles_in_any_capitals(pictures, role):
+    talk = [{"role": "USER", "content": "What?"}, {"role": role, "content": "a dog"}]
+    assert read("x.json", [{"image": "a.jpg", "messages": talk}])[0] == {"a.jpg": ["a dog"]}
+
+
+@pytest.mark.parametrize("first, sep", [("sep=;\r\n", ";"), ('"sep=,"\n', ","), ("SEP=\t\n", "\t"),
+                                        ("\ufeffsep=|\n", "|")])
+def test_the_line_that_tells_excel_the_separator(pictures, first, sep):
+    text = f"{first}image{sep}caption\na.jpg{sep}a dog\n"
+    assert read("x.csv", text)[0] == {"a.jpg": ["a dog"]}
+    _, said, _ = read("x.csv", text + "b.jpg\n")
+    assert "too few cells: 1 (line 4)" in said
+
+
+def test_json_lines_called_json_are_read(pictures):
+    assert read("x.json", '{"image": "a.jpg", "caption": "a dog"}\n'
+                          '{"image": "b.jpg", "caption": "a cat"}\n')[0] == {
+        "a.jpg": ["a dog"], "b.jpg": ["a cat"]}
+
+
+@pytest.mark.parametrize("text, says", [
+    ("[" * 50_000 + "]" * 50_000, "too deep"), ('{"a.jpg": "x",\n}', "line 2: .*drop the comma"),
+    ('[{"image": "a.jpg", "caption": "x"},\n]', "line [12]: .*drop the comma"),
+    ('{"a.jpg": "x", "a.jpg": "y"}', "the key 'a.jpg' twice")])
+def test_what_is_wrong_with_a_json_file(pictures, text, says):
+    with pytest.raises(ValueError, match=f"x.json: .*{says}") as told: read("x.json", text)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.json", "table"])
+def test_where_everything_is_left_out_the_error_says_why(pictures, name):
+    if name == "table":
+        rows = table(2, caption=["a", "b"]).add_column("is_rejected", [True, True])
+        with pytest.raises(ValueError, match="captions marked is_rejected: 2"): load_captions(rows)
+    elif name == "x.csv":
+        with pytest.raises(ValueError, match="captions marked is_rejected: 1"):
+            read(name, "image,caption,is_rejected\na.jpg,x y,TRUE\n")
+    else:
+        with pytest.raises(ValueError, match="captions marked is_rejected: 1"):
+            read(name, {"images": [{"id": 1, "file_name": "a.jpg"}],
+                        "annotations": [{"image_id": 1, "caption": "x", "is_rejected": True}]})
+
+
+def test_a_message_does_not_list_thousands_of_columns(pictures):
+    wide = {f"text_of_{i}": "some words" for i in range(3000)}
+    with pytest.raises(ValueError, match="several columns.* 29[0-9]* more") as told:
+        read("x.json", [{"image": "a.jpg"} | wide])
+    assert len(str(told.value)) < 600
+
+
+def test_a_bad_text_in_a_shard_costs_one_sample(place):
+    with tarfile.open("shard.tar", "w") as tar:
+        for i, (ending, text) in enumerate([("txt", b"caf\xe9"), ("json", b"{"), ("txt", b"a dog"),
+                                            ("json", b'{"caption": 7}')]):
+            add_member(tar, f"{i}.png", png((i, 0, 0)))
+            add_member(tar, f"{i}.{ending}", text)
+    with pytest.warns(UserWarning, match=r"left out 3 samples whose text cannot be read: 0 \("):
+        assert [row["captions"] for row in load_captions("shard.tar")["train"]] == [["a dog"]]
+
+
+@pytest.mark.parametrize("text", ["0,a dog number 0\n1,a dog number 1\n",
+                                  "a dog number 0,0\na dog number 1,1\n"])
+def test_a_first_row_with_an_id_without_ending_is_no_header(place, text):
+    picture_folder(place / "pictures", ["0.jpg", "1.jpg"])
+    assert read("x.csv", text)[0] == {"0": ["a dog number 0"], "1": ["a dog number 1"]}
+
+
+def test_a_header_that_is_called_as_a_picture_is_stays_a_header(place):
+    picture_folder(place / "pictures", ["photo.jpg", "0.jpg", "1.jpg"])
+    assert read("x.csv", "photo,words\n0,a dog\n1,a cat\n5,x\n6,y\n7,z\n")[0] == {
+        "0": ["a dog"], "1": ["a cat"]}
+
+
+def test_json_lines_that_are_too_deep_are_refused_in_one_line(pictures):
+    with pytest.raises(ValueError, match="x.jsonl: lists in lists, too deep"):
+        read("x.jsonl", "[" * 50_000 + "]" * 50_000)
