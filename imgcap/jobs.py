@@ -26,7 +26,7 @@ import torch
 from . import __version__
 from .config import Decoding
 from .decoding import CaptionError
-from .files import beside, replacing, write_atomic
+from .files import beside, parse_json, replacing, write_atomic
 from .model import weights_fingerprint
 from .pictures import find_pictures, is_address, shown, without_password
 
@@ -92,7 +92,7 @@ def read_lines(file:str|os.PathLike) -> Iterator[tuple[dict, int, int]]:
         for number, line in enumerate(lines, 1):
             whole = line.endswith(b"\n")
             if not whole and _FIRST.startswith(line[:len(_FIRST)]): break
-            try: row = json.loads(line)
+            try: row = parse_json(line)
             except ValueError: row = None
             if not whole or not isinstance(row, dict) or not isinstance(row.get("path"), str):
                 raise ValueError(f"{file}, line {number}: not a line of captions with a path; "
@@ -125,7 +125,7 @@ def _read_parquet(file) -> Iterator[dict]:
     with table: yield from (row for batch in table.iter_batches() for row in batch.to_pylist())
 
 
-_OF_TEXT = {"captions": json.loads, "scores": json.loads, "score": float, "modified": float,
+_OF_TEXT = {"captions": parse_json, "scores": parse_json, "score": float, "modified": float,
             "size": int}
 
 
@@ -197,8 +197,8 @@ def text_files(pictures:list[str]) -> dict[str, str]:
     owners, all_pictures = {}, set(pictures)
     for picture in pictures:
         if is_address(picture):
-            raise ValueError(f"{shown(picture)}: an address has no place for a text file beside it; "
-                             "use out=")
+            raise ValueError(f"{shown(picture)}: an address has no place for a text file beside "
+                             "it; use out=")
         text = os.path.splitext(picture)[0] + ".txt"
         if text in all_pictures:
             raise ValueError(f"{text} would be written beside a picture and is itself among the "
@@ -228,7 +228,7 @@ def sign_run(
     "Leave a record of the run beside its file, or refuse to go on with what another began."
     file, record = beside(out, ".run.json"), json.loads(json.dumps(record)) # as it is read
     if go_on and not anyway:
-        try: before = json.loads(file.read_text(encoding="utf-8"))
+        try: before = parse_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError): before = None
         if not isinstance(before, dict):
             raise ValueError(f"{out}: nothing says which model and options wrote it ({file.name} "
@@ -327,8 +327,8 @@ def pictures_for(
         for picture in pictures:
             try: picture.encode()
             except UnicodeEncodeError:
-                raise ValueError(f"{row_name(picture)!r}: a Parquet file cannot hold this name, which is not "
-                                 "UTF-8; write a .jsonl file") from None
+                raise ValueError(f"{row_name(picture)!r}: a Parquet file cannot hold this name, "
+                                 "which is not UTF-8; write a .jsonl file") from None
     return pictures, passed
 
 # %% ../nbs/infer/jobs.ipynb #6ebe5f79
@@ -359,7 +359,8 @@ def make_plan(
                 done.add(row["path"])
                 if row["path"] in wanted and _is_stale(row): stale.add(row["path"])
     if sidecar and out is None and not overwrite:
-        done = {row_name(picture) for picture, text in text_files(pictures).items() if os.path.exists(text)}
+        done = {row_name(picture) for picture, text in text_files(pictures).items()
+                if os.path.exists(text)}
     direct = out is not None and out.lower().endswith(".jsonl") and alone and not (resume and left)
     todo = [picture for picture in pictures
             if row_name(picture) not in done or row_name(picture) in stale]

@@ -21,7 +21,7 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
 from .extras import install_hint
-from .files import read_json_lines, some, write_atomic
+from .files import parse_json, read_json_lines, some, write_atomic
 from .texts import flagged
 from .words import join_words, language_doubt, primary_language, tokenize_caption
 
@@ -77,7 +77,7 @@ class DocumentFrequencies:
         path: str | Path, # JSON file that `save` wrote
     ) -> "DocumentFrequencies":
         "Read frequencies that `save` wrote."
-        try: found = json.loads(Path(path).read_text(encoding="utf-8"))
+        try: found = parse_json(Path(path).read_text(encoding="utf-8"))
         except ValueError: found = None # not JSON, or not UTF-8
         whole = isinstance(found, dict) and set(found) == {"images", "counts", "language"}
         if not whole or not isinstance(found["counts"], dict):
@@ -488,9 +488,12 @@ def _read_json(path):
     try: text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as e:
         raise ValueError(f"{path} is not UTF-8 (byte {e.start}); save it as UTF-8") from None
-    try: found = json.loads(text)
+    try: found = parse_json(text)
     except json.JSONDecodeError: # not one JSON value, so one a line
         return [(f"{path}, line {i}", row) for i, row in read_json_lines(path)]
+    except ValueError as error:
+        if Path(path).suffix.lower() == ".jsonl": list(read_json_lines(path)) # which names the line
+        raise ValueError(f"{path}: {error}") from None
     if isinstance(found, dict): found = found.get("annotations", [found])
     if not isinstance(found, list):
         raise ValueError(f"{path} holds {type(found).__name__}; "
@@ -574,7 +577,7 @@ def read_file_names(
     path: str | Path, # COCO annotations JSON; any other file of captions has none
 ) -> dict[str, str]: # file name → image id
     "The file names that COCO annotations give to their images."
-    try: found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    try: found = parse_json(Path(path).read_text(encoding="utf-8-sig"))
     except ValueError: return {}
     images = found.get("images") if isinstance(found, dict) else None
     return {r["file_name"]: _id(r["id"]) for r in images or []

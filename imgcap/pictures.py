@@ -158,22 +158,44 @@ _WHITES = 1, 255, 1023, 4095, 16383, 65535
 
 def _numbers(values): return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
 
+def _limit(white):
+    "The highest value that still goes as white: a sensor of 12 bits may give 4100"
+    return white + white // 16 * (white < 16383)
+
+def _hot(count):  # so many values may be faults of the sensor
+    return max(count // 1000, min(4, count // 100))
+
+def _white(counts):
+    "The value that becomes white in 16 bits, from how often each value occurs (65536,)"
+    values, count = np.arange(65536), counts.sum()
+    if not counts[values % 257 > 0].any(): return 65535
+    for white in _WHITES[1:-1]:
+        used = counts[:_limit(white) + 1]
+        hot, far = count - used.sum(), counts[2 * white:].sum()
+        mean = used @ values[:len(used)] / max(1, used.sum())
+        # A night with lamps is dark as well, so hot pixels are far off and the rest is not dark.
+        if hot and (hot > _hot(count) or 2 * far < hot or mean * 10 < white): continue
+        return white if mean * 32 >= white else 65535
+    return 65535
+
+# %% ../nbs/ground/pictures.ipynb #7c1e9a02
 def _black_and_white(parts):
     "The values that become black and white, from all parts of a picture"
-    low, high, total, count, doubled = np.inf, -np.inf, 0.0, 0, True
+    low, high, counts = np.inf, -np.inf, np.zeros(65536, np.int64)
     for part in parts:
-        doubled = doubled and part.dtype == np.uint16 and not (part % 257).any()
-        deep, numbers = part.dtype == np.uint16, _numbers(part)
-        low, high = min(low, numbers.min()), max(high, numbers.max())
-        total, count = total + numbers.sum(), count + part.size
-    whites = [white for white in _WHITES[deep:] if 0 <= low and high <= white]
-    if not whites: return low, high if high > low else low + abs(low) + 1
-    if deep and (doubled or total < count * whites[0] / 32): return 0, 65535
-    if deep and whites[0] < 65535:
-        warnings.warn(f"16-bit pictures without a value above {whites[0]} are read as pictures of "
-                      f"{whites[0].bit_length()} bits, so that they do not come out black",
-                      stacklevel=2)
-    return 0, whites[0]
+        if deep := part.dtype == np.uint16: counts += np.bincount(part.ravel(), minlength=65536)
+        elif part.size:
+            numbers = _numbers(part)
+            low, high = min(low, numbers.min()), max(high, numbers.max())
+    if deep:
+        if (white := _white(counts)) < 65535:
+            warnings.warn(f"16-bit pictures with hardly a value above {white} are read as pictures "
+                          f"of {white.bit_length()} bits, so that they do not come out black",
+                          stacklevel=2)
+        return 0, white
+    whites = [white for white in _WHITES if 0 <= low and high <= white]
+    if whites: return 0, whites[0]
+    return low, high if high > low else low + abs(low) + 1
 
 def _eight_bits(values, black=None, white=None):
     "Any numeric array as uint8"
@@ -181,7 +203,8 @@ def _eight_bits(values, black=None, white=None):
     if white is None: black, white = _black_and_white([values])
     if values.dtype == np.uint16 and white == 65535:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return ((_numbers(values) - black) * (255 / (white - black))).round().astype(np.uint8)
+    eight = (_numbers(values) - black) * (255 / (white - black))
+    return eight.clip(0, 255).round().astype(np.uint8)
 
 # %% ../nbs/ground/pictures.ipynb #94d35659
 def _bands(image, pixels=1_000_000):
@@ -203,7 +226,7 @@ def _joined(image, parts):
     rgb = None
     for place, part in parts:
         if part.size == image.size: return part
-        rgb = rgb or Image.new("RGB", image.size)
+        rgb = rgb or Image.new(part.mode, image.size)
         rgb.paste(part, place)
     return rgb
 
@@ -213,15 +236,20 @@ def _to_rgb(image):
     if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
         clear = image.has_transparency_data
         return _joined(image, ((at, _band_to_rgb(band, clear)) for at, band in _bands(image)))
-    black, white = _black_and_white(np.asarray(band) for _, band in _bands(image))
-    parts = ((at, _eight_bits(np.asarray(band), black, white)) for at, band in _bands(image))
-    rgb = _joined(image, ((at, Image.fromarray(part).convert("RGB")) for at, part in parts))
+    def parts():
+        for at, band in _bands(image):
+            values = np.asarray(band)
+            yield at, values.astype(np.uint16) if values.dtype == ">u2" else values
+    black, white = _black_and_white(values for _, values in parts())
+    scaled = ((at, _eight_bits(values, black, white)) for at, values in parts())
+    rgb = _joined(image, ((at, Image.fromarray(part).convert("RGB")) for at, part in scaled))
     if image.mode.startswith("I;") and white < 65535: rgb.info["bits"] = white.bit_length()
     return rgb
 
 # %% ../nbs/ground/pictures.ipynb #5a0c7e18
 _SWAPPED = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B",
-            "RGB;16N": "RGB;16B" if sys.byteorder == "little" else "RGB;16L"}
+            "RGB;16N": "RGB;16B" if sys.byteorder == "little" else "RGB;16L",
+          "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B", "LA;16B": "RGBA"}
 
 def _layout(image):
     "How the bytes of an opened file lie, as Pillow calls it"
@@ -229,22 +257,35 @@ def _layout(image):
     arguments = tiles[0][3] if tiles else None
     return arguments[0] if isinstance(arguments, tuple) and arguments else arguments
 
+# %% ../nbs/ground/pictures.ipynb #7c1e9a03
 def _sixteen_bits(image, layout, again, max_bytes):
-    "A loaded RGB picture, scaled where it has 16 bits a channel and uses fewer"
-    bright = max(high for _, high in image.getextrema()) >= 64
-    if bright or "transparency" in image.info or image.width * image.height * 12 > max_bytes:
-        return image
+    "A loaded picture in colour or with an alpha channel, scaled where it uses fewer than 16 bits"
+    clear = image.mode == "RGBA"
+    if image.mode not in ("RGB", "RGBA") or "transparency" in image.info: return image
+    if image.width * image.height * (16 if clear else 12) > max_bytes: return image
+    # Of the upper eight bits of each value, what is not quite transparent
+    upper = image.histogram(image.getchannel("A") if clear else None)
+    upper = np.reshape(upper[:768], (3, 256))
+    if upper[:, 64:].sum() > _hot(upper.sum()): return image
     codec, box, offset, old = again.tile[0]
     new = (_SWAPPED[layout], *old[1:]) if isinstance(old, tuple) else _SWAPPED[layout]
     again.tile = [(codec, box, offset, new)]
 
     def parts():
         for (place, high), (_, low) in zip(_bands(image), _bands(again)):
-            yield place, np.asarray(high).astype(np.uint16) << 8 | np.asarray(low)
-    black, white = _black_and_white(values for _, values in parts())
+            high, low = np.asarray(high).astype(np.uint16), np.asarray(low)
+            if layout == "LA;16B": low = low[..., [1, 1, 1, 3]]  # grey, alpha: two bytes each
+            yield place, high << 8 | low
+    def seen(values): return values[values[..., 3] > 0][:, :3] if clear else values
+    black, white = _black_and_white(seen(values) for _, values in parts())
     if white == 65535: return image
-    scaled = _joined(image, ((place, Image.fromarray(_eight_bits(values, black, white)))
-                             for place, values in parts()))
+    faint = clear and max(values[..., 3].max() for _, values in parts()) <= _limit(white)
+
+    def eight(values):
+        scaled = _eight_bits(values, black, white)
+        if clear and not faint: scaled[..., 3] = values[..., 3] >> 8
+        return Image.fromarray(scaled)
+    scaled = _joined(image, ((place, eight(values)) for place, values in parts()))
     scaled.info = image.info | {"bits": white.bit_length()}
     return scaled
 
@@ -356,7 +397,8 @@ def _upright(image, same):
     turn, profile = _turn(image), image.mode == "RGB" and image.info.get("icc_profile")
     plain = image.mode == "RGB" and not image.has_transparency_data
     rgb = same() if plain else _to_rgb(image)
-    rgb.info = {key: rgb.info[key] for key in ("bits",) if key in rgb.info}
+    bits = rgb.info.get("bits", image.info.get("bits"))
+    rgb.info = {"bits": bits} if bits else {}
     if profile: rgb.info["icc_profile"] = profile
     return rgb if turn is None else rgb.transpose(turn)
 
@@ -514,7 +556,7 @@ def _kind(entry):
 def _is_below(path, folder):
     return os.path.join(path, "").startswith(os.path.join(folder, ""))
 
-def _walk(root, passed, leads_out=None):
+def _walk(root, passed, leads_out=lambda path: False):
     "`{folder below root, ending in /: names of its files}`, each folder once, in order"
     seen, found, folders, links, top = set(), {}, [""], [], os.path.realpath(root)
     while folders or links:
@@ -532,10 +574,9 @@ def _walk(root, passed, leads_out=None):
         for entry in entries:
             if entry.name.startswith("."): continue
             kind, ending = _kind(entry), os.path.splitext(entry.name)[1].lower()
-            if leads_out and kind != "link" and entry.is_symlink() and leads_out(below + entry.name):
-                _pass(passed, "links that lead out of the folder", entry.path)
-                continue
-            if kind == "file": found[below].append(entry.name)
+            inside = kind == "link" or not entry.is_symlink() or not leads_out(below + entry.name)
+            if not inside: _pass(passed, "links that lead out of the folder", entry.path)
+            elif kind == "file": found[below].append(entry.name)
             elif kind == "folder":
                 (links if entry.is_symlink() else folders).append(f"{below}{entry.name}/")
             elif kind == "link": _pass(passed, "links that lead nowhere", entry.path)

@@ -364,7 +364,17 @@ def test_rows_are_read_back_as_they_were_written(tmp_path, ending):
         assert b"\r\n" not in (tmp_path / "r.csv").read_bytes()
 
 
-@pytest.mark.parametrize("content", ["path,score\na.png,much\n", "path,captions\na.png,no list\n"])
+DEEP = "[" * 50_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,score\na.png,much\n",
+        "path,captions\na.png,no list\n",
+        f"path,captions\na.png,{DEEP}\n",
+    ],
+)
 def test_a_table_that_is_not_ours(tmp_path, content):
     (tmp_path / "c.csv").write_text(content)
     with pytest.raises(ValueError, match="c.csv, line 2"):

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from imgcap.files import beside, held, replacing, write_atomic
+from imgcap.files import beside, held, read_json_lines, replacing, write_atomic
 
 
 def hidden(folder):
@@ -118,3 +118,11 @@ def test_never_two_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert max(most) == 1
+
+
+@pytest.mark.parametrize("deep", ["[" * 50_000, "[" * 50_000 + "]" * 50_000, '{"a":' * 50_000])
+def test_json_that_is_nested_too_deep_is_an_error_with_file_and_line(tmp_path, deep):
+    file = tmp_path / "c.jsonl"
+    file.write_text('{"a": 1}\n' + deep + "\n")
+    with pytest.raises(ValueError, match="c.jsonl, line 2: no JSON .brackets are nested too deep"):
+        list(read_json_lines(file))

@@ -756,6 +756,12 @@ def test_lines_of_the_caption_command(tmp_path):
         (read_predictions, b'[{"image_id": NaN, "caption": "a"}]', "no image_id"),
         (read_predictions, b'[{"image_id": true, "caption": "a"}]', "no image_id"),
         (read_predictions, b'["a"]', "is str"),
+        (read_predictions, b"[" * 50_000, "line 1: no JSON (brackets are nested too deep)"),
+        (
+            read_references,
+            b'{"image_id": 1, "caption": "a"}\n{"image_id": 1, "x":' + b"[" * 50_000,
+            "line 2: no JSON (brackets are nested too deep)",
+        ),
         (
             read_predictions,
             json.dumps({str(i): "a dog" for i in range(5000)}).encode(),
@@ -809,6 +815,16 @@ def test_a_path_in_another_unicode_form_is_the_same(ours, theirs, silent):
     assert match_ids(said, references, names) == {"7": "a cup", "8": "a pot"}
     references = {unicodedata.normalize(theirs, name): ["coffee"]}
     assert list(match_ids({name: "a cup"}, references)) == list(references)
+
+
+def test_json_that_is_nested_too_deep_is_named(tmp_path):
+    path = write(tmp_path / "deep.json", '{"annotations": ' + "[" * 50_000)
+    for read in read_predictions, read_references:
+        with pytest.raises(ValueError, match="deep.json: brackets are nested too deep"):
+            read(path)
+    assert read_file_names(path) == {}
+    with pytest.raises(ValueError, match="deep.json holds no document frequencies"):
+        DocumentFrequencies.load(path)
 
 
 @pytest.mark.parametrize(
