@@ -1,10 +1,11 @@
 """What several tests share: a copy of the project, a browser, a small trained run; and what is
 said at the end.
 
-Several processes share the tests by files, so that what is costly to make (a site, a wheel) is made
-once; notebooks go one by one.
+Several processes share the tests. Those of a file with a fixture for all of them (a site, a wheel)
+stay in one, so that it is made once.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -43,17 +44,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.get_closest_marker("first"))
 
 
+@functools.cache
+def has_costly_fixture(file):
+    return 'scope="module"' in (ROOT / file).read_text(encoding="utf-8")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class Sharing(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0]
-            return nodeid if file.endswith("test_notebooks.py") else file
+            return file if has_costly_fixture(file) else nodeid
 
     config.option.loadscopereorder = False  # the order is that of `first`
-    return ByFile(config, log)
+    return Sharing(config, log)
 
 
 def pytest_unconfigure(config):

@@ -46,7 +46,7 @@ from imgcap.train import (
 datasets.disable_progress_bars()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data():
     return make_creatures({"train": 24, "validation": 12})
 
