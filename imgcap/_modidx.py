@@ -521,6 +521,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                 'imgcap.layouts.Names.known': ('data/layouts.html#names.known', 'imgcap/layouts.py'),
                                 'imgcap.layouts._check_quotes': ('data/layouts.html#_check_quotes', 'imgcap/layouts.py'),
                                 'imgcap.layouts._coco': ('data/layouts.html#_coco', 'imgcap/layouts.py'),
+                                'imgcap.layouts._column_texts': ('data/layouts.html#_column_texts', 'imgcap/layouts.py'),
                                 'imgcap.layouts._entries': ('data/layouts.html#_entries', 'imgcap/layouts.py'),
                                 'imgcap.layouts._find_columns': ('data/layouts.html#_find_columns', 'imgcap/layouts.py'),
                                 'imgcap.layouts._fit': ('data/layouts.html#_fit', 'imgcap/layouts.py'),

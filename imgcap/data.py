@@ -291,7 +291,7 @@ def _stream_id(split, given, image, captions):
     parts = [split.encode(), data, *(caption.encode() for caption in captions)]
     framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
     digest = hashlib.sha256(framed).hexdigest()
-    return f"{split}-{digest[:16]}" if given is None else f"{given}-{digest[:8]}"
+    return f"{split}-{digest[:16]}" if given is None else f"{picture_id(given)}-{digest[:8]}"
 
 def _convert(columns, split, image, texts, id_column, names):
     "A few rows of a stream, as columns of ours; those without a caption are left out"

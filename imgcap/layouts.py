@@ -182,6 +182,7 @@ def _split_lines(path, text, known):
     _check_quotes(records, separator, known)
     return separator, records
 
+# %% ../nbs/data/layouts.ipynb #5fa1c0d1
 def _header(records, known):
     "Names of the columns, and the rows without them"
     cells = [cell.strip() for cell in records[0][1]]
@@ -304,7 +305,8 @@ _OURS = ("image", "images", "captions", "image_id", "split")
 def _more(row, image, texts):
     "What else a row says of its picture: texts, numbers, and the facts `attributes`"
     kept = {c: writable(v) if isinstance(v, str) else v for c, v in row.items()
-            if c not in (image, *texts, *_OURS) and isinstance(v, (str, int)) and not isinstance(v, bool) and v != ""}
+            if c not in (image, *texts, *_OURS) and isinstance(v, (str, int))
+            and not isinstance(v, bool) and v != ""}
     if isinstance(row.get("attributes"), dict): kept["attributes"] = row["attributes"]
     return kept
 
@@ -319,6 +321,15 @@ def _without_varying(splits):
     return splits
 
 # %% ../nbs/data/layouts.ipynb #2516cddd
+def _column_texts(row, texts, numbers, where, notes):
+    "Captions in the columns of a row, without what stands for nothing"
+    captions = [text for c in texts
+                for text in flatten_texts(row.get(c), where, notes, numbers[c]) or [""]]
+    nothing = [text for text in captions if text.strip() in EMPTY]
+    notes.left["cells that stand for nothing"] += [f"{where}: {short(t)}" for t in nothing]
+    return [text for text in captions if text not in nothing]
+
+# %% ../nbs/data/layouts.ipynb #5fa1c0d5
 def collect(rows, image, caption, names: Names, notes: Notes, below="", default="train"):
     "Sort rows into splits: `{split: {file: [file, captions, more]}}`"
     image, texts = _find_columns(rows, image, caption, names, below)
@@ -340,12 +351,8 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
             continue
         try:
             file = names.clean(name, below)
-            captions = [text for c in texts
-                        for text in flatten_texts(row.get(c), where, notes, numbers[c]) or [""]]
+            captions = _column_texts(row, texts, numbers, where, notes)
         except ValueError as error: raise ValueError(f"{where}: {error}") from None
-        if nothing := [text for text in captions if text.strip() in EMPTY]:
-            notes.left["cells that stand for nothing"] += [f"{where}: {short(t)}" for t in nothing]
-            captions = [text for text in captions if text not in nothing]
         said = row.get("split") if "split" not in texts else None
         split = split_name(str(said)) if said else default
         add_row(splits.setdefault(split, {}), file, file, captions, _more(row, image, texts))
@@ -369,6 +376,7 @@ def _object(pairs):
     twice = next(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
     raise ValueError(f"an object has the key {twice!r} twice; write a list of both values")
 
+# %% ../nbs/data/layouts.ipynb #5fa1c0d2
 def read_json(path, image, caption, names: Names, notes: Notes):
     "`{split: {image_id: [file, captions, more]}}` of one JSON file"
     text, default = read_text(path), split_of(path)
@@ -434,6 +442,7 @@ def _ids(rows):
         return alike[0] if len(alike) == 1 else text
     return find
 
+# %% ../nbs/data/layouts.ipynb #5fa1c0d3
 def _coco(data, notes):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
     rows = {}
@@ -488,6 +497,7 @@ def _text_files(files):
             if (tree := _in_tree(_nfc(stem), _TEXT_TREES)) is not None: apart[tree] = file
     return beside, apart
 
+# %% ../nbs/data/layouts.ipynb #5fa1c0d4
 def _nfc(name): return unicodedata.normalize("NFC", name)
 
 def _is_nfc(name): return _nfc(name) == name

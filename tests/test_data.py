@@ -1263,3 +1263,10 @@ def test_a_header_that_is_called_as_a_picture_is_stays_a_header(place):
 def test_json_lines_that_are_too_deep_are_refused_in_one_line(pictures):
     with pytest.raises(ValueError, match="x.jsonl: lists in lists, too deep"):
         read("x.jsonl", "[" * 50_000 + "]" * 50_000)
+
+
+def test_ids_of_a_table_that_are_whole_numbers_with_a_point():
+    rows = table(2).add_column("image_id", [1.0, 2.0])
+    assert load_captions(rows)["train"]["image_id"][:] == ["1", "2"]
+    stream = load_captions(rows.to_iterable_dataset())["train"]
+    assert [row["image_id"].split("-")[0] for row in stream] == ["1", "2"]
