@@ -247,7 +247,6 @@ def read_table(path, notes: Notes, names: Names, below="") -> list[tuple[str, di
 def numbered_json_lines(path) -> list[tuple[str, dict]]:
     "The objects of a JSON lines file, each with its line"
     try: return [(f"line {number}", row) for number, row in read_json_lines(path)]
-    except RecursionError: raise ValueError("lists in lists, too deep to be read") from None
     except ValueError as error:
         try: read_text(path)  # says more of an encoding
         except ValueError as why: raise ValueError(str(why)) from None
@@ -384,7 +383,7 @@ def read_json(path, image, caption, names: Names, notes: Notes):
                                                 else _entries(rows), image, caption, names, notes,
                                                 default=split)
     try: data = json.loads(text, object_pairs_hook=_object)
-    except RecursionError: raise ValueError("lists in lists, too deep to be read") from None
+    except RecursionError: raise ValueError("no JSON (brackets are nested too deep)") from None
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # JSON lines under another name
             with suppress(ValueError): return table(list(numbered_json_lines(path)))
