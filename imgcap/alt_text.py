@@ -126,8 +126,8 @@ _EMPTY = re.compile(r"""
     | !\[(?P<alt>\s*)\](?:\(\s*<[^<>\n]*>|(?=[(\[]))            # ![](a.png), ![](<a b.png>), ![][a]
     | \]\(\s*<[^<>\n]*>                                        # the address of something else
     | (?P<tag><img(?=[\s>]|/>)(?:"[^"]*"|'[^']*'|[^"'>])*>)""", re.X | re.S | re.I)
-_FRONT_MATTER = re.compile(r"""\ufeff?(---|\+\+\+)[ \t]*\r?\n(?=\S)
-                               (?:.*\n)*?(?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)""", re.X)
+_FRONT_MATTER = re.compile(r"""\ufeff?(---|\+\+\+)[ \t]*\r?\n(?P<inside>(?:.*\n)*?)
+                               (?:\1|\.\.\.)[ \t]*(?:\r?\n|\Z)""", re.X)
 
 
 def _markdown_gaps(text:str, decorative:bool=False) -> Iterator[_Gap]:
@@ -252,11 +252,24 @@ def _read_page(page:str) -> tuple[str, str]:
     try: return content.decode(), "utf-8"
     except UnicodeDecodeError: return content.decode("latin-1"), "latin-1" # a byte, a character
 
+# %% ../nbs/infer/alt_text.ipynb #5b20d7e4
+def _front_matter_end(text:str) -> int:
+    "Where a page begins after its front matter; two lines drawn across it are none."
+    found = _FRONT_MATTER.match(text)
+    if not found or found[1] == "---" and not _is_front_matter(found["inside"]): return 0
+    return found.end()
+
+
+def _is_front_matter(inside:str) -> bool:
+    if inside[:1].strip(): return True
+    import yaml
+    try: return isinstance(yaml.safe_load(inside), dict)
+    except (yaml.YAMLError, RecursionError, ValueError): return False
+
 
 def _page_gaps(page:str, text:str, decorative:bool) -> Iterator[_Gap]:
     find = _markdown_gaps if Path(page).suffix.lower() in _MARKDOWN else _html_gaps
-    about = _FRONT_MATTER.match(text)
-    start = about.end() if about else 0
+    start = _front_matter_end(text)
     return _moved(find(text[start:], decorative), start)
 
 # %% ../nbs/infer/alt_text.ipynb #420b363d
@@ -266,6 +279,8 @@ def _find_picture(gap:_Gap, folder:Path) -> tuple[str, str]:
     try: address = urlsplit(gap.address.strip().replace("\\", "/"))
     except ValueError: return "", "no address"
     if address.scheme == "data": return "", "data in the page"
+    if address.scheme == "file" or len(address.scheme) == 1: # C:\pictures\a.png
+        return "", "a place on one computer; name it relative to the page"
     if address.scheme or address.netloc: return "", "on the web"
     name = unquote(address.path)
     if not name: return "", "no address"

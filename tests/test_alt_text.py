@@ -86,6 +86,10 @@ def test_what_is_no_picture_stays_and_what_follows_is_filled(home, around, suffi
         "---\r\ntitle: x\r\nimage: '{}'\r\n---\r\n\r\n",
         "+++\ntitle = '{}'\n+++\n\n",
         "\ufeff---\ntitle: '{}'\n...\n",
+        "---\n\ntitle: '{}'\n---\n\n",
+        "---\r\n\r\n# of the page\r\nimages:\r\n- '{}'\r\n\r\n---\r\n\r\n",
+        "---\n \ntitle: >\n  {}\n---\n",
+        "+++\n\ntitle = '{}'\n+++\n\n",
     ],
 )
 @pytest.mark.parametrize("suffix", [".html", ".md"])
@@ -97,8 +101,9 @@ def test_front_matter_is_no_text(home, page, suffix):
 
 
 def test_a_rule_is_no_front_matter(home):
-    text, report = filled("---\n\n![](a.png)\n\n---\n", ".md")
-    assert text == "---\n\n![a cat](a.png)\n\n---\n"
+    for before in ("", "# Title\n\n", "Note: this\n\n", "- [x\n", "a: [\n\n"):
+        text, report = filled(f"---\n\n{before}![](a.png)\n\n---\n", ".md")
+        assert text == f"---\n\n{before}![a cat](a.png)\n\n---\n"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +310,7 @@ def test_a_bad_marked_section_costs_no_page(home, bad, suffix):
 @pytest.mark.parametrize("suffix", [".html", ".md"])
 def test_any_markup_is_read_without_a_traceback(home, suffix):
     rng = random.Random(0)
-    bits = ["<![", "<!", "<!-", "<!--", "-->", "[", "]]>", ">", "<", "</", "<?", "a", " ", '"', "&#x",
+    bits = ["<![", "<!", "<!-", "<!--", "-->", "[", "]]>", ">", "<", "</", "<?", "a", " ", "&#x",
             "CDATA[", "if", "<p", "<img", IMG, "=", "'", "<picture>", "<script", "<!doctype", "\n"]
     for _ in range(400):
         filled("".join(rng.choices(bits, k=12)), suffix, dry_run=True)
@@ -321,3 +326,10 @@ def test_a_picture_element_without_another_source_is_an_image(home):
 def test_a_report_shows_no_password(home):
     text, report = filled("<img src=http://bob:secret@host.example/x.png>\n", ".html")
     assert report.left == [(1, "http://host.example/x.png", "on the web")]
+
+
+@pytest.mark.parametrize("place", ["C:\\x\\a.png", "c:/x/a.png", "file:///a.png", "file://a.png"])
+def test_a_place_on_one_computer_is_not_on_the_web(home, place):
+    text, report = filled(f"<img src='{place}'>\n", ".html")
+    assert report.left == [(1, place, "a place on one computer; name it relative to the page")]
+    assert not report.worked

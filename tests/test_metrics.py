@@ -784,6 +784,7 @@ def test_what_cannot_be_read_is_named_in_a_line(read, content, named, tmp_path):
 
 
 FLAGS = [(True, 1), (1, 1), ("true", 1), (False, 0), (0, 0), ("0", 0), ("", 0), (None, 0)]
+FLAGS += [("TRUE", 1), (1.0, 1), ("FALSE", 0), ("no", 0), (float("nan"), 0), (0.0, 0)]
 
 
 @pytest.mark.parametrize("flag", ["is_rejected", "is_precanned"])
