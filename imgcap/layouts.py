@@ -303,10 +303,12 @@ _OURS = ("image", "images", "captions", "image_id", "split")
 
 def _more(row, image, texts):
     "What else a row says of its picture: texts, numbers, and the facts `attributes`"
-    kept = {c: writable(v) if isinstance(v, str) else v for c, v in row.items()
+    text = lambda value: writable(value) if isinstance(value, str) else value
+    kept = {c: text(v) for c, v in row.items()
             if c not in (image, *texts, *_OURS) and isinstance(v, (str, int))
             and not isinstance(v, bool) and v != ""}
-    if isinstance(row.get("attributes"), dict): kept["attributes"] = row["attributes"]
+    if isinstance(facts := row.get("attributes"), dict):
+        kept["attributes"] = {text(k): text(v) for k, v in facts.items()}
     return kept
 
 def _without_varying(splits):

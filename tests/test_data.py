@@ -1153,7 +1153,8 @@ def test_one_name_that_is_not_utf_8_is_one_picture_left_out(place, layout):
 
 
 def test_half_a_character_costs_one_caption_no_set(pictures):
-    lines = [{"image": "a.jpg", "caption": "a dog \ud83d runs", "author": "A\udc00"},
+    lines = [{"image": "a.jpg", "caption": "a dog \ud83d runs", "author": "A\udc00",
+              "attributes": {"colour": "\udc00"}},
              {"image": "b\ud83d.jpg", "caption": "a cat"}, {"image": "c.jpg", "caption": "a cup"}]
     rows, said, checked = read("x.jsonl", "\n".join(map(json.dumps, lines)))
     assert rows == {"a.jpg": ["a dog  runs"], "c.jpg": ["a cup"]}
