@@ -112,6 +112,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                             'imgcap.cli._run': ('cli.html#_run', 'imgcap/cli.py'),
                             'imgcap.cli._run_of': ('cli.html#_run_of', 'imgcap/cli.py'),
                             'imgcap.cli._scored': ('cli.html#_scored', 'imgcap/cli.py'),
+                            'imgcap.cli._seed': ('cli.html#_seed', 'imgcap/cli.py'),
                             'imgcap.cli._show_demo': ('cli.html#_show_demo', 'imgcap/cli.py'),
                             'imgcap.cli._version': ('cli.html#_version', 'imgcap/cli.py'),
                             'imgcap.cli._with_fields': ('cli.html#_with_fields', 'imgcap/cli.py'),

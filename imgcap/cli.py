@@ -274,12 +274,13 @@ def evaluate(
     if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
     loaded = _load(data, images, image_column, caption_column, language)
-    rows, split = _scored(loaded, split, about, data)
+    rows, split, note = _scored(loaded, split, about, data)
     keep_freed_memory()
     report = evaluate_model(model, rows, split, decoding=how, language="data",
                             batch_size=batch_size, source=data, device=device)
     where = folder and report.save(folder) # first, since a screen may not be able to show all of it
     print(report)
+    if note: print(f"imgcap: {note}", file=sys.stderr)
     if not where: return
     print(f"metrics, predictions and gallery are in {where}")
     if all((where / name).is_file() for name in ("run.json", "README.md")): # a card cites scores
@@ -287,23 +288,24 @@ def evaluate(
         write_card(where)
 
 # %% ../nbs/10_cli.ipynb #2955cae9
-def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, str]:
-    "The set with the split to score, and the name of that split; `about` is the record of a run, or empty."
+def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, str, str]:
+    "The set with the split to score, the name of that split, and what is to be said of it; `about` is a run's."
     from imgcap.data import split_captions
     (name, rows), *more = loaded.items()
     if about and _is_own(loaded, about, source): # as it was split for the training
-        return split_captions(loaded, seed=about["config"]["seed"]), split or "test"
-    if split == "all" or (split or "test") in loaded: return loaded, split or "test"
-    if more: return split_captions(loaded), split or "test"
+        return split_captions(loaded, seed=_seed(about)), split or "test", ""
+    if split == "all" or (split or "test") in loaded: return loaded, split or "test", ""
+    if more: return split_captions(loaded), split or "test", ""
     if name in ("validation", "test"):
         if split: raise ValueError(f"{source} has no split {split!r}, only {name!r}")
-        print(f"imgcap: {source} has a {name} split only, which is scored", file=sys.stderr)
-        return {name: rows}, name
-    if split: return split_captions(loaded), split
+        return {name: rows}, name, f"{source} has a {name} split only, which was scored"
+    if split: return split_captions(loaded), split, ""
     number = f"all {len(rows)}" if hasattr(rows, "__len__") else "all"
-    print(f"imgcap: {number} pictures are scored, since the model was not trained on this set; "
-          "--split test takes those that training keeps for the test", file=sys.stderr)
-    return {"all": rows}, "all"
+    return {"all": rows}, "all", (f"{number} pictures were scored, since the model was not trained on this "
+                                  "set; --split test takes those that training keeps for the test")
+
+
+def _seed(about:dict) -> int: return about.get("config", {}).get("seed", 42)
 
 
 def _run_of(model:str) -> Path|None:
@@ -324,8 +326,8 @@ def _is_own(loaded:dict, about:dict, source:str) -> bool:
     if not table or len(loaded) > 1 and "train" not in loaded: return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # about a side that would be empty: told where it is used
-        parts = split_captions(loaded, seed=about["config"]["seed"])
-    return fingerprint(parts["train"]) == about["data"]["train"]["fingerprint"]
+        parts = split_captions(loaded, seed=_seed(about))
+    return fingerprint(parts["train"]) == about.get("data", {}).get("train", {}).get("fingerprint")
 
 # %% ../nbs/10_cli.ipynb #5fd7cbed
 def caption(

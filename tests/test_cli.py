@@ -173,7 +173,7 @@ def test_a_model_that_is_no_run_is_scored_on_all_pictures(thirty, tmp_path):
     words = ["--data", str(thirty / "photos"), "--model", str(thirty / "small"), "--max-new-tokens", "5"]
     out = ["--out", str(tmp_path / "scores")]
     status, _, err = run("evaluate", *words, *out)
-    assert status == 0 and "all 30 pictures are scored" in err and "--split test" in err
+    assert status == 0 and "all 30 pictures were scored" in err and "--split test" in err
     assert json.loads((tmp_path / "scores/metrics.json").read_text())["all"]["model"]["n"] == 30
 
 
