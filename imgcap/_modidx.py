@@ -456,6 +456,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'imgcap.infer.Captioner._writer': ('infer.html#captioner._writer', 'imgcap/infer.py'),
                               'imgcap.infer.Captioner.many': ('infer.html#captioner.many', 'imgcap/infer.py'),
                               'imgcap.infer.Captioner.stream': ('infer.html#captioner.stream', 'imgcap/infer.py'),
+                              'imgcap.infer.Captioner.writer': ('infer.html#captioner.writer', 'imgcap/infer.py'),
                               'imgcap.infer._Unread': ('infer.html#_unread', 'imgcap/infer.py'),
                               'imgcap.infer._Writing': ('infer.html#_writing', 'imgcap/infer.py'),
                               'imgcap.infer._Writing.__call__': ('infer.html#_writing.__call__', 'imgcap/infer.py'),

@@ -113,9 +113,15 @@ class Captioner:
             finally: reader.close()
         if failure: raise failure
 
+    def writer(self,
+        how:Decoding, # How words are chosen
+    ) -> Callable: # From pictures (B, C, H, W), as the model sees them, to their captions
+        "What writes the captions of a batch; another kind of model has another."
+        return CaptionWriter(self.model, self.processor, how)
+
     def _writer(self, how:Decoding) -> Callable:
         "A function from a batch of pictures and errors to captions and errors."
-        writer = CaptionWriter(self.model, self.processor, how)
+        writer = self.writer(how)
 
         def write(batch:list) -> Iterator:
             pixels = [x for x in batch if not isinstance(x, CaptionError)]
