@@ -84,35 +84,42 @@ def save_checkpoint(
 class TrainConfig:
     "Every choice of a fine-tuning run."
     out: str = option("runs/imgcap", "Run folder")
-    epochs: float = option(20, "Times each picture is seen", above=0)
+    epochs: float = option(20, "Times each picture is seen", above=0, at_most=1_000_000)
     max_steps: int|None = option(None,
-        "Stop after this many optimizer steps, whatever `epochs` says", at_least=1)
+        "Stop after this many optimizer steps, whatever `epochs` says",
+        at_least=1, at_most=10**9)
     batch_size: int|None = option(None,
         "Pictures a step and process; by default 64 for a small model, 8 for a large one",
-        at_least=1)
+        at_least=1, at_most=1_000_000)
     captions_per_picture: int = option(1,
-        "Captions of each picture a step; a GIT reads the picture once for all of them", at_least=1)
-    accumulate: int = option(1, "Batches whose gradients are added up before a step", at_least=1)
+        "Captions of each picture a step; a GIT reads the picture once for all of them",
+        at_least=1, at_most=1000)
+    accumulate: int = option(1,
+        "Batches whose gradients are added up before a step", at_least=1, at_most=1_000_000)
     learning_rate: float|None = option(None,
         "Peak; by default 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face "
-        "guide), 2e-4 with `lora`, a twentieth with objective cider", above=0)
+        "guide), 2e-4 with `lora`, a twentieth with objective cider",
+        above=0, at_most=1000)
     warmup: float = option(0.05,
         "Share of the steps in which the learning rate rises to its peak (30 steps at least, half "
         "of them at most); then it falls along a cosine", at_least=0, at_most=1)
     weight_decay: float = option(0.05,
-        "AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases", at_least=0)
-    max_grad_norm: float = option(1.0, "Gradients are scaled down to this norm", above=0)
+        "AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases",
+        at_least=0, at_most=1000)
+    max_grad_norm: float = option(1.0, "Gradients are scaled down to this norm",
+        above=0, at_most=1e30)
     label_smoothing: float = option(0.0,
         "Share of each target spread over the vocabulary", at_least=0, below=1)
     objective: str = option("likelihood",
         "likelihood of the reference captions, or cider: CIDEr-D of sampled captions, for a model "
         "that writes well already", choices=("likelihood", "cider"))
-    samples: int = option(5, "Captions sampled of each picture with objective cider", at_least=2)
+    samples: int = option(5, "Captions sampled of each picture with objective cider",
+        at_least=2, at_most=1000)
     freeze: str = option("",
         "Parts that do not learn: vision, or names of modules, separated by commas")
     lora: int|None = option(None,
         "Train additions of this rank to every linear layer (Hu et al. 2021, arXiv:2106.09685) and "
-        "nothing else; needs the library peft", at_least=1)
+        "nothing else; needs the library peft", at_least=1, at_most=100_000)
     ema: float|None = option(None,
         "Keep an average of the weights that forgets at this rate, such as 0.999, and validate and "
         "save that", above=0, below=1)
@@ -121,12 +128,16 @@ class TrainConfig:
         "more time")
     augment: bool = option(True, "Move, zoom and mirror pictures where captions stay true")
     max_length: int|None = option(None,
-        "Longest caption in tokens; by default the tokenizer's limit, at most 128", at_least=3)
+        "Longest caption in tokens; by default the tokenizer's limit, at most 128",
+        at_least=3, at_most=1_000_000)
     validations: int = option(8,
-        "How often captions are written for the validation split and scored", at_least=1)
+        "How often captions are written for the validation split and scored",
+        at_least=1, at_most=1_000_000)
     patience: int|None = option(None,
-        "Stop after this many validations without a better one; by default never", at_least=1)
-    max_new_tokens: int = option(40, "Longest caption written at validation, in tokens", at_least=1)
+        "Stop after this many validations without a better one; by default never",
+        at_least=1, at_most=1_000_000)
+    max_new_tokens: int = option(40,
+        "Longest caption written at validation, in tokens", at_least=1, at_most=10_000)
     precision: str = option("auto",
         "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where "
         "the hardware has it. Captions are written in the weights' own",
@@ -134,7 +145,8 @@ class TrainConfig:
     seed: int = option(42,
         "Seed of weights, data order, caption draws and augmentation",
         at_least=0, at_most=2**32 - 1)
-    threads: int|None = option(None, "CPU threads; PyTorch's choice by default", at_least=1)
+    threads: int|None = option(None,
+        "CPU threads; PyTorch's choice by default", at_least=1, at_most=1024)
     workers: int = option(0,
         "Processes that prepare batches; 0 prepares them in this one, and remembers pictures "
         "between epochs", at_least=0, at_most=64)
