@@ -9,11 +9,12 @@ __all__ = ['OnnxCaptioner', 'export_onnx']
 import copy
 import logging
 import os
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,14 @@ from torch import nn
 from transformers import AutoConfig, AutoProcessor
 
 from .creatures import make_creatures
-from .data import decode_image
+from .decoding import CaptionError
 from .extras import install_hint
+from .files import beside, some
 from .git import GitForCausalLM
+from .infer import Captioner
 from .model import (
     Caption, add_ends, begin_caption, caption_from_tokens, last_token, load_model)
-from .preprocess import decoding_side, picture_pixels
+from .preprocess import picture_pixels
 
 # %% ../nbs/09b_export.ipynb #06ddd35b
 class _TextCache:
@@ -134,24 +137,23 @@ class OnnxCaptioner:
                              "export it again with export_onnx") from error
 
     def __call__(self,
-        x, # One picture (file, bytes, PIL image, array)
+        x, # One picture, or many, as for a `Captioner`
+        *,
+        batch_size:int=16, # As for `many`
         **options, # As for `captions`
-    ) -> Caption:
-        "Caption one picture."
-        return next(self.many([x], **options))
+    ): # A `Caption`; for many, what `many` gives
+        "Caption one picture, or many."
+        return _Reader(self, batch_size, options)(x)
 
     def many(self,
-        pictures:Iterable, # Pictures; a generator is drawn from as it is needed
+        pictures:str|os.PathLike|Iterable, # Folder, glob, data set, or any iterable of pictures
         *,
-        batch_size:int=16, # Pictures that the model sees together
+        batch_size:int=16, # Pictures that are read together
+        progress:bool|None=None, # As for a `Captioner`
         **options, # As for `captions`
-    ) -> Iterator[Caption]: # In order
-        "Caption pictures one after the other, in batches."
-        if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        side = decoding_side(self.processor)
-        for batch in _batches(pictures, batch_size):
-            images = [decode_image(x, at_least=side) for x in batch]
-            yield from self.captions(picture_pixels(self.processor.image_processor, images).numpy(), **options)
+    ) -> Iterator[Caption|CaptionError]: # In order
+        "Caption pictures one after the other; one that cannot be read costs only itself."
+        return _Reader(self, batch_size, options).many(pictures, progress=progress)
 
     def captions(self,
         pixel_values:np.ndarray, # Pictures (B, C, H, W) as the processor makes them
@@ -160,6 +162,7 @@ class OnnxCaptioner:
         prefix:str="", # Start of every caption, which the model goes on from
     ) -> list[Caption]: # One for each picture; its `tokens` are those after the prefix
         "Write a caption for each picture of a batch."
+        if not len(pixel_values): return []
         tokenizer, positions = self.processor.tokenizer, self.config.max_position_embeddings
         start, room = begin_caption(tokenizer, prefix, max_new_tokens, positions)
         ids, decode = np.array([start] * len(pixel_values)), self.start(pixel_values)
@@ -168,14 +171,15 @@ class OnnxCaptioner:
             logits = decode(ids)
             ids = logits.argmax(-1)[:, None]
             written.append(ids[:, 0])
-            scores.append(1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))  # softmax at its largest
+            # Softmax at its largest
+            scores.append(1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))
             ended |= ids[:, 0] == last_token(tokenizer)
         rows = zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())
         return [caption_from_tokens(tokenizer, tokens, each, start) for tokens, each in rows]
 
     def start(self,
         pixel_values:np.ndarray, # Pictures (B, C, H, W)
-    ) -> Callable: # From new tokens (B, T) to the logits of the token after them (B, V); it remembers the tokens it was given
+    ) -> Callable: # From new tokens (B, T), given in turn, to logits of the token after them (B, V)
         "Look at the pictures, and be ready for tokens."
         names = [output.name for output in self.encoder.get_outputs()]
         # One by one: 8-bit activations are rounded by the largest in the batch.
@@ -192,36 +196,86 @@ class OnnxCaptioner:
         return decode
 
 
-def _batches(items:Iterable, size:int) -> Iterator[list]:
-    items = iter(items)
-    while batch := list(islice(items, size)): yield batch
+class _Reader(Captioner):
+    "Goes through pictures as a `Captioner` does, and lets an exported one write the captions."
+    def __init__(self, exported:OnnxCaptioner, batch_size:int, options:dict):
+        super().__init__(exported, processor=exported.processor, batch_size=batch_size)
+        self.options = options
+
+    def writer(self, how) -> Callable:
+        return lambda pixels: self.model.captions(pixels.numpy(), **self.options)
 
 # %% ../nbs/09b_export.ipynb #f4ee96bd
 def export_onnx(
-    model, # What `load_model` takes (run folder, checkpoint folder, name on the Hub, "git-tiny"), a loaded GIT, or the folder of an earlier export
+    model, # What `load_model` takes, a loaded GIT, or the folder of an earlier export
     folder:str|os.PathLike, # Folder to write; an older export there is replaced
     *,
     processor=None, # Needed with a loaded model
-    int8:bool=False, # Weights of the matrix products in 8 bits, for CPUs: smaller, faster, not exactly the same
-) -> Path: # The folder, with encoder.onnx, decoder.onnx, config.json and the processor's files; `OnnxCaptioner` takes it
-    "Write a captioner as ONNX."
+    int8:bool=False, # 8-bit weights, for CPUs: smaller, faster, not exactly the same
+) -> Path: # The folder, with encoder.onnx, decoder.onnx, config.json and the processor's files
+    "Write a captioner as ONNX, for `OnnxCaptioner` and others."
     _onnxruntime()
     folder = Path(folder).expanduser()
-    if folder.exists() and not _is_export(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and holds no exported captioner; give a folder that is new or empty")
-    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
+    _check_place(folder)
+    partial = beside(os.path.realpath(folder), f".{secrets.token_hex(8)}.partial")
+    partial.mkdir(parents=True)
     try:
-        if _is_export(model): shutil.copytree(Path(model).expanduser(), partial)
+        if _is_export(model): _copy(Path(model).expanduser(), partial)
         else: _write(*_exportable(model, processor), partial)
         if int8:
             whole = OnnxCaptioner(partial)
             _quantize(partial)
             _check_int8(OnnxCaptioner(partial), whole)
-        if folder.exists(): folder.rename(old)
-        partial.rename(folder)
-    finally:
-        for left in (partial, old): shutil.rmtree(left, ignore_errors=True)
+        _check_place(folder) # again: this took a while
+        _replace(Path(os.path.realpath(folder)), partial)
+    finally: shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+# %% ../nbs/09b_export.ipynb #a1119fa1
+_FILES = {*_GRAPHS, "config.json", "processor_config.json", "preprocessor_config.json",
+          "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+          "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"}
+_MARK = b"picture_keys_0" # Others have files called encoder.onnx too
+
+
+def _check_place(folder:Path):
+    "Complain of a folder in which there is anything that no export wrote."
+    if not folder.is_dir():
+        if folder.exists(): raise FileExistsError(f"{folder} is a file; name a folder")
+        return
+    is_ours = all(_is_our_graph(folder / name) for name in _GRAPHS)
+    others = [path.name + "/" * path.is_dir() for path in sorted(folder.iterdir())
+              if not is_ours or path.name not in _FILES or path.is_symlink() or path.is_dir()]
+    if others:
+        raise FileExistsError(f"{folder} holds {some(others)}, which no export wrote, so nothing in "
+                              "it is replaced; give a folder that is new or empty")
+
+
+def _is_our_graph(file:Path) -> bool:
+    if not file.is_file() or not file.stat().st_size: return False
+    with open(file, "rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(_MARK) >= 0
+
+# %% ../nbs/09b_export.ipynb #d509e60a
+def _replace(folder:Path, new:Path):
+    "Put a finished export in the place of an older one, of which only our files are deleted."
+    old = None
+    if folder.exists():
+        old = beside(folder, f".{secrets.token_hex(8)}.old")
+        folder.rename(old)
+    try: new.rename(folder)
+    except OSError:
+        if old: old.rename(folder)
+        raise
+    if old:
+        for name in _FILES: (old / name).unlink(missing_ok=True)
+        old.rmdir()
+
+
+def _copy(folder:Path, to:Path):
+    "An export's own files."
+    for name in _FILES:
+        if (folder / name).is_file(): shutil.copy(folder / name, to)
 
 
 def _is_export(folder) -> bool:
@@ -229,14 +283,20 @@ def _is_export(folder) -> bool:
     if not isinstance(folder, (str, os.PathLike)): return False
     return all((Path(folder).expanduser() / name).is_file() for name in _GRAPHS)
 
-
+# %% ../nbs/09b_export.ipynb #71b6d37b
 def _exportable(model, processor) -> tuple[nn.Module, object]:
     "A GIT in float32 on the CPU and its processor, or an error."
     if isinstance(model, (str, os.PathLike)): model, processor = load_model(model, device="cpu")
-    elif processor is None: raise ValueError("a loaded model needs its processor: export_onnx(model, folder, processor=processor)")
+    elif processor is None:
+        raise ValueError("a loaded model needs its processor: "
+                         "export_onnx(model, folder, processor=processor)")
     config = model.config
-    if config.model_type != "git": raise ValueError(f"a model of type {config.model_type!r} cannot be exported to ONNX; that is written for 'git' only")
-    if config.num_image_with_embedding: raise ValueError(f"this GIT looks at {config.num_image_with_embedding} frames of a video; only those for one picture can be exported to ONNX")
+    if config.model_type != "git":
+        raise ValueError(f"a model of type {config.model_type!r} cannot be exported to ONNX; "
+                         "that is written for 'git' only")
+    if frames := config.num_image_with_embedding:
+        raise ValueError(f"this GIT looks at {frames} frames of a video; only those for one "
+                         "picture can be exported to ONNX")
     ours = GitForCausalLM(copy.deepcopy(config))
     ours.load_state_dict(model.state_dict())
     return ours.to("cpu", torch.float32).eval(), processor
@@ -244,25 +304,29 @@ def _exportable(model, processor) -> tuple[nn.Module, object]:
 
 def _write(model:nn.Module, processor, folder:Path):
     "All files of an export, checked."
-    folder.mkdir(parents=True)
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
     with _quiet(): _trace(model, folder)
     _check(model, OnnxCaptioner(folder))
 
-
+# %% ../nbs/09b_export.ipynb #44231613
 def _check(model:nn.Module, exported:OnnxCaptioner):
     "Raise where the graphs do not give the model's logits."
     vision, random = model.config.vision_config, torch.Generator().manual_seed(0)
-    pixels = torch.randn(3, vision.num_channels, vision.image_size, vision.image_size, generator=random)
+    size = (3, vision.num_channels, vision.image_size, vision.image_size)
+    pixels = torch.randn(size, generator=random)
     ids = torch.randint(model.config.vocab_size, (3, 7), generator=random)
-    with torch.inference_mode(): wanted = model(pixel_values=pixels, input_ids=ids).logits[:, -1].numpy()
+    with torch.inference_mode():
+        wanted = model(pixel_values=pixels, input_ids=ids).logits[:, -1].numpy()
     decode = exported.start(pixels.numpy())
     for part in (ids[:, :5], ids[:, 5:6], ids[:, 6:]): logits = decode(part.numpy())
     error, size = np.abs(logits - wanted).max(), np.abs(wanted).max()
-    if not error < 1e-3 * size: raise RuntimeError(f"the exported graphs give other logits than the model (off by {error:.2g}, where the largest is {size:.2g}); nothing was written; other versions of torch and onnxscript may do")
+    if not error < 1e-3 * size:
+        raise RuntimeError(f"the exported graphs give other logits than the model (off by "
+                           f"{error:.2g}, where the largest is {size:.2g}); nothing was written; "
+                           "other versions of torch and onnxscript may do")
 
-
+# %% ../nbs/09b_export.ipynb #775240cc
 def _check_int8(rounded:OnnxCaptioner, whole:OnnxCaptioner, pictures:int=8, steps:int=20):
     "Raise or warn where 8 bits move the logits by too much, at the words that 32 bits write."
     drawings = make_creatures({"test": pictures})["test"]["image"]
@@ -290,7 +354,7 @@ def _check_int8(rounded:OnnxCaptioner, whole:OnnxCaptioner, pictures:int=8, step
 
 _WORTH_A_WARNING, _REFUSED = 0.05, 0.25 # git-tiny's are moved by 0.013
 
-
+# %% ../nbs/09b_export.ipynb #eb28d247
 def _quantize(folder:Path):
     "Put 8-bit weights in the place of those of the matrix products and of the words' vectors."
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -1,14 +1,17 @@
 "ONNX graphs against torch: prefixes, room, batches, 8 bits, broken folders."
 
+import os
 import shutil
 import warnings
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from small_models import pictures, pixels, small_model
 
 from imgcap.creatures import make_creatures
+from imgcap.infer import Captioner
 from imgcap.model import generate_captions, load_model
 
 pytest.importorskip("onnxruntime")
@@ -24,9 +27,7 @@ def exports(tmp_path_factory):
     model, processor = small_model("git")
     model.train()
     export_onnx(model, folder / "float32", processor=processor)
-    assert model.training and all(p.training for p in model.modules()), (
-        "the model that was given stays as it was"
-    )
+    assert model.training and all(p.training for p in model.modules()), "the model that was given stays as it was"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         export_onnx(folder / "float32", folder / "int8", int8=True)
@@ -93,12 +94,101 @@ def test_batches_do_not_matter(tiny, kind, batch_size):
 
 @pytest.mark.parametrize("batch_size", [0, -2])
 def test_batches_that_are_none(exports, batch_size):
-    with pytest.raises(ValueError, match=f"batch_size is {batch_size}"):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
         list(OnnxCaptioner(exports[2] / "int8").many(pictures(), batch_size=batch_size))
 
 
 def test_no_pictures(exports):
     assert list(OnnxCaptioner(exports[2] / "float32").many([])) == []
+
+
+# --- pictures in any form, as a `Captioner` takes them
+
+
+@pytest.fixture(scope="module")
+def folder_of_pictures(tmp_path_factory):
+    "Three pictures, of which the second is damaged; and what is no picture."
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, picture in zip(("a.png", "c.png"), pictures(2)):
+        picture.save(folder / name)
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:100])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+class Numbered:
+    "A set as PyTorch has them, which cannot give its second picture."
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        if i == 1:
+            raise RuntimeError("this row is damaged")
+        return pictures()[i]
+
+
+FORMS = {
+    "a folder": lambda at: at,
+    "a folder's name": str,
+    "a glob": lambda at: f"{at}/*.png",
+    "a file's name": lambda at: str(at / "a.png"),
+    "a list": lambda at: [at / "a.png", str(at / "b.png"), at / "c.png"],
+    "a path that is missing": lambda at: [at / "a.png", at / "none.png", "", at / "c.png"],
+    "a generator": lambda at: (at / name for name in ("b.png", "a.png", "b.png")),
+    "only damaged ones": lambda at: [at / "b.png"] * 5,
+    "nothing": lambda at: [],
+    "bytes": lambda at: [b"", b"nonsense", (at / "a.png").read_bytes()],
+    "rows": lambda at: [{"image": picture, "id": 1} for picture in pictures(2)],
+    "what is no picture": lambda at: [3, None, pictures(1)[0], {"caption": "a red circle"}],
+    "an address that is refused": lambda at: ["http://127.0.0.1:9/a.png", at / "a.png"],
+    "a set with a damaged row": lambda at: Numbered(),
+    "a data set": lambda at: datasets.Dataset.from_dict({"image": [str(at / name) for name in ("a.png", "b.png", "c.png")], "label": [1, 2, 3]}).cast_column(
+        "image", datasets.Image()
+    ),
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+@pytest.mark.parametrize("form", FORMS)
+def test_pictures_are_taken_as_a_captioner_takes_them(exports, folder_of_pictures, form, batch_size):
+    model, processor, folder, _ = exports
+    captioner = Captioner(model, processor=processor, batch_size=batch_size)
+    wanted = list(captioner.many(FORMS[form](folder_of_pictures), no_repeat_words=0))
+    exported = OnnxCaptioner(folder / "float32")
+    found = list(exported.many(FORMS[form](folder_of_pictures), batch_size=batch_size))
+    assert [getattr(x, "error", None) for x in found] == [getattr(x, "error", None) for x in wanted]
+    assert [getattr(x, "name", x) for x in found if hasattr(x, "error")] == [x.name for x in wanted if hasattr(x, "error")]
+    same(
+        [x for x in found if not hasattr(x, "error")],
+        [x for x in wanted if not hasattr(x, "error")],
+    )
+
+
+@pytest.mark.parametrize("wrong", ["", "/nowhere/at/all", "/nowhere/*.png"])
+def test_pictures_that_are_not_there_are_refused_as_by_a_captioner(exports, wrong):
+    model, processor, folder, _ = exports
+    captioners = Captioner(model, processor=processor), OnnxCaptioner(folder / "float32")
+    said = []
+    for captioner in captioners:
+        with pytest.raises((OSError, ValueError)) as caught:
+            said += [repr(list(captioner.many(wrong)))]
+        said += [repr(caught.value)]
+    assert said[0] == said[1]
+
+
+def test_a_call_takes_one_picture_or_many(exports, folder_of_pictures):
+    exported = OnnxCaptioner(exports[2] / "float32")
+    one = exported(folder_of_pictures / "a.png", max_new_tokens=3)
+    assert len(one.tokens) <= 3
+    assert [x.text for x in exported([folder_of_pictures / "a.png"], max_new_tokens=3)] == [one.text]
+    with pytest.raises(ValueError, match="b.png"):
+        exported(folder_of_pictures / "b.png")
+
+
+def test_options_of_other_ways_to_decode_are_refused(exports):
+    with pytest.raises(TypeError, match="num_beams"):
+        list(OnnxCaptioner(exports[2] / "float32").many(pictures(1), num_beams=3))
 
 
 def test_8_bits_say_nearly_the_same(tiny):
@@ -112,21 +202,14 @@ def test_8_bits_say_nearly_the_same(tiny):
     found = list(OnnxCaptioner(tiny / "int8").many(drawings))
     assert sum(a.text == b.text for a, b in zip(found, wanted)) >= 20
     assert np.mean([abs(a.score - b.score) for a, b in zip(found, wanted)]) < 0.02
-    sizes = [
-        sum(file.stat().st_size for file in (tiny / kind).glob("*.onnx"))
-        for kind in ("float32", "int8")
-    ]
+    sizes = [sum(file.stat().st_size for file in (tiny / kind).glob("*.onnx")) for kind in ("float32", "int8")]
     assert sizes[1] < sizes[0] / 3
 
 
 def spoil(folder, factor):
     "The scale of one weight of the decoder, as if 8 bits had been read wrongly."
     graph = onnx.load(folder / "decoder.onnx")
-    scales = [
-        w
-        for w in graph.graph.initializer
-        if "scale" in w.name and len(onnx.numpy_helper.to_array(w).shape) and w.data_type == 1
-    ]
+    scales = [w for w in graph.graph.initializer if "scale" in w.name and len(onnx.numpy_helper.to_array(w).shape) and w.data_type == 1]
     for scale in scales:
         values = onnx.numpy_helper.to_array(scale) * factor
         scale.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), scale.name))
@@ -138,9 +221,7 @@ def spoil(folder, factor):
 def test_8_bits_that_went_wrong_are_refused(tiny, tmp_path, monkeypatch, factor):
     good = export._quantize
     monkeypatch.setattr(export, "_quantize", lambda folder: (good(folder), spoil(folder, factor)))
-    with pytest.raises(
-        RuntimeError, match="8 bits move the logits by .* of .* tokens .* nothing was written"
-    ):
+    with pytest.raises(RuntimeError, match="8 bits move the logits by .* of .* tokens .* nothing was written"):
         export_onnx(tiny / "float32", tmp_path / "int8", int8=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -154,9 +235,7 @@ def test_8_bits_that_are_coarse_are_mentioned(tiny, tmp_path, monkeypatch):
 
 def test_the_usual_8_bits_pass_in_silence(tiny, exports, tmp_path, recwarn):
     export_onnx(tiny / "float32", tmp_path / "int8", int8=True)
-    assert not [w for w in recwarn if "8 bits" in str(w.message)] + exports[3], (
-        "also with random weights"
-    )
+    assert not [w for w in recwarn if "8 bits" in str(w.message)] + exports[3], "also with random weights"
 
 
 @pytest.mark.parametrize(
@@ -182,3 +261,125 @@ def test_a_lost_weight_is_noticed(exports):
         broken.git.encoder.layer[0].attention.self.value.weight[5, 7] += 5
     with pytest.raises(RuntimeError, match="other logits"):
         export._check(broken, OnnxCaptioner(folder / "float32"))
+
+
+# --- what is in the folder
+
+
+def everything(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thesis.txt",
+        "README.md",
+        "model.safetensors",
+        "encoder.onnx.bak",
+        "config.json.orig",
+        "my.onnx",
+        ".notes",
+        "pictures/a.png",
+        "config.json/a.txt",
+    ],
+)
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_folder_with_a_strange_file_is_left_as_it_is(exports, tmp_path, name, int8):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    if (folder / name.split("/")[0]).is_file():
+        (folder / name.split("/")[0]).unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("ten years of work")
+    before = everything(tmp_path)
+    with pytest.raises(FileExistsError) as caught:
+        export_onnx(exports[2] / "float32", folder, int8=int8)
+    assert name.split("/")[0] in str(caught.value) and str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value) and everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx"])
+@pytest.mark.parametrize("content", [b"", b"another model", None])
+def test_graphs_of_others_are_left_as_they_are(exports, tmp_path, name, content):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    before = everything(tmp_path)
+    with pytest.raises(FileExistsError, match="no export wrote"):
+        export_onnx(exports[2] / "float32", folder)
+    assert everything(tmp_path) == before
+
+
+def test_a_link_in_the_folder_is_strange(exports, tmp_path):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    (folder / "config.json").rename(tmp_path / "elsewhere.json")
+    (folder / "config.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(FileExistsError, match="config.json"):
+        export_onnx(exports[2] / "float32", folder)
+    assert (tmp_path / "elsewhere.json").is_file() and (folder / "config.json").is_symlink()
+
+
+def test_what_comes_while_it_is_written_stays(exports, tmp_path, monkeypatch):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    good = export._quantize
+
+    def slow(partial):
+        good(partial)
+        (folder / "thesis.txt").write_text("begun in the meantime")
+
+    monkeypatch.setattr(export, "_quantize", slow)
+    with pytest.raises(FileExistsError, match="thesis.txt"):
+        export_onnx(exports[2] / "float32", folder, int8=True)
+    assert (folder / "thesis.txt").is_file() and [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("way", ["from another", "from itself", "a link to it", "from within"])
+def test_an_older_export_is_replaced(exports, tmp_path, monkeypatch, way):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    (folder / "vocab.txt").write_text("of an older version")
+    place = folder
+    if way == "a link to it":
+        place = tmp_path / "link"
+        place.symlink_to(folder)
+    if way == "from within":
+        monkeypatch.chdir(folder)
+        place = "."
+    source = folder if way == "from itself" else exports[2] / "float32"
+    export_onnx(source, place, int8=True)
+    monkeypatch.chdir(tmp_path)
+    kept = {"vocab.txt"} if way == "from itself" else set()
+    found, wanted = everything(folder), everything(exports[2] / "int8")
+    assert found.keys() - kept == wanted.keys()
+    assert all(found[name] == wanted[name] for name in ("encoder.onnx", "config.json"))
+    assert {p.name for p in tmp_path.iterdir()} <= {"mine", "link"}
+    assert place == "." or os.path.islink(place) == (way == "a link to it")
+
+
+def test_an_older_export_stays_where_the_new_one_cannot_be_put(exports, tmp_path, monkeypatch):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    before, rename = everything(tmp_path), export.Path.rename
+
+    def full(path, to):
+        if path.name.endswith(".partial"):
+            raise OSError(28, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(export.Path, "rename", full)
+    with pytest.raises(OSError, match="No space"):
+        export_onnx(exports[2] / "float32", folder)
+    monkeypatch.undo()
+    assert everything(tmp_path) == before
+
+
+def test_a_file_is_no_folder(exports, tmp_path):
+    (tmp_path / "mine").write_text("ten years of work")
+    with pytest.raises(FileExistsError, match="mine is a file"):
+        export_onnx(exports[2] / "float32", tmp_path / "mine")
+
+
+def test_only_an_exports_own_files_are_copied(exports, tmp_path):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
+    (folder / "thesis.txt").write_text("ten years of work")
+    new = export_onnx(folder, tmp_path / "new" / "place")
+    assert everything(new).keys() == everything(exports[2] / "float32").keys()
