@@ -448,6 +448,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                             'imgcap.git._together': ('git.html#_together', 'imgcap/git.py'),
                             'imgcap.git._vision_attention': ('git.html#_vision_attention', 'imgcap/git.py'),
                             'imgcap.git.attend': ('git.html#attend', 'imgcap/git.py'),
+                            'imgcap.git.check_image_size': ('git.html#check_image_size', 'imgcap/git.py'),
                             'imgcap.git.count_flops': ('git.html#count_flops', 'imgcap/git.py'),
                             'imgcap.git.drop': ('git.html#drop', 'imgcap/git.py'),
                             'imgcap.git.set_image_size': ('git.html#set_image_size', 'imgcap/git.py')},

@@ -8,6 +8,7 @@ __all__ = ['drop', 'Dropout', 'attend', 'GitForCausalLM', 'count_flops', 'set_im
 # %% ../nbs/03b_git.ipynb #f52ba0e0
 import copy
 import math
+import operator
 from collections.abc import Callable
 
 import torch
@@ -198,6 +199,24 @@ def count_flops(
     with FlopCounterMode(display=False) as counter: function()
     return counter.get_total_flops()
 
+# %% ../nbs/03b_git.ipynb #3b91f0c4
+_LARGEST = 4096 # Pixels: with patches of 16, each layer attends from 65,536 positions to as many
+
+
+def check_image_size(
+    image_size:int, # Side of a square picture, in pixels
+    patch_size:int, # Side of the patches that it is cut into
+) -> int: # The same
+    "Complain of a size that a GIT cannot see, before anything is made for it."
+    try: side = operator.index(image_size)
+    except TypeError:
+        raise ValueError(f"image_size is {image_size!r}; it must be a whole number") from None
+    if patch_size <= side <= _LARGEST and side % patch_size == 0: return side
+    patches = min(max(1, (side + (patch_size - 1) // 2) // patch_size), _LARGEST // patch_size)
+    raise ValueError(f"image_size is {image_size}; this model cuts pictures into patches of "
+                     f"{patch_size} pixels, so give a multiple of that, up to {_LARGEST}, such as "
+                     f"{patches * patch_size}")
+
 # %% ../nbs/03b_git.ipynb #8be922b6
 def set_image_size(
     model:transformers.GitForCausalLM, # Changed in place
@@ -205,20 +224,21 @@ def set_image_size(
     image_size:int, # New side of the square picture, in pixels: a multiple of the patch size
 ) -> tuple[transformers.GitForCausalLM, object]: # The same model and processor
     "Make a GIT see larger or smaller pictures, by resizing its table of position vectors."
-    vision = model.config.vision_config
-    if image_size % vision.patch_size or image_size < vision.patch_size:
-        raise ValueError(f"image_size is {image_size}; this model cuts pictures into patches of {vision.patch_size} pixels, so give a multiple of that, such as {max(1, round(image_size / vision.patch_size)) * vision.patch_size}")
-    embeddings, side = model.git.image_encoder.vision_model.embeddings, image_size // vision.patch_size
-    table = embeddings.position_embedding.weight.data
+    vision, pictures = model.config.vision_config, processor.image_processor
+    image_size = check_image_size(image_size, vision.patch_size)
+    embeddings = model.git.image_encoder.vision_model.embeddings
+    side, table = image_size // vision.patch_size, embeddings.position_embedding.weight
     old = math.isqrt(len(table) - 1)
-    square = table[1:].T.reshape(1, -1, old, old).float()
-    resized = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=False).flatten(2)[0].T.to(table.dtype)
-    embeddings.position_embedding = nn.Embedding.from_pretrained(torch.cat([table[:1], resized]), freeze=not embeddings.position_embedding.weight.requires_grad)
+    square = table.data[1:].T.reshape(1, -1, old, old).float()
+    resized = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=False)
+    resized = torch.cat([table.data[:1], resized.flatten(2)[0].T.to(table.dtype)])
+    embeddings.position_embedding = nn.Embedding.from_pretrained(
+        resized, freeze=not table.requires_grad)
     embeddings.image_size = vision.image_size = image_size
     embeddings.num_patches, embeddings.num_positions = side ** 2, side ** 2 + 1
     embeddings.position_ids = torch.arange(side ** 2 + 1, device=table.device)[None]
     for layer in model.git.encoder.layer: layer.attention.self.image_patch_tokens = side ** 2 + 1
-    pictures = processor.image_processor
-    pictures.size = {"height": image_size, "width": image_size} if "height" in pictures.size else {"shortest_edge": image_size}
-    if getattr(pictures, "crop_size", None): pictures.crop_size = {"height": image_size, "width": image_size}
+    sides = {"height": image_size, "width": image_size}
+    pictures.size = sides if "height" in pictures.size else {"shortest_edge": image_size}
+    if getattr(pictures, "crop_size", None): pictures.crop_size = dict(sides)
     return model, processor

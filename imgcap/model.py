@@ -39,7 +39,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from .creatures import ATTRIBUTES, caption_creature
 from .data import offline_if_unreachable
-from .git import GitForCausalLM, set_image_size
+from .git import GitForCausalLM, check_image_size, set_image_size
 from .preprocess import encode_text
 
 # %% ../nbs/04_model.ipynb #bb424afb
@@ -75,6 +75,7 @@ def new_git_tiny(
     text_layers:int=3, # Transformer layers that see picture and caption
 ) -> tuple[GitForCausalLM, GitProcessor]: # The model with random weights, and its processor
     "Build a small GIT with random weights, and the processor that goes with it."
+    image_size = check_image_size(image_size, patch_size)
     if texts is None: texts = _creature_captions()
     tokenizer = train_tokenizer(texts)
     image_processor = CLIPImageProcessorPil(

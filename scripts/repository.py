@@ -1,6 +1,7 @@
 """Says where the repository is: in settings.ini, and from there in badges, links and set-up cells.
 
-    python scripts/repository.py owner/name   the address on GitHub, written wherever it is named
+    python scripts/repository.py owner/name   the address on GitHub, written wherever it is named;
+                                              also as https://github.com/owner/name
     python scripts/repository.py --unset      no address: no badge, no link; set-up cells say so
     python scripts/repository.py              write it all again, after a notebook was added
     python scripts/repository.py --check      say what that would change; exit with 1 when it would
@@ -23,7 +24,12 @@ ADDRESS = {
     "doc_host": "https://{owner}.github.io",
     "doc_baseurl": "/{name}",
 }
-NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,39}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
+# GitHub's rules: single hyphens inside an owner's name; no repository is called ., .. or NAME.git.
+NAME = re.compile(r"(?=[^/]{1,39}/)[A-Za-z0-9]+(-[A-Za-z0-9]+)*/"
+                  r"(?!\.{1,2}$)(?!.*\.(git|wiki)$)[A-Za-z0-9._-]{1,100}", re.IGNORECASE)
+# What people copy: the page's address, or what `git clone` takes.
+WRITTEN = re.compile(r"(?:(?:https?://|(?:ssh://)?git@)?(?:www\.)?github\.com[/:])?(.+?)(?:\.git)?/?",
+                     re.IGNORECASE)
 BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
          "(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/{path})")
 # Outside Colab a set-up cell only silences a remark about widgets, which the notebooks do not use.
@@ -79,7 +85,8 @@ def wanted(address=None):
 
 
 def main(words):
-    word = words[0] if len(words) == 1 else ""
+    word = words[0].strip() if len(words) == 1 else ""
+    if found := WRITTEN.fullmatch(word): word = found[1]
     if words and word not in ("--check", "--unset") and not NAME.fullmatch(word):
         print("expected owner/name, --unset, --check or nothing, "
               f"found {' '.join(words)!r}", file=sys.stderr)

@@ -14,9 +14,10 @@ import torch
 import transformers
 from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
-from small_models import BUILDERS, pixels, small_model
+from small_models import BUILDERS, TEXTS, pixels, small_model
 
 from imgcap.creatures import make_creatures
+from imgcap.git import set_image_size
 from imgcap.model import (
     FAMILIES,
     caption_loss,
@@ -24,6 +25,7 @@ from imgcap.model import (
     generate_captions,
     generate_tokens,
     load_model,
+    new_git_tiny,
     quiet_transformers,
 )
 
@@ -674,6 +676,33 @@ def test_eight_pictures_are_learned_word_for_word(family, eight, tmp_path):
         for c in generate_captions(*load_model(tmp_path, device="cpu"), batch["pixel_values"])
     ] == captions
     assert isinstance(model.get_submodule(FAMILIES[family].vision), torch.nn.Module)
+
+
+# --- the size of pictures
+
+
+@pytest.mark.parametrize("wrong", [100_000, 10**30, 4104, 0, -8, 36, 32.0, "32", None, True])
+def test_a_size_that_cannot_be_is_refused_before_anything_is_made(git, wrong):
+    model, processor = load_model(git, device="cpu")
+    before, size = model.state_dict(), dict(processor.image_processor.size)
+    for refuse in (
+        lambda: set_image_size(model, processor, wrong),
+        lambda: new_git_tiny(TEXTS, vision_layers=1, text_layers=1, image_size=wrong),
+    ):
+        with pytest.raises(ValueError, match="image_size is") as caught:
+            refuse()
+        assert "\n" not in str(caught.value)
+    assert model.state_dict().keys() == before.keys()
+    assert processor.image_processor.size == size and model.config.vision_config.image_size == 32
+
+
+def test_the_size_of_a_loaded_model(git):
+    model, processor = load_model(git, device="cpu", image_size=64)
+    assert processor.image_processor.size == {"height": 64, "width": 64}
+    pictures = torch.zeros(1, 3, 64, 64)
+    assert generate_captions(model, processor, pictures, max_new_tokens=3)[0].tokens
+    with pytest.raises(ValueError, match="up to 4096, such as 4096"):
+        load_model(git, device="cpu", image_size=100_000)
 
 
 # --- the allocator

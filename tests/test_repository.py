@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -80,6 +81,21 @@ def unset(checkout):
     return checkout
 
 
+@pytest.fixture
+def writes_nothing(monkeypatch):
+    "Run the script's `main` without its writing; gives its status, and the address it would set."
+    script = runpy.run_path(str(ROOT / "scripts" / "repository.py"))
+
+    def run_main(words):
+        asked = []
+        monkeypatch.setitem(
+            script["main"].__globals__, "wanted", lambda address: asked.append(address) or {}
+        )
+        return script["main"](words), (asked or [None])[0]
+
+    return run_main
+
+
 def test_notebooks_have_the_cells_of_this_address():
     done = repository(ROOT, "--check")
     assert done.returncode == 0, f"{done.stdout}run: python scripts/repository.py"
@@ -124,7 +140,7 @@ def test_set_again_and_unset(unset):
         assert setups[path].endswith('"install -q git+https://github.com/some-body/pictures.2")')
 
     after = texts(unset)
-    again = repository(unset, "some-body/pictures.2")
+    again = repository(unset, "https://github.com/some-body/pictures.2.git")
     assert (again.returncode, again.stdout) == (0, "") and texts(unset) == after
     assert repository(unset, "--check").returncode == 0 and texts(unset) == after
     assert repository(unset, "--unset").returncode == 0
@@ -152,24 +168,67 @@ def test_a_new_notebook_gets_its_cells(unset):
     [
         ["imgcap"],
         ["a/b/c"],
-        ["https://github.com/a/b"],
+        [""],
+        [" "],
+        ["a/"],
+        ["/b"],
+        ["a/."],
         ["a/.."],
+        ["a/.git"],
+        ["a/b.git.git"],
+        ["a/b.wiki"],
+        ["a/b//"],
         ["-a/b"],
+        ["a-/b"],
+        ["a--a/b"],
+        ["a_a/b"],
+        ["a.a/b"],
+        ["a" * 40 + "/b"],
+        ["a/" + "b" * 101],
+        ["ä/b"],
+        ["a/b\nc/d"],
+        ["https://github.com/a"],
+        ["https://github.com/a/b/tree/main"],
+        ["https://github.com/a/b?tab=readme"],
+        ["https://github.com.example.org/a/b"],
+        ["https://gitlab.com/a/b"],
+        ["git@gitlab.com:a/b.git"],
         ["a/b c"],
         ["a/b", "c"],
         ["--unset", "a/b"],
         ["--help"],
     ],
 )
-def test_what_is_no_address_is_refused(unset, words):
-    before = texts(unset)
-    done = repository(unset, *words)
-    assert (
-        done.returncode == 2
-        and done.stderr.startswith("expected owner/name")
-        and done.stderr.count("\n") == 1
-    )
-    assert texts(unset) == before
+def test_what_is_no_address_is_refused(writes_nothing, capsys, words):
+    assert writes_nothing(words) == (2, None)
+    said = capsys.readouterr().err
+    assert said.startswith("expected owner/name") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "word, address",
+    [
+        ("a/b", "a/b"),
+        ("some-body/pictures.2", "some-body/pictures.2"),
+        ("a-1-b/_.-", "a-1-b/_.-"),
+        ("a/...", "a/..."),
+        ("a/.github", "a/.github"),
+        ("a/git", "a/git"),
+        ("a" * 39 + "/" + "b" * 100, "a" * 39 + "/" + "b" * 100),
+        (" a/b \n", "a/b"),
+        ("a/b/", "a/b"),
+        ("a/b.git", "a/b"),
+        ("https://github.com/a/b", "a/b"),
+        ("https://github.com/a/b/", "a/b"),
+        ("https://github.com/a/b.git", "a/b"),
+        ("HTTPS://www.GitHub.com/a/b", "a/b"),
+        ("github.com/a/b", "a/b"),
+        ("git@github.com:a/b.git", "a/b"),
+        ("ssh://git@github.com/a/b.git", "a/b"),
+    ],
+)
+def test_an_address_is_taken_as_people_copy_it(writes_nothing, word, address):
+    assert writes_nothing([word]) == (0, address)
 
 
 @pytest.mark.parametrize("here", [False, True])
