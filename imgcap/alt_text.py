@@ -19,7 +19,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from .config import Decoding
 from .decoding import CaptionError
-from .files import write_atomic
+from .files import read_file, write_atomic
 from .pictures import without_password
 
 # %% ../nbs/infer/alt_text.ipynb #cc1de7ec
@@ -246,7 +246,7 @@ def _read_page(page:str) -> tuple[str, str]:
     "The text of a page, and the encoding that gives its bytes back."
     if Path(page).suffix.lower() not in _MARKDOWN + _HTML:
         raise ValueError(f"{page}: a page ends in one of {' '.join(_HTML + _MARKDOWN)}")
-    content = Path(page).read_bytes()
+    content = read_file(page)
     if b"\0" in content:
         raise ValueError(f"{page} holds zero bytes, as UTF-16 does; save it as UTF-8")
     try: return content.decode(), "utf-8"

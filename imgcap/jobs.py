@@ -10,6 +10,8 @@ __all__ = ['ENDINGS', 'one_line', 'row_name', 'picture_state', 'caption_row', 'r
 # %% ../nbs/infer/jobs.ipynb #f9165135
 import csv
 import glob
+import hashlib
+import io
 import json
 import os
 import re
@@ -26,7 +28,7 @@ import torch
 from . import __version__
 from .config import Decoding
 from .decoding import CaptionError
-from .files import beside, parse_json, replacing, write_atomic
+from .files import beside, open_file, parse_json, read_file, replacing, write_atomic
 from .model import weights_fingerprint
 from .pictures import find_pictures, is_address, shown, without_password
 
@@ -88,7 +90,7 @@ _GO_ON = "resume with the file that was begun"
 def read_lines(file:str|os.PathLike) -> Iterator[tuple[dict, int, int]]:
     "Rows of a file of lines and where each starts and ends; half a last one is left out."
     end = 0
-    with open(file, "rb") as lines:
+    with open_file(file) as lines:
         for number, line in enumerate(lines, 1):
             whole = line.endswith(b"\n")
             if not whole and _FIRST.startswith(line[:len(_FIRST)]): break
@@ -117,12 +119,14 @@ def read_rows(file:str|os.PathLike) -> Iterator[dict]:
 def _read_parquet(file) -> Iterator[dict]:
     import pyarrow
     from pyarrow import parquet
-    try: table = parquet.ParquetFile(file)
+    opened = open_file(file)
+    try: table = parquet.ParquetFile(opened)
     except pyarrow.ArrowException as error:
+        opened.close()
         raise ValueError(f"{file}: no Parquet file ({one_line(str(error))}); {_GO_ON}") from None
     if "path" not in table.schema_arrow.names:
         raise ValueError(f"{file} has no column path; {_GO_ON}")
-    with table: yield from (row for batch in table.iter_batches() for row in batch.to_pylist())
+    with opened, table: yield from (row for batch in table.iter_batches() for row in batch.to_pylist())
 
 
 _OF_TEXT = {"captions": parse_json, "scores": parse_json, "score": float, "modified": float,
@@ -130,7 +134,8 @@ _OF_TEXT = {"captions": parse_json, "scores": parse_json, "score": float, "modif
 
 
 def _read_csv(file) -> Iterator[dict]:
-    with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+    with io.TextIOWrapper(open_file(file), encoding="utf-8-sig", errors="surrogateescape",
+                          newline="") as text:
         reader = csv.DictReader(text)
         if "path" not in (reader.fieldnames or []):
             raise ValueError(f"{file} has no column path; {_GO_ON}")
@@ -214,8 +219,41 @@ def run_record(captioner, how:Decoding) -> dict:
     "What decides which captions are written."
     model = captioner.model
     return {"imgcap": __version__, "model": str(getattr(model.config, "_name_or_path", "")),
-            "weights": weights_fingerprint(model), "decoding": asdict(how),
+            "weights": weights_fingerprint(model), "config": _digest(_shape(model)),
+            "processor": _digest(_settings(captioner.processor)), "decoding": asdict(how),
             "precision": str(model.dtype).removeprefix("torch.")}
+
+
+# What says where a checkpoint comes from, or by what it was written
+_NOT_COMPARED = {"transformers_version", "architectures", "dtype", "torch_dtype", "processor_class",
+                 "image_processor_type", "feature_extractor_type"}
+
+
+def _digest(settings) -> str:
+    "Sixteen digits that are the same for the same settings, saved and loaded or not."
+    def plain(value):
+        if isinstance(value, (list, tuple)): return [plain(each) for each in value]
+        if not isinstance(value, dict): return value
+        return {str(name): plain(each) for name, each in value.items() if each is not None
+                and not str(name).startswith("_") and name not in _NOT_COMPARED}
+    text = json.dumps(plain(settings), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _shape(model) -> list:
+    "What the weights are put into, and the tokens at which a caption begins and ends."
+    tokens = vars(model.generation_config or model.config)
+    ends = {name: token for name, token in tokens.items() if name.endswith("token_id")}
+    return [model.config.to_dict(), ends]
+
+
+def _settings(processor) -> list:
+    "How pictures become numbers, and numbers a text."
+    tokenizer = processor.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    words = json.loads(backend.to_str()) if backend else tokenizer.get_vocab()
+    if backend: words |= {"truncation": None, "padding": None} # of the call before
+    return [processor.image_processor.to_dict(), words, tokenizer.all_special_ids]
 
 # %% ../nbs/infer/jobs.ipynb #150433bf
 def sign_run(
@@ -228,7 +266,7 @@ def sign_run(
     "Leave a record of the run beside its file, or refuse to go on with what another began."
     file, record = beside(out, ".run.json"), json.loads(json.dumps(record)) # as it is read
     if go_on and not anyway:
-        try: before = parse_json(file.read_text(encoding="utf-8"))
+        try: before = parse_json(read_file(file).decode())
         except (OSError, ValueError): before = None
         if not isinstance(before, dict):
             raise ValueError(f"{out}: nothing says which model and options wrote it ({file.name} "
@@ -252,6 +290,10 @@ def _differences(before:dict, now:dict) -> Iterator[tuple[str, str]]:
                     for each in (before, now))
     if before.get("precision") != now["precision"]:
         yield str(before.get("precision")), now["precision"]
+    parts = {"config": "settings of the model", "processor": "settings of its processor"}
+    for name, said in parts.items(): # a record of an earlier version does not have them
+        if before.get(name) not in (None, now.get(name)):
+            yield f"other {said} ({before[name]})", f"{now.get(name)}"
     old = before.get("decoding") if isinstance(before.get("decoding"), dict) else {}
     old = json.loads(json.dumps(asdict(Decoding()))) | old # options that there were not yet
     for name, value in now["decoding"].items():
@@ -304,6 +346,9 @@ def check_out(out:str|None, resume:bool, overwrite:bool):
         raise ValueError(f"{out} is a folder; out is the name of a file such as captions.jsonl")
     if not out.lower().endswith(ENDINGS):
         raise ValueError(f"{out}: give a name that ends in one of {' '.join(ENDINGS)}")
+    if os.path.exists(out) and not os.path.isfile(out):
+        raise ValueError(f"{out} is not a regular file but a pipe, a socket or a device; give the "
+                         "name of a file")
     if len(os.fsencode(os.path.basename(out))) > 255:
         raise ValueError(f"{os.path.basename(out)[:40]}…: a file name has 255 bytes at most")
     if resume or overwrite: return
@@ -375,8 +420,8 @@ def _is_stale(row:dict) -> bool:
 
 # %% ../nbs/infer/jobs.ipynb #a902f417
 def clear(out:str|os.PathLike):
-    "Remove what is to be overwritten."
-    for file in [out, *parts(out)]: Path(file).unlink(missing_ok=True)
+    "Remove what is to be overwritten; a link stays, and what it leads to is written anew."
+    for file in [os.path.realpath(out), *parts(out)]: Path(file).unlink(missing_ok=True)
 
 
 def forget(out:str|os.PathLike, stale:set[str]):
@@ -387,7 +432,7 @@ def forget(out:str|os.PathLike, stale:set[str]):
             kept = (row for row in read_rows(file) if row["path"] not in stale)
             write_rows(file, kept, _has_several(file))
         else:
-            with open(file, "rb") as lines, replacing(file) as partial, open(partial, "wb") as new:
+            with open_file(file) as lines, replacing(file) as partial, open(partial, "wb") as new:
                 for row, start, end in read_lines(file):
                     lines.seek(start)
                     if row["path"] not in stale: new.write(lines.read(end - start))
@@ -404,7 +449,7 @@ def put_together(out:str|os.PathLike, pictures:list[str], resume:bool, several:b
         places |= {row["path"]: (number, start) for row, start, _ in read_lines(file)}
     several = several or old and _has_several(out)
     with ExitStack() as stack:
-        files = [stack.enter_context(open(file, "rb")) for file in left]
+        files = [stack.enter_context(open_file(file)) for file in left]
 
         def rows():
             for row in read_rows(out) if old else ():

@@ -21,8 +21,8 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
 from .extras import install_hint
-from .files import parse_json, read_json_lines, some, write_atomic
-from .texts import flagged
+from .files import parse_json, read_file, read_json_lines, some, write_atomic
+from .texts import flagged, picture_id
 from .words import join_words, language_doubt, primary_language, tokenize_caption
 
 # %% ../nbs/05_metrics.ipynb #d1484a9a
@@ -77,7 +77,7 @@ class DocumentFrequencies:
         path: str | Path, # JSON file that `save` wrote
     ) -> "DocumentFrequencies":
         "Read frequencies that `save` wrote."
-        try: found = parse_json(Path(path).read_text(encoding="utf-8"))
+        try: found = parse_json(read_file(path).decode())
         except ValueError: found = None # not JSON, or not UTF-8
         whole = isinstance(found, dict) and set(found) == {"images", "counts", "language"}
         if not whole or not isinstance(found["counts"], dict):
@@ -90,16 +90,12 @@ class DocumentFrequencies:
 # %% ../nbs/05_metrics.ipynb #2496f0be
 def _some(names): return some([r if len(r) < 80 else r[:79] + "…" for r in map(repr, names)], 3)
 
-def _id(value): # 1, "1" and the 1.0 that a column of numbers with a gap becomes are one picture
-    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
-    return str(int(value) if whole else value)
-
 def _by_text_id(name, given):
     "The same with ids as text; ValueError where there is nothing or two ids become one."
     if not given: raise ValueError(f"no {name} to score; give at least one image")
-    found = {_id(k): v for k, v in given.items()}
+    found = {picture_id(k): v for k, v in given.items()}
     if len(found) != len(given):
-        twice = Counter(map(_id, given)).most_common(1)[0][0]
+        twice = Counter(map(picture_id, given)).most_common(1)[0][0]
         raise ValueError(f"two ids of the {name} are the same as text, such as 1, 1.0 and '1': "
                          f"image {_some([twice])}; use one kind")
     return found
@@ -372,7 +368,7 @@ def caption_scores(
     if statistics is None:
         statistics = caption_statistics(predictions, references, language=language,
                                         document_frequencies=document_frequencies)
-    elif statistics.ids != list(map(_id, predictions)):
+    elif statistics.ids != list(map(picture_id, predictions)):
         raise ValueError("the statistics are of other images, or in another order, than the "
                          "predictions; leave them out to have them counted")
     _warn_of("predictions", list(predictions.values()), language)
@@ -405,7 +401,7 @@ class CiderReward:
         captions: list[str], # (M,) what the model wrote
     ) -> list[float]: # (M,) CIDEr-D, 0 … 10
         "Score each caption against the references of its image."
-        image_ids = [_id(k) for k in image_ids]
+        image_ids = [picture_id(k) for k in image_ids]
         if len(image_ids) != len(captions):
             raise ValueError(f"{len(image_ids)} image ids and {len(captions)} captions; "
                              "give one id a caption")
@@ -485,14 +481,16 @@ def compare_scores(
 # %% ../nbs/05_metrics.ipynb #f2cc63be
 def _read_json(path):
     "(where it stands, value) of each record in a JSON or JSONL file."
-    try: text = Path(path).read_text(encoding="utf-8-sig")
+    content = read_file(path)
+    try: text = content.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise ValueError(f"{path} is not UTF-8 (byte {e.start}); save it as UTF-8") from None
     try: found = parse_json(text)
     except json.JSONDecodeError: # not one JSON value, so one a line
-        return [(f"{path}, line {i}", row) for i, row in read_json_lines(path)]
+        return [(f"{path}, line {i}", row) for i, row in read_json_lines(path, content)]
     except ValueError as error:
-        if Path(path).suffix.lower() == ".jsonl": list(read_json_lines(path)) # which names the line
+        if Path(path).suffix.lower() == ".jsonl": # which names the line
+            list(read_json_lines(path, content))
         raise ValueError(f"{path}: {error}") from None
     if isinstance(found, dict): found = found.get("annotations", [found])
     if not isinstance(found, list):
@@ -516,7 +514,7 @@ def _records(path):
         if not whole or isinstance(image, bool):
             raise ValueError(f"{where} has no image_id (its keys: {_some(r) or 'none'}); write an "
                              'object a caption: {"image_id": text or number, "caption": text}')
-        yield where, _id(image), r
+        yield where, picture_id(image), r
 
 # %% ../nbs/05_metrics.ipynb #cc582689
 def read_predictions(
@@ -577,10 +575,10 @@ def read_file_names(
     path: str | Path, # COCO annotations JSON; any other file of captions has none
 ) -> dict[str, str]: # file name → image id
     "The file names that COCO annotations give to their images."
-    try: found = parse_json(Path(path).read_text(encoding="utf-8-sig"))
+    try: found = parse_json(read_file(path).decode("utf-8-sig"))
     except ValueError: return {}
     images = found.get("images") if isinstance(found, dict) else None
-    return {r["file_name"]: _id(r["id"]) for r in images or []
+    return {r["file_name"]: picture_id(r["id"]) for r in images or []
             if isinstance(r, dict) and isinstance(r.get("file_name"), str) and "id" in r}
 
 # %% ../nbs/05_metrics.ipynb #e1d5b3f7

@@ -333,3 +333,18 @@ def test_a_place_on_one_computer_is_not_on_the_web(home, place):
     text, report = filled(f"<img src='{place}'>\n", ".html")
     assert report.left == [(1, place, "a place on one computer; name it relative to the page")]
     assert not report.worked
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+def test_a_page_that_is_a_pipe_is_refused(home):
+    os.mkfifo("page.md")
+    with pytest.raises(OSError, match="page.md is a pipe, not a regular file"):
+        fill_alt_text("page.md", Says())
+
+
+@pytest.mark.parametrize("suffix", [".md", ".html"])
+def test_a_page_behind_a_link_is_filled_where_it_is(home, suffix):
+    (home / f"far{suffix}").write_text(IMG)
+    os.symlink(home / f"far{suffix}", f"page{suffix}")
+    fill_alt_text(f"page{suffix}", Says())
+    assert os.path.islink(f"page{suffix}") and (home / f"far{suffix}").read_text() == GOT

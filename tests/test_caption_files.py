@@ -12,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from PIL import Image
-from small_models import pictures, small_model
+from small_models import BUILDERS, pictures, small_model
 
 from imgcap import jobs
+from imgcap.config import Decoding
 from imgcap.files import held
 from imgcap.infer import Captioner, caption_files
 from imgcap.jobs import caption_row, parts, read_rows, row_line, write_rows
@@ -150,6 +151,47 @@ def test_another_run_does_not_go_on(photos, captioner, other):
     )  # the record is of the last run
 
 
+CHANGES = {
+    "mean": lambda model, processor: processor.image_processor.image_mean.__setitem__(0, 0.1),
+    "size": lambda model, processor: processor.image_processor.size.update(height=16, width=16),
+    "words": lambda model, processor: processor.tokenizer.add_tokens(["a new word"]),
+    "layer norm": lambda model, processor: setattr(model.config, "layer_norm_eps", 0.5),
+    "end": lambda model, processor: setattr(model.generation_config, "eos_token_id", 7),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_settings_of_model_or_processor_do_not_go_on(photos, captioner, change):
+    caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
+    record = json.load(open(".c.jsonl.run.json"))
+    model, processor = small_model("git")
+    processor.image_processor.image_mean = list(processor.image_processor.image_mean)
+    processor.image_processor.size = dict(processor.image_processor.size)
+    CHANGES[change](model, processor)
+    other = Captioner(model, processor=processor, batch_size=2)
+    which = "the model" if change in ("layer norm", "end") else "its processor"
+    with pytest.raises(ValueError, match=f"was begun with other settings of {which}") as refused:
+        jobs.sign_run("c.jsonl", jobs.run_record(other, Decoding(**SHORT)), go_on=True, anyway=False)
+    assert "\n" not in str(refused.value)
+    for name in ("config", "processor"):
+        del record[name]  # as an earlier version wrote it
+    json.dump(record, open(".c.jsonl.run.json", "w"))
+    jobs.sign_run("c.jsonl", jobs.run_record(other, Decoding(**SHORT)), go_on=True, anyway=False)
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_settings_are_the_same_saved_and_loaded_used_or_not(tmp_path, family):
+    model, processor = small_model(family)
+    captioner = Captioner(model, processor=processor)
+    before = jobs.run_record(captioner, Decoding())
+    list(captioner.many(pictures(2), progress=False, **SHORT))
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = jobs.run_record(Captioner(tmp_path), Decoding())
+    for name in ("config", "processor", "weights"):
+        assert before[name] == jobs.run_record(captioner, Decoding())[name] == loaded[name]
+
+
 def test_a_file_that_does_not_say_what_wrote_it(photos, captioner):
     with open("c.jsonl", "w") as file:
         file.write('{"path": "photos/0.png", "caption": "old", "score": 0.5}\n')
@@ -197,6 +239,47 @@ def test_a_second_process_is_refused_and_told_by_whom(photos, captioner, how):
     if how:
         assert f"process {os.getpid()}" in str(refused.value) and "\n" not in str(refused.value)
     assert open("c.jsonl").read() == before
+
+
+@pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
+def test_a_link_and_its_target_are_one_file(photos, captioner, out):
+    os.mkdir("store")
+    os.symlink(os.path.abspath(f"store/{out}"), out)
+    caption_files(["photos/0.png"], captioner, out=out, **SHORT)
+    assert os.path.islink(out) and paths_in(f"store/{out}") == ["photos/0.png"]
+    assert not [name for name in os.listdir() if name.startswith(".")]
+    with pytest.raises(ValueError, match="was begun with"):
+        caption_files("photos", captioner, out=f"store/{out}", resume=True, max_new_tokens=5)
+    counts = caption_files("photos", captioner, out=f"store/{out}", resume=True, **SHORT)
+    assert counts.skipped == 1
+    caption_files(["photos/1.png"], captioner, out=out, overwrite=True, **SHORT)
+    assert os.path.islink(out) and paths_in(f"store/{out}") == ["photos/1.png"]
+    with pytest.raises(KeyboardInterrupt):
+        caption_files("photos", stopping(captioner), out=out, overwrite=True, **SHORT)
+    caption_files("photos", captioner, out=f"store/{out}", resume=True, **SHORT)
+    assert os.path.islink(out) and len(paths_in(out)) == 6 and not parts(out)
+
+
+@pytest.mark.parametrize("how", [{"overwrite": True}, {"resume": True}, {}])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_a_pipe_or_a_device_is_no_file_of_captions(photos, captioner, how, ending):
+    os.mkfifo(f"pipe.{ending}")
+    os.symlink("/dev/zero", f"zero.{ending}")
+    for name in (f"pipe.{ending}", f"zero.{ending}"):
+        with pytest.raises(ValueError, match="not a regular file") as refused:
+            caption_files("photos", captioner, out=name, **how, **SHORT)
+        assert name in str(refused.value) and "\n" not in str(refused.value)
+        assert os.path.exists(name) and not os.path.isfile(name)
+
+
+@pytest.mark.parametrize("name", ["c.jsonl.part", ".c.jsonl.run.json"])
+def test_a_pipe_in_place_of_what_a_run_left_holds_nobody_up(photos, captioner, name):
+    caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
+    if os.path.exists(name):
+        os.unlink(name)
+    os.mkfifo(name)
+    with pytest.raises((OSError, ValueError), match="not a regular file|nothing says which model"):
+        caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT)
 
 
 def test_two_processes_at_once_leave_one_line_a_picture(photos):

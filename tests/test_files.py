@@ -1,13 +1,33 @@
 "A file is there whole or not at all, and one process writes it."
 
+import errno
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import warnings
+from pathlib import Path
 
 import pytest
 
-from imgcap.files import beside, held, read_json_lines, replacing, write_atomic
+from imgcap.files import (
+    beside,
+    held,
+    open_file,
+    read_file,
+    read_json_lines,
+    replacing,
+    write_atomic,
+)
+from imgcap.metrics import (
+    DocumentFrequencies,
+    read_file_names,
+    read_predictions,
+    read_references,
+)
 
 
 def hidden(folder):
@@ -79,7 +99,7 @@ def test_held_by_this_process_another_thread_and_through_a_link(tmp_path):
             thread.start()
             thread.join()
     assert len(refused) == 4 and all(
-        f"process {os.getpid()} on" in said and "\n" not in said for said in refused
+        f", process {os.getpid()} on" in said and "\n" not in said for said in refused
     )
     with held(tmp_path / "link"):
         pass
@@ -126,3 +146,154 @@ def test_json_that_is_nested_too_deep_is_an_error_with_file_and_line(tmp_path, d
     file.write_text('{"a": 1}\n' + deep + "\n")
     with pytest.raises(ValueError, match="c.jsonl, line 2: no JSON .brackets are nested too deep"):
         list(read_json_lines(file))
+
+
+# --- what is no file
+
+
+def make(kind, path):
+    "Something at a path that is no regular file."
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        os.mkdir(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        os.symlink("/dev/zero", path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such things on Windows")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+@pytest.mark.parametrize("act", [open_file, read_file, lambda path: write_atomic(path, "a")])
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path, kind, act):
+    path = tmp_path / "a"
+    make(kind, path)
+    with pytest.raises(OSError, match=f"a is a {kind}, not a regular file; give a file") as error:
+        act(path)
+    assert "\n" not in str(error.value) and os.listdir(tmp_path) == ["a"]
+    assert not path.is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such things on Windows")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+@pytest.mark.parametrize(
+    "read", [read_predictions, read_references, read_file_names, DocumentFrequencies.load]
+)
+def test_captions_are_read_from_files_only(tmp_path, kind, read):
+    make(kind, tmp_path / "a")
+    with pytest.raises(OSError, match=f"a is a {kind}, not a regular file"):
+        read(tmp_path / "a")
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd")
+def test_predictions_from_a_shell_are_scored():
+    lines = "".join(f'{{"image_id": {i}, "caption": "{c}"}}\\n' for i, c in [(1, "a"), (2, "b")])
+    code = "import sys; from imgcap.metrics import read_predictions as r; print(r(sys.argv[1]))"
+    told = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" <(printf \'{lines}\')', sys.executable, code], capture_output=True
+    )
+    assert told.stdout == b"{'1': 'a', '2': 'b'}\n", told.stderr
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd")
+def test_a_pipe_that_a_shell_opened_is_read():
+    code = "import sys; from imgcap.files import read_file; print(read_file(sys.argv[1]))"
+    for shell in ('echo hi | "$0" -c "$1" /dev/stdin', '"$0" -c "$1" <(echo hi)'):
+        told = subprocess.run(["bash", "-c", shell, sys.executable, code], capture_output=True)
+        assert told.stdout == b"b'hi\\n'\n", told.stderr
+
+
+# --- where no lock can be had
+
+
+@pytest.fixture
+def read_only():
+    "A folder with a folder in it, of which only the inner one can be written to."
+    if not hasattr(os, "geteuid"):
+        pytest.skip("folders have no owner here")
+    outer = Path(tempfile.mkdtemp())
+    (outer / "run").mkdir()
+    (outer / "run").chmod(0o777)
+    outer.chmod(0o555)
+    with held(outer / "run" / "a"):
+        pass  # what is imported when it is needed
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    yield outer
+    os.seteuid(me)
+    outer.chmod(0o755)
+    shutil.rmtree(outer)
+
+
+def test_a_read_only_parent_refuses_no_work(read_only):
+    with pytest.warns(UserWarning) as said, held(read_only / "run"):
+        write_atomic(read_only / "run" / "a", "a")
+    (line,) = map(str, (warning.message for warning in said))
+    assert f"{read_only / 'run'} is not locked (permission denied)" in line
+    with pytest.raises(PermissionError) as error:
+        write_atomic(read_only / "b", "b")
+    assert error.value.filename == str(read_only / "b")
+
+
+@pytest.mark.parametrize("inside", ["missing/c.jsonl", "missing/far/c.jsonl"])
+def test_a_parent_that_cannot_be_made_is_said(read_only, inside):
+    with pytest.raises(OSError, match="its folder .* is not there, and cannot be made") as error:
+        with held(read_only / inside):
+            pass
+    assert not isinstance(error.value, BlockingIOError)
+
+
+def test_a_parent_that_is_a_file_is_said(tmp_path):
+    write_atomic(tmp_path / "a", "a")
+    with pytest.raises(OSError, match="its folder .*a is not there, and cannot be made"):
+        with held(tmp_path / "a" / "c.jsonl"):
+            pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_a_folder_that_takes_no_files_is_not_called_held():
+    with pytest.warns(UserWarning, match="is not locked"), held("/proc/self/a"):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EIO])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    import fcntl
+
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with held(tmp_path / "a"):
+            write_atomic(tmp_path / "a", "a")
+    assert len(said) == 1 and "\n" not in str(said[0].message)
+    assert (tmp_path / "a").read_text() == "a"
+
+
+@pytest.mark.parametrize(
+    "argv, name",
+    [
+        (["/x/imgcap/__main__.py", "caption", "a.png"], "imgcap caption"),
+        (["/usr/bin/imgcap", "train", "--data", "a"], "imgcap train"),
+        (["train.py", "--fast"], "train.py"),
+        (["-c"], "python"),
+        ([], "python"),
+    ],
+)
+def test_the_owner_is_a_command(tmp_path, monkeypatch, argv, name):
+    monkeypatch.setattr(sys, "argv", argv)
+    with held(tmp_path / "a"), pytest.raises(BlockingIOError) as error, held(tmp_path / "a"):
+        pass
+    assert f"a is being written by {name}, process {os.getpid()} on" in str(error.value)
+
+
+def test_what_stands_beside_a_link_stands_beside_its_target(tmp_path):
+    (tmp_path / "far").mkdir()
+    os.symlink(tmp_path / "far" / "a", tmp_path / "link")
+    assert beside(tmp_path / "link", ".x") == beside(tmp_path / "far" / "a", ".x")
