@@ -33,7 +33,7 @@ from tqdm import tqdm
 from .creatures import ATTRIBUTES, attribute_counts, attribute_rates
 from .config import Decoding
 from .data import caption_language, keep_encoded
-from .decoding import CaptionWriter
+from .decoding import CaptionWriter, decoding_for
 from .files import held, write_atomic
 from .metrics import (
     CaptionStatistics, bootstrap_intervals, caption_scores, caption_statistics,
@@ -789,7 +789,7 @@ def evaluate_model(
     *,
     processor=None, # Of a loaded model
     batch_size:int=64, # Pictures at a time
-    decoding:Decoding|None=None, # How captions are written; None is `Decoding()`
+    decoding:Decoding|None=None, # How captions are written; None: as `decoding_for` says
     language:str|None="data", # As in `tokenize_caption`; "data": what the data or else the run says
     resamples:int=1000, # For the intervals
     seed:int=0, # Of whose picture one gets, the resamples, and which training pictures are searched
@@ -801,7 +801,7 @@ def evaluate_model(
     **choices, # Fields of `Decoding` that differ, such as `num_beams`
 ) -> Report:
     "Caption a split, and score the captions beside those of systems that need no captioner."
-    how = _one_caption(decoding or Decoding(), choices, seed)
+    how = _one_caption(decoding or decoding_for(model), choices, seed)
     _at_least(1, batch_size=batch_size, resamples=resamples)
     _at_least(0, train_pictures=train_pictures)
     if not isinstance(data, dict): data = {split: data}

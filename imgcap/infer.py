@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from .alt_text import AltTextReport, fill_alt_text
 from .config import Decoding
-from .decoding import CaptionError, CaptionWriter
+from .decoding import CaptionError, CaptionWriter, decoding_for
 from .files import held, write_atomic
 from .jobs import (
     Team, caption_row, check_out, clear, forget, make_plan, open_lines, part, picture_state,
@@ -53,6 +53,7 @@ class Captioner:
     ):
         if batch_size is not None and batch_size < 1 or workers < 1:
             raise ValueError(f"batch_size={batch_size}, workers={workers}; both must be at least 1")
+        self.decoding = decoding_for(model)
         if isinstance(model, (str, os.PathLike)):
             model, processor = load_model(model, device=device, dtype=dtype)
         elif (device, dtype) != ("auto", "auto"):
@@ -66,11 +67,11 @@ class Captioner:
 
     def __call__(self,
         x, # A picture (file, http address, bytes, PIL image, array, row), or whatever `many` takes
-        **options, # Fields of `Decoding`; for many pictures also `progress`
+        **options, # Fields of `Decoding`, else as `decoding_for` has them; with many `progress` too
     ): # A `Caption`, or a list of them with num_return_sequences; for many, what `many` gives
         "Caption one picture, or many."
         if _is_many(x): return self.many(x, **options)
-        return next(self._writer(Decoding(**options))([self._pixels(x)]))
+        return next(self._writer(self.how(**options))([self._pixels(x)]))
 
     def many(self,
         pictures:str|os.PathLike|Iterable, # Folder, glob, data set, or any iterable of pictures
@@ -79,7 +80,7 @@ class Captioner:
         **options, # Fields of `Decoding`
     ) -> Iterator[Caption|CaptionError]: # In order; memory does not grow with their number
         "Caption pictures one after the other, in batches."
-        write = self._writer(Decoding(**options))
+        write = self._writer(self.how(**options))
         if isinstance(pictures, (str, os.PathLike)): pictures = find_pictures(pictures)
         total = len(pictures) if hasattr(pictures, "__len__") else None
         return self._stream(_undecoded(pictures), write, progress, total)
@@ -89,7 +90,7 @@ class Captioner:
         **options, # Fields of `Decoding`
     ) -> Generator[list, None, None]: # Texts so far after each token; at last the captions
         "Caption one picture, and tell each word as it is written; closed early, the model stops."
-        writer = CaptionWriter(self.model, self.processor, Decoding(**options))
+        writer = CaptionWriter(self.model, self.processor, self.how(**options))
         return writer.stream(self._pixels(x)[None])
 
     def _pixels(self, x) -> torch.Tensor:
@@ -112,6 +113,12 @@ class Captioner:
                     if not batch: break
             finally: reader.close()
         if failure: raise failure
+
+    def how(self,
+        **options, # Fields of `Decoding`
+    ) -> Decoding: # The others are those of the run that the model is from, or the defaults
+        "How captions are written when these options are chosen."
+        return replace(self.decoding, **options)
 
     def writer(self,
         how:Decoding, # How words are chosen
@@ -310,7 +317,8 @@ def caption_files(
     **options, # Fields of `Decoding`
 ) -> CaptionCounts: # Of all processes; also said on standard error
     "Caption files and folders into a file, text files beside the pictures, or onto the screen."
-    how, team = Decoding(**options), Team()
+    choose = model.how if isinstance(model, Captioner) else partial(decoding_for, model)
+    how, team = choose(**options), Team()
     out = None if out is None else os.path.expanduser(os.fspath(out))
     _check_wishes(out, sidecar, overwrite, resume, anyway, team)
     with ExitStack() as stack:

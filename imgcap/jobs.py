@@ -126,7 +126,8 @@ def _read_parquet(file) -> Iterator[dict]:
         raise ValueError(f"{file}: no Parquet file ({one_line(str(error))}); {_GO_ON}") from None
     if "path" not in table.schema_arrow.names:
         raise ValueError(f"{file} has no column path; {_GO_ON}")
-    with opened, table: yield from (row for batch in table.iter_batches() for row in batch.to_pylist())
+    with opened, table:
+        for batch in table.iter_batches(): yield from batch.to_pylist()
 
 
 _OF_TEXT = {"captions": parse_json, "scores": parse_json, "score": float, "modified": float,

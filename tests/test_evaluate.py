@@ -18,6 +18,7 @@ from PIL import Image
 
 from imgcap import evaluate as room
 from imgcap.cli import main
+from imgcap.config import Decoding
 from imgcap.creatures import attribute_scores, make_creatures
 from imgcap.evaluate import (
     Report,
@@ -295,6 +296,68 @@ def test_evaluate_writes_what_captioner_writes(score, small, creatures):
     assert [r["caption"] for r in report.predictions] == said
     forced = score(creatures, force_words=("grass",))
     assert all("grass" in r["caption"] for r in forced.predictions)
+
+
+def say(run, **about):
+    "Make a folder a run that says this."
+    known = read(run / "run.json")
+    about = {"config": {}, "versions": {"imgcap": "1"}, **known, **about}
+    (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
+    return run
+
+
+RECORDED = [
+    {"validation": {"decoding": {"max_new_tokens": 3, "no_repeat_words": 0, "of a later time": 1}}},
+    {"config": {"max_new_tokens": 3, "batch_size": 2}},  # of an earlier version
+]
+
+
+@pytest.mark.parametrize("recorded", RECORDED)
+def test_a_run_writes_as_it_was_validated(make_run, creatures, recorded, tmp_path, monkeypatch):
+    run, pictures = say(make_run(creatures), **recorded), list(creatures["test"]["image"][:3])
+    quick, rows = {"resamples": 2, "batch_size": 4}, {"test": creatures["test"].select(range(3))}
+
+    def longest(captions):
+        return max(len(caption.tokens) for caption in captions)
+
+    for name in (run, run / "model", str(run)):
+        assert longest(Captioner(name).many(pictures, progress=False)) == 3
+        assert longest(Captioner(name).many(pictures, progress=False, max_new_tokens=7)) == 7
+    assert longest(Captioner(*load_model(run)[:1], processor=load_model(run)[1]).many(pictures)) == 3
+    assert len(Captioner(run)(pictures[0]).tokens) == 3
+    assert len(list(Captioner(run).stream(pictures[0]))[-1][0].tokens) == 3
+    report = evaluate_model(run, rows, **quick)
+    assert report.record["decoding"]["max_new_tokens"] == 3
+    assert "max_new_tokens" not in recorded.get("validation", {}).get("decoding", {}) or (
+        report.record["decoding"]["no_repeat_words"] == 0
+    )
+    assert [each["caption"] for each in report.predictions] == [
+        caption.text for caption in Captioner(run).many(pictures, progress=False)
+    ]
+    assert evaluate_model(run, rows, max_new_tokens=40, **quick).record["decoding"][
+        "max_new_tokens"] == 40
+    whole = evaluate_model(run, rows, decoding=Decoding(), **quick).record["decoding"]
+    assert whole["max_new_tokens"] == 40
+
+
+@pytest.mark.parametrize("typed, found", [([], 3), (["--max-new-tokens", "40"], 40)])
+def test_the_commands_write_as_the_run_was_validated(
+    make_run, creatures, photos, tmp_path, typed, found
+):
+    run, out = say(make_run(creatures), **RECORDED[0]), tmp_path / "c.jsonl"
+    assert main(["caption", str(photos / "0.png"), "--model", str(run), "--out", str(out)] + typed) == 0
+    assert read(tmp_path / ".c.jsonl.run.json")["decoding"]["max_new_tokens"] == found
+    words = ["--data", str(photos), "--model", str(run), "--split", "all", "--out"]
+    assert main(["evaluate", *words, str(tmp_path / "scores"), *typed]) == 0
+    assert read(tmp_path / "scores" / "measured.json")["all"]["decoding"]["max_new_tokens"] == found
+
+
+def test_a_run_that_says_what_cannot_be_is_named(make_run, creatures):
+    run = say(make_run(creatures), validation={"decoding": {"max_new_tokens": "many"}})
+    for work in (Captioner, lambda name: evaluate_model(name, creatures)):
+        with pytest.raises(ValueError, match="run.json: max_new_tokens is 'many'") as error:
+            work(run)
+        assert "\n" not in str(error.value)
 
 
 def test_dropout_is_off_and_the_mode_comes_back(score, small, creatures):
