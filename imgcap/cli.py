@@ -230,7 +230,12 @@ def _with_fields(command:Callable, config:type) -> Callable:
     fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=_option(f))
                for f in dataclasses.fields(config)]
-    def with_options(**given): return command(**given)
+    fixed.insert(0, inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context))
+    names = {f.name for f in dataclasses.fields(config)}
+    def with_options(context, **given):
+        # Where nothing was typed, the command decides: a run has a default of its own.
+        left = {name for name in names if context.get_parameter_source(name).name == "DEFAULT"}
+        return command(**{name: value for name, value in given.items() if name not in left})
     with_options.__doc__, with_options.__name__ = command.__doc__, command.__name__
     with_options.__signature__ = signature.replace(parameters=fixed + options)
     with_options.__annotations__ = {p.name: p.annotation for p in fixed + options}
@@ -264,11 +269,11 @@ def evaluate(
 
     The scores of another set than the run's own go into a folder in RUN/evaluations.
     """
-    from imgcap.config import Decoding
+    from imgcap.decoding import decoding_for
     from imgcap.evaluate import evaluate_model
     from imgcap.model import keep_freed_memory
     from imgcap.runs import is_run, read_run
-    how, run = Decoding(**choices), _run_of(model)
+    how, run = decoding_for(model, **choices), _run_of(model)
     about = read_run(run) if run else {}
     folder = out or (model if is_run(Path(model).expanduser()) else None)
     if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; it must be at least 1")

@@ -119,7 +119,8 @@ class Decoding:
     num_beams: int = option(1,
         "Beam search with so many beams; 1 is greedy", at_least=1, at_most=1000)
     max_new_tokens: int = option(40,
-        "A caption ends after so many tokens at the latest", at_least=1, at_most=10_000)
+        "A caption ends after so many tokens at the latest; that of a run as in its validation",
+        at_least=1, at_most=10_000)
     min_new_tokens: int = option(0,
         "A caption does not end before it has so many tokens", at_least=0, at_most=10_000)
     length_penalty: float = option(1.0,
