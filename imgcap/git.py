@@ -200,7 +200,7 @@ def count_flops(
     return counter.get_total_flops()
 
 # %% ../nbs/03b_git.ipynb #3b91f0c4
-_LARGEST = 4096 # Pixels: with patches of 16, each layer attends from 65,536 positions to as many
+LARGEST_SIDE = 4096 # Pixels: with patches of 16, each layer attends from 65,536 positions to as many
 
 
 def check_image_size(
@@ -211,10 +211,11 @@ def check_image_size(
     try: side = operator.index(image_size)
     except TypeError:
         raise ValueError(f"image_size is {image_size!r}; it must be a whole number") from None
-    if patch_size <= side <= _LARGEST and side % patch_size == 0: return side
-    patches = min(max(1, (side + (patch_size - 1) // 2) // patch_size), _LARGEST // patch_size)
+    if patch_size <= side <= LARGEST_SIDE and side % patch_size == 0: return side
+    patches = min(max(1, (side + (patch_size - 1) // 2) // patch_size),
+                  LARGEST_SIDE // patch_size)
     raise ValueError(f"image_size is {image_size}; this model cuts pictures into patches of "
-                     f"{patch_size} pixels, so give a multiple of that, up to {_LARGEST}, such as "
+                     f"{patch_size} pixels, so give a multiple of that, up to {LARGEST_SIDE}, such as "
                      f"{patches * patch_size}")
 
 # %% ../nbs/03b_git.ipynb #8be922b6

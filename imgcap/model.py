@@ -9,9 +9,11 @@ __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'evaluating', 'quiet_t
            'keep_freed_memory']
 
 # %% ../nbs/04_model.ipynb #f7460cac
+import copy
 import ctypes
 import hashlib
 import json
+import math
 import os
 import platform
 import random
@@ -27,7 +29,8 @@ from pathlib import Path
 import torch
 import transformers
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from safetensors import safe_open
+from PIL import Image
+from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
@@ -39,8 +42,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from .creatures import ATTRIBUTES, caption_creature
 from .data import offline_if_unreachable
-from .git import GitForCausalLM, check_image_size, set_image_size
-from .preprocess import encode_text
+from .files import parse_json
+from .git import LARGEST_SIDE, GitForCausalLM, check_image_size, set_image_size
+from .preprocess import encode_text, picture_pixels
 
 # %% ../nbs/04_model.ipynb #bb424afb
 def train_tokenizer(
@@ -335,13 +339,79 @@ def last_token(
     "The token that ends a caption."
     return tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
 
+# %% ../nbs/04_model.ipynb #b5e0c7d1
+_SETTINGS = ("config.json", "generation_config.json", "processor_config.json",
+             "preprocessor_config.json", "tokenizer_config.json", "tokenizer.json",
+             "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
+             "merges.txt", "chat_template.json", "chat_template.jinja", "adapter_config.json",
+             "model.safetensors.index.json")
+
+
+def check_settings(
+    folder:Path, # A checkpoint, or an export
+):
+    "Complain of a file beside the weights that cannot be read, also where a library passes over it."
+    for name in _SETTINGS:
+        path = folder / name
+        if not path.exists(): continue
+        if not path.is_file(): raise ValueError(f"its {name} is no file")
+        try:
+            text = path.read_text(encoding="utf-8")
+            found = parse_json(text) if path.suffix == ".json" else {}
+        except ValueError as error:
+            reason = f"it holds nothing readable: {error}" if path.stat().st_size else "it is empty"
+            raise ValueError(f"its {name} is damaged or cut off ({reason})") from None
+        if not isinstance(found, dict):
+            raise ValueError(f"its {name} is damaged: a JSON object was expected, "
+                             f"found {type(found).__name__}")
+
+# %% ../nbs/04_model.ipynb #b5e0c7d2
+@contextmanager
+def naming(
+    folder:str|os.PathLike, # A checkpoint, or an export; errors about a name on the Hub stay
+    *names:str, # Files that are read within
+) -> Iterator[None]:
+    "Within, an error says in which file a library found what it cannot use."
+    try: yield
+    except Exception as error:
+        if not Path(folder).is_dir(): raise
+        there = [name for name in names if (Path(folder) / name).is_file()]
+        guilty = [name for name in there if name in _READERS and not _reads(folder, name)]
+        said = " or ".join(guilty[:1] or [name for name in there if name not in _READERS] or names)
+        raise ValueError(f"its {said} cannot be used: {one_line(error)}") from error
+
+
+def _reads(folder:str|os.PathLike, name:str) -> bool:
+    "Whether a file is good by itself."
+    try: _READERS[name](str(folder))
+    except Exception: return False
+    return True
+
+
+_READERS = { # What fails on a file alone
+    "generation_config.json": GenerationConfig.from_pretrained,
+    "preprocessor_config.json": AutoImageProcessor.from_pretrained,
+    "tokenizer.json": lambda folder: Tokenizer.from_file(os.path.join(folder, "tokenizer.json")),
+}
+
+
+def one_line(
+    error:Exception, # Of any library
+) -> str: # Without a line end
+    "What an error says, in one line."
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    first = lines[0] + (" " + lines[1] if lines[0].endswith(":") and len(lines) > 1 else "")
+    return f"it lacks {first}" if isinstance(error, KeyError) else first
+
 # %% ../nbs/04_model.ipynb #bdc1217a
 def _check_files(folder:Path, family:Family):
     "Complain of a checkpoint folder in which something is missing."
     def there(*patterns): return any(next(folder.glob(pattern), None) for pattern in patterns)
     index = folder / "model.safetensors.index.json"
     if index.is_file() and not there("model.safetensors"):
-        parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        with naming(folder, index.name):
+            parts = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
+            for part in parts: (folder / part).is_file()
         lost = [part for part in parts if not (folder / part).is_file()]
         if lost: raise ValueError(f"{len(lost)} of the {len(parts)} files of its weights "
                                   f"are missing, such as {lost[0]}")
@@ -358,6 +428,22 @@ def _check_files(folder:Path, family:Family):
     if there("tokenizer.json"): needed["tokenizer_config.json"] = ["tokenizer_config.json"]
     lacks = [what for what, patterns in needed.items() if not there(*patterns)]
     if lacks: raise ValueError(f"it has no {', no '.join(lacks)}{_of_run(folder)}")
+
+# %% ../nbs/04_model.ipynb #b5e0c7d4
+def _check_size(folder:Path, config, family:Family):
+    "Complain of damaged weights, and of a model far larger than they are before there is one."
+    there = 0
+    for file in sorted(folder.glob("model*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                there += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"its {file.name} is damaged or cut off ({error})") from None
+    with naming(folder, "config.json"), torch.device("meta"):
+        wanted = sum(p.numel() for p in family.model_class(copy.deepcopy(config)).parameters())
+    if wanted > 4 * there:
+        raise ValueError(f"its config.json describes a model of {wanted:,} weights, "
+                         f"and its files hold {there:,}")
 
 
 def _of_run(folder:Path) -> str:
@@ -380,8 +466,8 @@ def _check_weights(model:nn.Module, found:dict):
     names = dict(model.named_parameters())
     needed = {name for name in names if ".pooler." not in name} # of these captions see nothing
     lost = sorted(needed & set(found["missing_keys"]))
-    if lost: raise ValueError(f"{len(lost)} of its {len(names)} weights are not in its file, such as "
-                              f"{lost[0]}; they would be random numbers")
+    if lost: raise ValueError(f"{len(lost)} of the {len(names)} weights that its config.json asks for "
+                              f"are not in its file, such as {lost[0]}; they would be random numbers")
     def layer(name): return re.sub(r"\.\d+\.", ".0.", name)
     layers = set(map(layer, names))
     more = [name for name in sorted(found["unexpected_keys"]) if layer(name) in layers]
@@ -395,8 +481,9 @@ def _check_tokenizer(tokenizer:PreTrainedTokenizerBase, room:int):
     if not set(numbers) - set(tokenizer.all_special_tokens):
         raise ValueError("its tokenizer knows no words; is a file of it missing?")
     if (most := max(numbers.values()) + 1) > room:
-        raise ValueError(f"its tokenizer has {most} tokens, and the model room for {room}; take the "
-                         "model's own tokenizer, or, where tokens were added to it, call "
+        raise ValueError(f"its tokenizer (tokenizer.json, tokenizer_config.json) has {most} tokens, "
+                         f"and the model room for {room}; take the model's own tokenizer, or, "
+                         "where tokens were added to it, call "
                          f"model.resize_token_embeddings({most}) and train")
     for place, names in ("start", ("cls_token", "bos_token")), ("end", ("sep_token", "eos_token")):
         if all(getattr(tokenizer, name) is None for name in names):
@@ -436,12 +523,16 @@ def load_model(
     is_here = Path(checkpoint).is_dir()
     try:
         with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
-            config = AutoConfig.from_pretrained(checkpoint)
+            if is_here: check_settings(Path(checkpoint))
+            with naming(checkpoint, "config.json"): config = AutoConfig.from_pretrained(checkpoint)
             family = model_family(config)
-            if is_here: _check_files(Path(checkpoint), family)
-            model, found = family.model_class.from_pretrained(
-                checkpoint, config=config, dtype=getattr(torch, chosen), use_safetensors=True,
-                output_loading_info=True, ignore_mismatched_sizes=True)  # _check_weights names them
+            if is_here:
+                _check_files(Path(checkpoint), family)
+                _check_size(Path(checkpoint), config, family)
+            with naming(checkpoint, "config.json", "generation_config.json"):
+                model, found = family.model_class.from_pretrained(
+                    checkpoint, config=config, dtype=getattr(torch, chosen), use_safetensors=True,
+                    output_loading_info=True, ignore_mismatched_sizes=True) # _check_weights does
             _check_weights(model, found)
             processor = _load_processor(checkpoint, model)
     except Exception as error:
@@ -454,12 +545,10 @@ def load_model(
         set_image_size(model, processor, image_size)
     return model.to(pick_device(device)).eval(), processor
 
-
+# %% ../nbs/04_model.ipynb #b5e0c7d3
 def _why_not(name:str|os.PathLike, error:Exception, is_here:bool) -> Exception:
     "One line for whatever the libraries say."
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if isinstance(error, KeyError): reason = f"one of its files lacks {reason}"
-    if "safetensors" in type(error).__module__: reason = f"its weights are damaged or cut off ({reason})"
+    reason = one_line(error)
     if not is_here and "connect" in reason:
         reason = ("it is no folder here, and the Hub cannot be reached; "
                   "without a network use git-tiny or a checkpoint folder")
@@ -468,32 +557,58 @@ def _why_not(name:str|os.PathLike, error:Exception, is_here:bool) -> Exception:
 
 def _load_processor(checkpoint:str, model:nn.Module):
     "The processor; put together from its two halves where a checkpoint stores only those."
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    if not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
-        processor = VisionTextDualEncoderProcessor(
-            AutoImageProcessor.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint))
+    with naming(checkpoint, *_OF_TOKENIZERS):
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    with naming(checkpoint, "processor_config.json", "preprocessor_config.json"):
+        processor = AutoProcessor.from_pretrained(checkpoint)
+        if not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
+            pictures = AutoImageProcessor.from_pretrained(checkpoint)
+            processor = VisionTextDualEncoderProcessor(pictures, tokenizer)
+        _try(processor.image_processor)
     config = model.config.get_text_config(decoder=True)
-    _check_tokenizer(processor.tokenizer, config.vocab_size)
-    room = getattr(config, "max_position_embeddings", None)
-    if room: processor.tokenizer.model_max_length = min(processor.tokenizer.model_max_length, room)
-    add_ends(processor.tokenizer)
+    with naming(checkpoint, *_OF_TOKENIZERS):
+        tokenizer, room = processor.tokenizer, getattr(config, "max_position_embeddings", None)
+        if room: tokenizer.model_max_length = min(tokenizer.model_max_length, room)
+    _check_tokenizer(tokenizer, config.vocab_size)
+    with naming(checkpoint, *_OF_TOKENIZERS): add_ends(tokenizer)
     return processor
+
+
+def _try(image_processor):
+    "An error where an image processor has settings that it cannot work with."
+    sides = [side for size in (image_processor.size, getattr(image_processor, "crop_size", None))
+             for side in dict(size or {}).values() if side is not None]
+    if sides and max(sides) > LARGEST_SIDE:
+        raise ValueError(f"pictures of {max(sides)} pixels; the side may have {LARGEST_SIDE}")
+    picture_pixels(image_processor, [Image.new("RGB", (8, 8))])
+
+
+_OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                  "added_tokens.json")
 
 # %% ../nbs/04_model.ipynb #86540395
 def weights_fingerprint(
     model:nn.Module|str|os.PathLike, # A model, a run folder, or a folder with .safetensors files
 ) -> str: # Sixteen hexadecimal digits; empty where there are no weights
-    "A short hash of all weights, in any order and under any name: training changes it, saving does not."
+    """A short hash of the weights: training changes it; saving, another device or name does not.
+
+    Of each tensor it takes the shape, the sum of the bits of all values, and 64 to 127 values at
+    even distances. So it sees a change of any one value, and of many unless their bits add up to
+    the same. It does not see values that change places within a tensor where none of these stands,
+    two tensors of one shape that change places, nor any setting of the model or its processor.
+    """
     found = {_tensor_digest(tensor) for tensor in _tensors(model)} # tied weights count once
     return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:16] if found else ""
 
 
 def _tensor_digest(tensor:torch.Tensor) -> bytes:
-    "A hash of a tensor's shape, the sum of its bits, and 64 of its values."
-    # The same numbers in another precision are the same; a sum alone would not see two change places.
-    flat = tensor.detach().to(torch.float32 if tensor.is_floating_point() else torch.int64).flatten()
-    bits = flat.view(torch.int32 if flat.is_floating_point() else torch.int64)
-    said = [list(tensor.shape), int(bits.sum(dtype=torch.int64)), bits[::max(1, len(bits) // 64)].tolist()]
+    "A hash of a tensor's shape, the sum of its bits, and some of its values."
+    # The same numbers in another precision are the same
+    is_float = tensor.is_floating_point()
+    flat = tensor.detach().to(torch.float32 if is_float else torch.int64).flatten()
+    bits = flat.view(torch.int32 if is_float else torch.int64)
+    some = bits[::max(1, len(bits) // 64)].tolist() # a sum alone would not see rows change places
+    said = [list(tensor.shape), int(bits.sum(dtype=torch.int64)), some]
     return hashlib.sha256(json.dumps(said).encode()).digest()
 
 

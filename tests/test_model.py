@@ -1,7 +1,9 @@
 "Writing tokens, states that come back, and what `load_model` refuses."
 
+import copy
 import json
 import platform
+import random
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from imgcap.model import (
     load_model,
     new_git_tiny,
     quiet_transformers,
+    weights_fingerprint,
 )
 
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
@@ -96,33 +99,45 @@ HOSTILE = [
 ]
 
 
+WAYS = [
+    {},
+    {"num_beams": 2},
+    {"do_sample": True, "num_return_sequences": 2},
+    {"prefix": "a red", "max_new_tokens": 8},
+]
+
+
+def written(model, processor):
+    "What a model writes in each of the ways."
+    found = []
+    for options in WAYS:
+        torch.manual_seed(0)
+        captions = generate_captions(model, processor, pixels(processor), **options)
+        found.append([astuple(c) for c in captions])
+    return found
+
+
+@pytest.fixture(scope="module")
+def as_they_are(checkpoints):
+    "What each model writes whose generation_config.json says nothing."
+    return {family: written(*checkpoints[family][1:]) for family in FAMILIES}
+
+
 @FAMILY
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda h: next(iter(h)))
-def test_generation_config_does_not_count(checkpoints, tmp_path, family, hostile):
-    folder, model, processor = checkpoints[family]
-    folder = shutil.copytree(folder, tmp_path / "checkpoint")
-    own = (
-        json.loads((folder / "generation_config.json").read_text())
-        | hostile
-        | {"_from_model_config": False}
-    )
+def test_generation_config_does_not_count(checkpoints, as_they_are, tmp_path, family, hostile):
+    folder = shutil.copytree(checkpoints[family][0], tmp_path / "checkpoint")
+    own = json.loads((folder / "generation_config.json").read_text())
+    own |= hostile | {"_from_model_config": False}
     (folder / "generation_config.json").write_text(json.dumps(own))
     loaded, its_processor = load_model(folder, device="cpu")
     for part in loaded.modules():  # BLIP's decoder writes, and has a configuration of its own
         if isinstance(part, transformers.GenerationMixin):
             part.generation_config.update(**loaded.generation_config.to_dict())
-    pictures = pixels(processor)
-    for options in (
-        {},
-        {"num_beams": 2},
-        {"do_sample": True, "num_return_sequences": 2},
-        {"prefix": "a red", "max_new_tokens": 8},
+    for options, found, wanted in zip(
+        WAYS, written(loaded, its_processor), as_they_are[family], strict=True
     ):
-        torch.manual_seed(0)
-        wanted = generate_captions(model, processor, pictures, **options)
-        torch.manual_seed(0)
-        found = generate_captions(loaded, its_processor, pictures, **options)
-        assert [astuple(c) for c in found] == [astuple(c) for c in wanted], options
+        assert found == wanted, options
 
 
 @FAMILY
@@ -480,23 +495,152 @@ def test_another_models_tokenizer(git):
     refused(git, "1024 tokens", "model's own tokenizer")
 
 
+SETTINGS = [
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "chat_template.jinja",
+]
+OLDER = {"special_tokens_map.json": {"pad_token": "[PAD]"}, "added_tokens.json": {"[PAD]": 0}}
+DAMAGE = {
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "all but its end": lambda data: data.rstrip()[:-1],
+    "a list": lambda data: b"[]",
+    "a text": lambda data: b'"x"',
+    "a number": lambda data: b"3",
+    "nothing": lambda data: b"null",
+    "nonsense": lambda data: b"{not json",
+    "other letters": lambda data: b'{"a": "\xe4"}',
+    "bytes": lambda data: random.Random(0).randbytes(300),
+    "too deep": lambda data: b'{"a": ' + b"[" * 100_000,
+}
+
+
+@pytest.fixture(scope="module")
+def older(checkpoints, tmp_path_factory):
+    "A checkpoint with all the files that earlier versions of the library wrote too."
+    folder = shutil.copytree(checkpoints["git"][0], tmp_path_factory.mktemp("older") / "model")
+    load_model(folder, device="cpu")[1].image_processor.save_pretrained(folder)
+    for name in SETTINGS:
+        if not (folder / name).is_file():
+            (folder / name).write_text(json.dumps(OLDER.get(name, {"chat_template": "{{ a }}"})))
+    load_model(folder, device="cpu")
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_damaged_file_is_named(older, tmp_path, name, damage):
+    folder = shutil.copytree(older, tmp_path / "model")
+    (folder / name).write_bytes(DAMAGE[damage]((older / name).read_bytes()))
+    if name.endswith(".jinja") and damage not in ("other letters", "bytes"):
+        load_model(folder, device="cpu")  # a template is any text
+    else:
+        refused(folder, f"its {name} is", "empty" if damage == "empty" else "")
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "model.safetensors"])
+def test_a_folder_is_no_file(older, tmp_path, name):
+    folder = shutil.copytree(older, tmp_path / "model")
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    refused(folder, name)
+
+
 @pytest.mark.parametrize(
-    "content",
-    ["", "{}", "[]", "{not json", '{"version": "1.0", "model": {"type": "BPE"}}', "\0\1\2"],
-)
-@pytest.mark.parametrize(
-    "name",
+    "name, values",
     [
-        "tokenizer.json",
-        "config.json",
-        "processor_config.json",
-        "tokenizer_config.json",
-        "model.safetensors",
+        ("config.json", {"hidden_size": "x"}),
+        ("config.json", {"hidden_size": [1]}),
+        ("config.json", {"hidden_size": 33}),
+        ("config.json", {"hidden_dropout_prob": -3}),
+        ("config.json", {"vision_config": 3}),
+        ("config.json", {"model_type": ["git"]}),
+        ("config.json", {"model_type": "elephant"}),
+        ("config.json", {"dtype": []}),
+        ("generation_config.json", {"pad_token_id": "x"}),
+        ("processor_config.json", {"image_processor": "x"}),
+        ("processor_config.json", {"processor_class": [1]}),
+        ("processor_config.json", {"image_mean": "x"}),
+        ("processor_config.json", {"size": [3]}),
+        ("tokenizer.json", {"model": {"type": "BPE"}}),
+        ("tokenizer.json", {"added_tokens": "x"}),
+        ("tokenizer.json", {"normalizer": 3}),
+        ("tokenizer.json", {"version": 3}),
+        ("tokenizer_config.json", {"model_max_length": "x"}),
+        ("tokenizer_config.json", {"sep_token": 3}),
+        ("tokenizer_config.json", {"tokenizer_class": 3}),
     ],
 )
-def test_a_file_of_nonsense(git, name, content):
-    (git / name).write_text(content)
-    refused(git)
+def test_a_file_with_wrong_types_in_it_is_named(git, name, values):
+    change(git / name, **values)
+    refused(git, f"its {name}")
+
+
+@pytest.mark.parametrize("names", [["special_tokens_map.json"], ["added_tokens.json"]])
+def test_an_older_file_with_wrong_types_in_it_is_named(older, tmp_path, names):
+    folder = shutil.copytree(older, tmp_path / "model")
+    (folder / names[0]).write_text(json.dumps({"pad_token": [1], "[PAD]": [1]}))
+    refused(folder, names[0])
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "processor_config.json"])
+def test_an_empty_object_is_named(checkpoint, name):
+    folder, _ = checkpoint
+    (folder / name).write_text("{}")
+    refused(folder, name)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [], {"weight_map": 3}, {"weight_map": {"a": 3}}, {"weight_map": []}]
+)
+def test_a_damaged_list_of_weights_is_named(git, content):
+    (git / "model.safetensors").rename(git / "model-00001-of-00001.safetensors")
+    (git / "model.safetensors.index.json").write_text(json.dumps(content))
+    refused(git, "model.safetensors.index.json")
+
+
+def test_a_damaged_part_of_the_weights_is_named(git):
+    model, _ = load_model(git)
+    (git / "model.safetensors").unlink()
+    with quiet_transformers():
+        model.save_pretrained(git, max_shard_size="50KB")
+    part = sorted(git.glob("model-*.safetensors"))[1]
+    part.write_bytes(part.read_bytes()[:-1])
+    refused(git, part.name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense"])
+def test_files_of_others_in_the_folder_do_not_matter(git, content):
+    (git / "notes.json").write_text(content)
+    (git / "trainer_state.json").write_text(content)
+    load_model(git)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"vocab_size": 10**9},
+        {"image_size": 10**6},
+        {"intermediate_size": 10**10},
+        {"max_position_embeddings": 10**10},
+    ],
+)
+def test_a_huge_model_is_refused_before_it_is_made(git, values):
+    change(git / "config.json", **values)
+    refused(git, "config.json", "weights")
+
+
+def test_huge_pictures_are_refused_before_one_is_made(git):
+    change(git / "processor_config.json", size={"height": 10**6, "width": 10**6})
+    refused(git, "processor_config.json", "1000000 pixels")
 
 
 def test_a_tokenizer_without_an_end(git):
@@ -678,6 +822,28 @@ def test_eight_pictures_are_learned_word_for_word(family, eight, tmp_path):
     assert isinstance(model.get_submodule(FAMILIES[family].vision), torch.nn.Module)
 
 
+# --- the fingerprint
+
+
+@pytest.mark.parametrize("place", [0, 1, 17, 5000, -1])
+def test_a_fingerprint_sees_each_value(checkpoints, place):
+    model = copy.deepcopy(checkpoints["git"][1])
+    before, weight = weights_fingerprint(model), model.output.weight.data.view(-1)
+    weight[place] = torch.nextafter(weight[place], torch.tensor(9.0))
+    assert weights_fingerprint(model) != before
+
+
+def test_what_a_fingerprint_does_not_see(checkpoints):
+    "As its docstring says; whatever compares fingerprints has to live with that."
+    model = copy.deepcopy(checkpoints["git"][1])
+    before, weight = weights_fingerprint(model), model.output.weight.data.view(-1)
+    assert len(weight) // 64 > 3
+    weight[[1, 2]] = weight[[2, 1]]
+    assert weights_fingerprint(model) == before
+    weight[[0, 1]] = weight[[1, 0]]  # the first is one of those it takes
+    assert weights_fingerprint(model) != before
+
+
 # --- the size of pictures
 
 
@@ -712,13 +878,13 @@ import resource, torch
 from imgcap.model import keep_freed_memory, load_model
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(20_000_000)
+    torch.ones(10_000_000)  # more than glibc's own largest threshold, 32 MB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-usual = [page_faults() for _ in range(5)]
+usual = [page_faults() for _ in range(3)]
 load_model("git-tiny")
-loaded = [page_faults() for _ in range(5)]
+loaded = [page_faults() for _ in range(3)]
 keep_freed_memory()
-kept = [page_faults() for _ in range(5)]
+kept = [page_faults() for _ in range(3)]
 print(usual[-1], loaded[-1], kept[-1])
 """
 
