@@ -31,8 +31,8 @@ from .rows import as_dict, caption_language, keep_encoded, with_language
 from .shards import load_shards
 from .splits import evaluation_rows, split_captions
 from .texts import (
-    CAPTION_KEYS, Notes, caption_columns, clean_texts, flagged, flatten_texts, image_column,
-    is_utf8, picture_id, refuse_names, split_name, split_of, writable)
+    CAPTION_KEYS, Notes, caption_columns, clean_texts, fixed_columns, flagged, flatten_texts,
+    image_column, is_utf8, picture_id, refuse_names, split_name, split_of, writable)
 
 # %% ../nbs/01_data.ipynb #149876a7
 _all_ = ["PICTURE_SUFFIXES", "ImageError", "decode_image", "keep_encoded", "caption_language",
@@ -192,6 +192,7 @@ def _read_folder(path, image_column, caption_column, streaming):
         options = image_column, caption_column, notes, default
         rows, given = read_metadata(folder, metadata, *options) if metadata else (
             read_sidecars(folder, files, pictures, notes), {})
+        if not metadata: fixed_columns("pictures beside text files", image_column, caption_column)
         if not rows: raise ValueError(no_captions(files, pictures))
         if metadata and (rest := sorted(set(pictures) - set(rows))):
             notes.left["pictures without a caption"] += rest
@@ -449,6 +450,7 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
         return _from_tables(tables, source, *columns)
     if built_in := re.fullmatch(r"creatures(?::(\d+))?", str(source)):
         from imgcap.creatures import SIZES, make_creatures
+        fixed_columns("drawn creatures", *columns, known=("image", "captions"))
         return make_creatures(SIZES | {"train": int(built_in[1])} if built_in[1] else None)
     local = path.suffix.lower() in (*CAPTION_FILES, ".parquet") or cannot_load(path)
     if local or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", str(source)):

@@ -22,8 +22,8 @@ from .files import read_json_lines, some
 from .pictures import PictureFolder, expand_home, is_absolute, is_address
 from .texts import (
     CAPTION_KEYS, CAPTION_NAMES, EMPTY, NAMES_PICTURE, SPLITS, Notes, caption_columns,
-    clean_texts, flagged, flatten_texts, image_column, is_utf8, picture_id, refuse_names, short,
-    split_name, split_of, writable)
+    clean_texts, fixed_columns, flagged, flatten_texts, image_column, is_utf8, picture_id,
+    refuse_names, short, split_name, split_of, writable)
 
 # %% ../nbs/data/layouts.ipynb #83843e78
 @contextmanager
@@ -393,24 +393,35 @@ def read_json(path, image, caption, names: Names, notes: Notes):
         raise ValueError(f"line {error.lineno}: no JSON ({error}{advice})") from None
     if _is_rows(data): return table(data)
     if isinstance(data, dict):
-        try:
-            if "images" in data and "annotations" in data: return {default: _coco(data, notes)}
-            listed = data.get("images")
-            if _is_rows(listed) and all("sentences" in image for image in listed):
-                return _karpathy(data, notes)
-            if _is_rows(data.get("annotations")): return table(data["annotations"])
-        except (KeyError, TypeError) as error:
-            raise ValueError("an entry without what COCO's and Karpathy's have "
-                             f"({type(error).__name__}: {error})") from None
+        if splits := _of_coco(data, image, caption, default, notes): return splits
+        if _is_rows(data.get("annotations")): return table(data["annotations"])
         lists = {k: v for k, v in data.items() if _is_rows(v)}
         if lists and all(split_name(k) in SPLITS for k in lists):
             found = [table(rows, split_name(key)) for key, rows in lists.items()]
             return {split: rows for part in found for split, rows in part.items()}
         if len(lists) == 1 and not NAMES_PICTURE.search(next(iter(lists))):
             return table(next(iter(lists.values())))
-        if rows := _mapping(data, names, notes): return {default: rows}
+        if rows := _mapping(data, names, notes):
+            fixed_columns("names of pictures with their captions", image, caption)
+            return {default: rows}
     raise ValueError("neither COCO captions (images and annotations), nor Karpathy's file (images "
                      "with sentences), nor a list of rows, nor pictures' names and captions")
+
+# %% ../nbs/data/layouts.ipynb #5fa1c0d3
+def _of_coco(data, image, caption, default, notes):
+    "As `read_json`, of COCO's captions or Karpathy's file; None where it is neither"
+    listed = data.get("images")
+    try:
+        if "images" in data and "annotations" in data:
+            splits, what, columns = {default: _coco(data, notes)}, "COCO", ("file_name", "caption")
+        elif _is_rows(listed) and all("sentences" in picture for picture in listed):
+            splits, what, columns = _karpathy(data, notes), "Karpathy's", ("filename", "raw")
+        else: return None
+    except (KeyError, TypeError) as error:
+        raise ValueError("an entry without what COCO's and Karpathy's have "
+                         f"({type(error).__name__}: {error})") from None
+    fixed_columns(f"{what} captions", image, caption, columns)
+    return splits
 
 # %% ../nbs/data/layouts.ipynb #5a6d0a0f
 def _mapping(data, names, notes):

@@ -245,6 +245,20 @@ def _chosen(column, columns):
     if column in columns: return column
     raise ValueError(f"no column {column!r}; the columns are: {some(columns, 20)}")
 
+
+def fixed_columns(
+    what: str,  # the layout, for the message
+    image: str | None,  # `image_column` of the caller
+    caption: str | None,  # and `caption_column`
+    known=(None, None),  # what they are called there
+):
+    "A ValueError where a column is chosen in a layout that leaves no choice"
+    chosen = {"image_column": image, "caption_column": caption}
+    for (option, name), there in zip(chosen.items(), known):
+        if name not in (None, there):
+            raise ValueError(f"no column {name!r}: {what} have none to choose; "
+                             f"leave {option}= away")
+
 # %% ../nbs/data/texts.ipynb #5fbc2596
 def caption_columns(
     columns: dict,  # name → True where the column holds text

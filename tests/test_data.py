@@ -259,6 +259,30 @@ def test_the_column_of_the_pictures_is_told_by_what_is_in_it(pictures, text):
     assert read("x.csv", text)[0] == {"a.jpg": ["a red circle"], "b.jpg": ["a dog"]}
 
 
+KARPATHY = {"images": [{"filename": "a.jpg", "split": "train", "sentences": [{"raw": "a dog"}]}]}
+COCO = {"images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": 1, "caption": "a dog"}]}
+
+
+@pytest.mark.parametrize("column", ["image_column", "caption_column"])
+@pytest.mark.parametrize("layout", ["folder", "creatures:2", KARPATHY, COCO, {"a.jpg": "a dog"}])
+def test_a_column_is_not_chosen_in_vain(pictures, layout, column):
+    if layout == "folder":
+        (pictures / "a.txt").write_text("a dog")
+        layout = str(pictures)
+    elif isinstance(layout, dict):
+        (pictures / "x.json").write_text(json.dumps(layout))
+        layout = str(pictures / "x.json")
+    with warnings.catch_warnings(action="ignore"): load_captions(layout)
+    with pytest.raises(ValueError, match=f"no column 'zz': .* leave {column}= away"):
+        load_captions(layout, **{column: "zz"})
+
+
+def test_a_column_may_be_called_as_it_is(pictures):
+    named = {"image_column": "file_name", "caption_column": "caption"}
+    assert read("x.json", json.dumps(COCO), **named)[0] == {"1": ["a dog"]}
+
+
 def test_captions_are_not_in_the_column_of_the_pictures(pictures):
     with pytest.raises(ValueError, match="'image' holds the pictures"):
         read("x.csv", "image,caption\na.jpg,a dog\n", caption_column="image")
