@@ -229,7 +229,11 @@ def bench(
 ) -> dict: # Ratios of imgcap over the guide, and the figures they come from
     "Measure imgcap against the guide's recipe, in turns."
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    rounds, start = rounds or (1 if quick else 2), time.perf_counter()
+    rounds = (1 if quick else 2) if rounds is None else rounds
+    if batch_sizes is None: batch_sizes = [] if device == "cpu" else [16, 32, 64, 128, 256, 512]
+    batch_sizes, start = list(batch_sizes), time.perf_counter()
+    for name, numbers in {"rounds": [rounds], "batch_size": [batch_size], "batch_sizes": batch_sizes}.items():
+        if small := [n for n in numbers if n < 1]: raise ValueError(f"{name} is {small[0]}; it must be at least 1")
     steps, many = (3, 16) if quick else (1, 6)
     common, found = {"quick": quick, "device": device}, {}
 
@@ -247,7 +251,6 @@ def bench(
         measure("generate, guide", generate_guide, n=many // 2)
         measure("generate, imgcap", generate_imgcap, n=4 * many)
         measure("generate, imgcap, bfloat16", generate_imgcap, n=4 * many, dtype="bfloat16")
-    batch_sizes = list(batch_sizes) if batch_sizes is not None else [] if device == "cpu" else [16, 32, 64, 128, 256, 512]
     for size in batch_sizes:
         try: measure(f"train, imgcap, batches of {size}", train_imgcap, batch_size=size, steps=steps)
         except torch.OutOfMemoryError: echo(f"memory does not suffice for batches of {size}"); break

@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import typer.core
+
+from .config import check_value, option
 
 # %% ../nbs/10_cli.ipynb #cd4a84fe
 def main(
@@ -73,16 +76,18 @@ def _with_option_names(message:str, parameters:list, typed:list[str]) -> str:
     options = {p.name: p.opts[0] for p in parameters if p.opts[0].startswith("--")}
     if not options: return message
     known = "|".join(sorted(options, key=len, reverse=True))
-    theirs = "|".join(re.escape(word) for word in typed
-                      if not word.startswith("--") and any(name in word for name in options))
+    values = [word.partition("=")[2] if word.startswith("--") else word for word in typed]
+    theirs = "|".join(re.escape(v) for v in values if any(name in v for name in options))
     pattern = rf"(?P<typed>(?<!\w)(?:{theirs or '(?!)'})(?!\w))|(?<![\w/\\.'\"-])(?P<name>{known})"
     pattern += r"(?:(?P<set>=True\b|=)|(?![\w/\\'\"-]|\.\w))"
+    value = re.compile(r"[^\s,;:.!?)]|\.\w")
 
     def option(found):
         name, is_set = found["name"], found["set"]
-        if not name or "_" not in name and not is_set: return found[0] # a mere `out` may be a word
-        before_value = is_set == "=" and re.match(r"\w", found.string[found.end():])
-        return options[name] + (" " if before_value else "")
+        begins = found.start() == 0 and message.startswith(" is ", found.end())
+        if not name or not ("_" in name or is_set or begins): # a mere `out` may be a word
+            return found[0]
+        return options[name] + " " * (is_set == "=" and bool(value.match(message, found.end())))
     return re.sub(pattern, option, message)
 
 # %% ../nbs/10_cli.ipynb #d1567be4
@@ -96,11 +101,15 @@ Model = Annotated[str, typer.Option(help="A run folder, a checkpoint folder, git
 
 
 def _check_device(device:str) -> str:
-    "Refuse a device that PyTorch does not have here."
+    "Refuse a device that cannot count here."
     if device in ("auto", "cpu"): return device
     import torch
-    try: torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error: raise ValueError(f"device {device!r} cannot be used here ({str(error).splitlines()[0][:120]}); try auto or cpu") from None
+    try:
+        with warnings.catch_warnings(action="ignore"): torch.ones(1, device=device).sum().item()
+    except Exception as error: # of many kinds; "meta" knows shapes and no values
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        raise ValueError(f"device {device!r} cannot be used here ({reason}); "
+                         "try auto or cpu") from None
     return device
 
 
@@ -119,33 +128,113 @@ def _load(data, images=None, image_column=None, caption_column=None, language=No
     return load_captions(data, images=images, image_column=image_column,
                          caption_column=caption_column, language=language)
 
+# %% ../nbs/10_cli.ipynb #5c1e90a3
+def _number(help:str, **limits):
+    "An option that is a number, or numbers, with limits as `option` has them."
+    def check(param:typer.CallbackParam, value):
+        field = option(None, help, **limits)
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            field.name, field.type = param.opts[0], type(number)
+            check_value(field, number)
+        return value
+    return typer.Option(help=help, callback=check)
+
+
+class _Command(typer.core.TyperCommand):
+    "A command that takes an empty text only where that is the default."
+    def invoke(self, ctx):
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if param.default == "": continue
+            for text in value if isinstance(value, (list, tuple)) else [value]:
+                if not isinstance(text, (str, os.PathLike)) or str(text).strip(): continue
+                is_option = param.opts[0].startswith("-")
+                name = param.opts[0] if is_option else param.metavar or param.name.upper()
+                raise ValueError(f"{name} is empty; {ctx.command_path} --help says what it takes")
+        return super().invoke(ctx)
+
 # %% ../nbs/10_cli.ipynb #eea7871c
 def demo(
     out:Annotated[str, typer.Option(
-        help="Run folder; an earlier demo there is replaced, if nothing was added to it or edited")]="runs/demo",
-    epochs:Annotated[float, typer.Option(help="Times each drawing is seen; fewer is quicker and worse")]=40,
+        help="Run folder; a demo that was stopped there goes on, any other run stays")]="runs/demo",
+    epochs:Annotated[float|None, typer.Option(
+        help="Times each drawing is seen; fewer is quicker and worse  "
+             "[default: 40, or 30 with --quick]")]=None,
     quick:Annotated[bool, typer.Option(
         help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
-    overwrite:Annotated[bool, typer.Option(help="Replace any run in --out, if nothing but a run is there")]=False,
+    overwrite:Annotated[bool, typer.Option(
+        help="Delete the run in --out first, if nothing but a run is there")]=False,
     seed:Annotated[int, typer.Option(help="Seed of everything random")]=42,
     threads:Annotated[int|None, typer.Option(help="CPU threads; PyTorch's choice by default")]=None,
 ):
     "The whole path, offline, on built-in drawings."
+    from imgcap.train import TrainConfig
+    epochs = (30 if quick else 40) if epochs is None else epochs
+    config = TrainConfig(out=out, epochs=epochs, seed=seed, threads=threads, overwrite=overwrite)
+    run = Path(out).expanduser()
+    stage = "new" if overwrite else _stage(run, config, quick)
+    if stage == "whole":
+        print(f"{run} holds this demo, which stays as it is: open {run / 'report.html'}, or try it "
+              f"with {_try(run)}; --overwrite begins anew, another --out makes another")
+        return
+    try: _run_demo(run, config, quick, stage)
+    except KeyboardInterrupt:
+        raise _stopped(run, "the same command goes on from") from None
+
+# %% ../nbs/10_cli.ipynb #6a1f0405
+def _stage(run:Path, config, quick:bool) -> str:
+    """How far a demo with these choices came in a folder: new, training, trained or whole.
+
+    An error where another run would be in the way.
+    """
+    from imgcap.runs import is_run, last_checkpoint, read_run
+    about = read_run(run) if is_run(run) else {}
+    trained = "finished" in about
+    if not trained and last_checkpoint(run) is None: return "new"
+    if about.get("command") != "demo":
+        raise FileExistsError(f"{run} holds a run that is no demo, which stays; choose another "
+                              "--out, or --overwrite it")
+    then = {"quick": about.get("quick", quick), **about["config"]}
+    now = {"quick": quick, "epochs": config.epochs, "seed": config.seed}
+    if differing := [f"{n} {then.get(n)}, not {now[n]}" for n in now if then.get(n) != now[n]]:
+        raise FileExistsError(f"{run} holds a demo with other choices ({differing[0]}), which "
+                              f"stays: try it with {_try(run)}; choose another --out, or "
+                              "--overwrite it")
+    if not trained: return "training"
+    return "whole" if (run / "captions.png").is_file() else "trained"
+
+
+def _try(run:Path) -> str: return f"imgcap app --model {shlex.quote(str(run))}"
+
+
+def _stopped(run:Path, how:str) -> typer.Exit:
+    "Say whether a run that was stopped can go on, and how."
+    from imgcap.runs import last_checkpoint
+    there = last_checkpoint(run)
+    print(f"imgcap: stopped; {f'{how} {there}' if there else 'there is no checkpoint yet'}",
+          file=sys.stderr)
+    return typer.Exit(130)
+
+# %% ../nbs/10_cli.ipynb #6a1f0406
+_QUICK = {"train": 128, "validation": 32, "test": 48, "novel": 48}
+
+
+def _run_demo(run:Path, config, quick:bool, stage:str):
+    "Draw, train, evaluate, caption: what is left to do."
     from imgcap.creatures import make_creatures
     from imgcap.model import keep_freed_memory, load_model
-    from imgcap.train import TrainConfig, finetune
-    config = TrainConfig(out=out, epochs=30 if quick else epochs, seed=seed, threads=threads, overwrite=True)
-    if not overwrite and not _holds_a_demo_at_most(out):
-        raise FileExistsError(f"{out} holds more than an earlier demo; choose another --out, or --overwrite it")
+    from imgcap.train import finetune
     keep_freed_memory()
     print("1  load       drawing creatures …", flush=True)
-    data = make_creatures({"train": 128, "validation": 32, "test": 48, "novel": 48} if quick else None)
+    data = make_creatures(_QUICK if quick else None)
     print("   " + ", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
     print("2  preprocess git-tiny sees 64 × 64 pixels, and captions as byte-level tokens", flush=True)
-    model, processor = load_model("git-tiny")
-    print("3  train", flush=True)
-    run = finetune(model, processor, data, config, source="creatures", notes={"command": "demo"},
-                   echo=lambda line: print("   " + line, flush=True))
+    again = {"training": ", from the last checkpoint", "trained": " was done before"}
+    print(f"3  train{again.get(stage, '')}", flush=True)
+    if stage != "trained":
+        finetune(*load_model("git-tiny"), data, config, resume=stage == "training",
+                 source="creatures", notes={"command": "demo", "quick": quick},
+                 echo=lambda line: print("   " + line, flush=True))
     _show_demo(run, data)
 
 # %% ../nbs/10_cli.ipynb #6a1f0402
@@ -156,15 +245,20 @@ def _show_demo(run:Path, data:dict):
     from imgcap.model import load_model
     from imgcap.share import write_card
     from imgcap.viz import show_captions
-    show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
+    if not (run / "creatures.png").exists():
+        show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
     print("4  evaluate   the test split, read for the first time, and pictures whose colour and body never "
           "met in training", flush=True)
     model, processor = load_model(run)
+    scored, card = {}, {"license": "apache-2.0", "language": "en"}
+    with contextlib.suppress(OSError, ValueError): # none yet
+        scored = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     for split in ("test", "novel"):
+        if split in scored: continue # before the demo was stopped
         report = evaluate_model(model, data, split, processor=processor)
         report.save(run)
         print("\n".join(f"   {line}" for line in (split, *str(report).splitlines(), "")), flush=True)
-    write_card(run, **_DEMO_CARD)
+    write_card(run, **({} if (run / "README.md").exists() else card))
     print("5  infer      the first pictures of test and novel", flush=True)
     pictures = [row for split in ("test", "novel") for row in data[split].select(range(4))]
     written = list(Captioner(model, processor=processor).many([row["image"] for row in pictures]))
@@ -175,20 +269,6 @@ def _show_demo(run:Path, data:dict):
           f"the model on the Hub\n\nLook at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture "
           f"of your own: imgcap caption PICTURE --model {run}")
 
-# %% ../nbs/10_cli.ipynb #6a1f0401
-_DEMO_CARD = {"license": "apache-2.0", "language": "en"}
-
-
-def _holds_a_demo_at_most(out:str) -> bool:
-    "Whether a folder is empty, or holds what a demo wrote as it wrote it, so that nobody will miss it."
-    from imgcap.runs import is_run, read_run, strangers
-    run = Path(out).expanduser()
-    if not run.is_dir() or not any(run.iterdir()): return True
-    if not is_run(run) or read_run(run).get("command") != "demo" or strangers(run): return False
-    if not (run / "README.md").is_file(): return True
-    from imgcap.share import model_card
-    return (run / "README.md").read_text(encoding="utf-8") == model_card(run, **_DEMO_CARD)
-
 # %% ../nbs/10_cli.ipynb #a8be6c38
 def train(
     data:Data,
@@ -198,24 +278,23 @@ def train(
     caption_column:CaptionColumn=None,
     language:Language=None,
     device:Device="auto",
-    image_size:Annotated[int|None, typer.Option(
-        help="Side in pixels of the square picture a GIT sees; the checkpoint's own by default")]=None,
+    image_size:Annotated[int|None, _number(
+        "Side in pixels of the square picture a GIT sees, at most 4096, since the memory grows "
+        "with its square or faster; the checkpoint's own by default",
+        at_least=1, at_most=4096)]=None,
     **choices,
 ):
     "Fine-tune a model on captioned pictures."
     from imgcap.data import split_captions
     from imgcap.model import keep_freed_memory, load_model
-    from imgcap.runs import last_checkpoint
     from imgcap.train import TrainConfig, finetune
     config = TrainConfig(**choices)
     rows = split_captions(_load(data, images, image_column, caption_column, language), seed=config.seed)
     keep_freed_memory()
     try: run = finetune(*load_model(model, device=device, image_size=image_size), rows, config, source=data)
     except KeyboardInterrupt:
-        there = last_checkpoint(Path(config.out).expanduser())
-        how = f"the same command with --resume goes on from {there}" if there else "there is no checkpoint yet"
-        print(f"imgcap: stopped; {how}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        how = "the same command with --resume goes on from"
+        raise _stopped(Path(config.out).expanduser(), how) from None
     if os.environ.get("RANK", "0") != "0": return
     told = {"--model": run, "--data": data, "--images": images, "--image-column": image_column,
             "--caption-column": caption_column}
@@ -261,7 +340,7 @@ def evaluate(
     image_column:ImageColumn=None,
     caption_column:CaptionColumn=None,
     language:Language=None,
-    batch_size:Annotated[int, typer.Option(help="Pictures at a time")]=32,
+    batch_size:Annotated[int, _number("Pictures at a time", at_least=1, at_most=1_000_000)]=32,
     device:Device="auto",
     **choices,
 ):
@@ -276,7 +355,6 @@ def evaluate(
     how, run = decoding_for(model, **choices), _run_of(model)
     about = read_run(run) if run else {}
     folder = out or (model if is_run(Path(model).expanduser()) else None)
-    if batch_size < 1: raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
     loaded = _load(data, images, image_column, caption_column, language)
     rows, split, note = _scored(loaded, split, about, data)
@@ -346,7 +424,9 @@ def caption(
     overwrite:Annotated[bool, typer.Option(help="Replace --out, or the .txt files that are there")]=False,
     resume:Annotated[bool, typer.Option(help="Go on with --out where an earlier run stopped")]=False,
     anyway:Annotated[bool, typer.Option(help="With --resume: go on although another model or other options wrote --out")]=False,
-    batch_size:Annotated[int|None, typer.Option(help="Pictures at a time  [default: 64 with a small model, 16 with a large one]")]=None,
+    batch_size:Annotated[int|None, _number(
+        "Pictures at a time  [default: 64 with a small model, 16 with a large one]",
+        at_least=1, at_most=1_000_000)]=None,
     device:Device="auto",
     dtype:Dtype="auto",
     **choices,
@@ -365,13 +445,20 @@ def caption(
 
     A picture that cannot be read gets a line with the reason. Status 0: there are captions; 2: there are none.
     """
+    from imgcap.config import Decoding
+    Decoding(**choices) # looked at first
     from imgcap.infer import caption_files
     from imgcap.model import keep_freed_memory
     if (dry_run or decorative) and not alt_text:
         raise ValueError(f"{'--dry-run' if dry_run else '--decorative'} is for --alt-text")
+    if overwrite and not (out or sidecar or alt_text):
+        raise ValueError("--overwrite is for --out or --sidecar")
     keep_freed_memory()
     if alt_text:
-        if paths or out or sidecar or resume or overwrite: raise ValueError("--alt-text takes its pictures from the page, and fills only what is empty; leave PATH, --out, --sidecar, --resume and --overwrite away")
+        if paths or out or sidecar or resume or overwrite or anyway:
+            raise ValueError("--alt-text takes its pictures from the page, and fills only what is "
+                             "empty; leave PATH, --out, --sidecar, --resume, --anyway and "
+                             "--overwrite away")
         return _caption_pages(alt_text, model, {"dry_run": dry_run, "decorative": decorative}, batch_size, device, dtype, choices)
     if not paths: raise ValueError("no pictures were given; give files, folders, patterns in quotes, or - for a list on standard input")
     try: counts = caption_files(paths, model, device=device, dtype=dtype, out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, anyway=anyway, batch_size=batch_size, **choices)
@@ -412,8 +499,8 @@ def check(
 
 
 def score(
-    predictions:Annotated[Path, typer.Argument(help="JSONL with image_id and caption, the .jsonl that imgcap caption writes, or COCO results")],
-    references:Annotated[Path, typer.Argument(help="JSONL with image_id and captions, or COCO annotations")],
+    predictions:Annotated[str, typer.Argument(help="JSONL with image_id and caption, the .jsonl that imgcap caption writes, or COCO results")],
+    references:Annotated[str, typer.Argument(help="JSONL with image_id and captions, or COCO annotations")],
     as_json:Annotated[bool, typer.Option("--json", help="Print one JSON object")]=False,
     language:Annotated[str, typer.Option(help="Language of the captions: en, de, zh, ja, th, …")]="en",
 ):
@@ -458,7 +545,8 @@ def push(
 def app(
     model:Model="git-tiny",
     host:Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in")]="127.0.0.1",
-    port:Annotated[int, typer.Option(help="Port to listen on")]=7860,
+    port:Annotated[int, _number("Port to listen on; 0 takes a free one",
+                                at_least=0, at_most=65535)]=7860,
 ):
     "Caption pictures in the browser; needs gradio."
     from imgcap.app import launch
@@ -467,7 +555,9 @@ def app(
 def bench(
     quick:Annotated[bool, typer.Option(help="A small model, in about a minute: shows that it runs, and little of a speed")]=False,
     as_json:Annotated[bool, typer.Option("--json", help="Print one JSON object")]=False,
-    batch_size:Annotated[list[int]|None, typer.Option(help="Also train with batches of this many pictures; can be given several times  [default: 16 to 512 on a GPU, none on a CPU]")]=None,
+    batch_size:Annotated[list[int]|None, _number(
+        "Also train with batches of this many pictures; can be given several times  "
+        "[default: 16 to 512 on a GPU, none on a CPU]", at_least=1, at_most=1_000_000)]=None,
     device:Device="auto",
 ):
     "Measure speed and memory against the guide's recipe."
@@ -482,7 +572,7 @@ def _make_app(command:str|None=None) -> typer.Typer: # `command` gets all its op
                           help="Image captioning: train on pictures and captions, measure honestly, caption pictures. Start with: imgcap demo")
     program.callback(invoke_without_command=True)(_version)
     for name, function in {"demo": demo, "train": train, "evaluate": evaluate, "caption": caption, "check": check, "score": score, "bench": bench, "push": push, "export": export, "app": app}.items():
-        program.command(name)(_with_options(name, function, wanted=command in (None, name)))
+        program.command(name, cls=_Command)(_with_options(name, function, wanted=command in (None, name)))
     return program
 
 

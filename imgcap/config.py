@@ -191,6 +191,8 @@ class Decoding:
         ways = [name for name, wanted in chosen.items() if wanted]
         if len(ways) > 1:
             raise ValueError(f"{ways[0]} and {ways[1]} are two ways to search; choose one")
+        if self.length_penalty != 1 and self.num_beams == 1:
+            raise ValueError("length_penalty is for beams: set num_beams")
         sampling = ("temperature", "top_k", "top_p", "seed")
         given = [name for name in sampling if getattr(self, name) is not None]
         if given and not self.do_sample:

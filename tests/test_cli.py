@@ -1,4 +1,6 @@
 "The command line: mistakes in one line, options under their own names, any terminal."
+import dataclasses
+import inspect
 import io
 import json
 import os
@@ -9,14 +11,18 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
+from typer.models import OptionInfo
 
-from imgcap.cli import _with_option_names, main
+import imgcap.cli
+from imgcap.cli import _with_option_names, _with_options, main
+from imgcap.config import Decoding
 from imgcap.creatures import make_creatures
 from imgcap.data import load_captions, split_captions
 from imgcap.model import new_git_tiny
-from imgcap.train import save_checkpoint
+from imgcap.train import TrainConfig, save_checkpoint
 
 
 def run(*words):
@@ -51,9 +57,32 @@ PARAMETERS = [SimpleNamespace(name=name, opts=["--" + name.replace("_", "-")])
     ("num_beams is 0; it must be at least 1", ["num", "0"], "--num-beams is 0; it must be at least 1"),
     ("batch_size=0, out= is taken", [], "--batch-size 0, --out is taken"),
     ("look at what comes out", [], "look at what comes out"),
+    ("num_beams=-3 is too few", [], "--num-beams -3 is too few"),
+    ("out='a b' is there, top_k=.5", [], "--out 'a b' is there, --top-k .5"),
+    ("give out=, or num_beams=.", [], "give --out, or --num-beams."),
+    ("out is 3; it must be text", [], "--out is 3; it must be text"),
+    ("out is 3; it must be text", ["out"], "out is 3; it must be text"),
+    ("num_beams holds a run", ["--out=num_beams"], "num_beams holds a run"),
 ])
 def test_option_names_stand_for_options_only(message, typed, shown):
     assert _with_option_names(message, PARAMETERS, typed) == shown
+
+
+@pytest.mark.parametrize("config", [TrainConfig, Decoding])
+def test_every_option_has_its_own_name_in_messages(config):
+    fields = dataclasses.fields(config)
+    options = {f.name: "--" + f.name.replace("_", "-") for f in fields}
+    parameters = [SimpleNamespace(name=name, opts=[option]) for name, option in options.items()]
+    for name, option in options.items():
+        if name != "out":  # which may be any path
+            with pytest.raises(ValueError) as error: config(**{name: object()})
+            said = _with_option_names(str(error.value), parameters, [])
+            assert said == str(error.value).replace(name, option, 1)
+            assert said.startswith(f"{option} is <")
+        for value in ("3", "-3", "'a b'", '"x"', ".5", "(1, 2)", "[3]", "…"):
+            said = _with_option_names(f"with {name}={value}, no", parameters, [])
+            assert said == f"with {option} {value}, no"
+        assert _with_option_names(f"say {name}=; no", parameters, []) == f"say {option}; no"
 
 
 def test_a_picture_called_like_an_option_keeps_its_name(tmp_path, monkeypatch):
@@ -75,7 +104,12 @@ def test_a_picture_called_like_an_option_keeps_its_name(tmp_path, monkeypatch):
     "evaluate --data DATA --model git-tiny --split nowhere",
     "caption DATA --batch-size 0", "caption DATA --max-new-tokens 0",
     "caption DATA --do-sample --temperature nan", "caption DATA --do-sample --top-p 1.5",
-    "caption DATA --num-beams -3",
+    "caption DATA --num-beams -3", "caption DATA --length-penalty 2", "caption DATA --overwrite",
+    "train --data DATA --threads 100000000", "train --data DATA --image-size 100000",
+    "demo --quick --epochs nan", "demo --quick --epochs 0", "demo --quick --epochs -1",
+    "demo --threads 100000000", "bench --batch-size 0", "bench --batch-size 16 --batch-size -1",
+    "app --port -1", "app --port 70000", "check --data DATA --image-column zz",
+    "train --data DATA --caption-column zz",
 ])
 def test_a_value_out_of_range_is_one_line_and_status_2(words, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -83,6 +117,152 @@ def test_a_value_out_of_range_is_one_line_and_status_2(words, photos, tmp_path, 
     lines = [line for line in err.splitlines() if not line.startswith("imgcap: warning")]
     assert status == 2 and len(lines) == 1 and lines[0].startswith("imgcap: "), err
     assert not (tmp_path / "runs").exists(), "nothing is made before everything was checked"
+
+
+COMMANDS = ("demo", "train", "evaluate", "caption", "check", "score", "bench", "push", "export",
+            "app")
+
+
+def parameters(command):
+    "{name: (type, whether it is an option, default)} of all that a command takes."
+    function = _with_options(command, getattr(imgcap.cli, command), wanted=True)
+    found = inspect.signature(function).parameters.items()
+    return {name: (p.annotation.__origin__, isinstance(p.annotation.__metadata__[0], OptionInfo),
+                   p.default) for name, p in found}
+
+
+def of_type(*kinds):
+    "(command, name) of each option and argument of one of these types."
+    return [(command, name) for command in COMMANDS
+            for name, (kind, *_, default) in parameters(command).items()
+            if set(kinds) & {kind, *get_args(kind)} and default != ""]
+
+
+def said_of(command, name, value):
+    "The line about a value of one option or argument."
+    words = []
+    for other, (_, is_option, default) in parameters(command).items():
+        if other != name and default is not inspect.Parameter.empty: continue
+        given = str(value) if other == name else "x"
+        words += [f"--{other.replace('_', '-')}={given}" if is_option else given]
+    status, _, err = run(command, *words)
+    assert status == 2 and len(err.splitlines()) == 1, err
+    return err
+
+
+@pytest.mark.parametrize("value", [10**40, -10**40])
+@pytest.mark.parametrize("command, name", of_type(int, float, list[int]))
+def test_every_number_has_limits(command, name, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"--{name.replace('_', '-')} is " in said_of(command, name, value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command, name", of_type(str, list[str]))
+def test_every_empty_text_is_refused(command, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    err = said_of(command, name, "")
+    assert "is empty; imgcap" in err or name in ("device", "dtype"), err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", [
+    "meta", "cuda:99", "xpu", "hpu", "mkldnn", "vulkan", "privateuseone", "nonsense", "cuda:-1"])
+def test_a_device_that_is_not_here_is_one_line(device, photos):
+    for words in ("train --data DATA", "evaluate --data DATA --model git-tiny", "caption DATA",
+                  "bench"):
+        status, _, err = run(*words.replace("DATA", str(photos)).split(), "--device", device)
+        assert status == 2 and len(err.splitlines()) == 1, err
+        assert err.startswith(f"imgcap: device '{device}' cannot be used here")
+
+
+def contents(folder):
+    "{path: bytes} of all files in a folder."
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory):
+    "A demo of a few drawings, and the words that made it."
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imgcap.cli, "_QUICK", {"train": 8, "validation": 4, "test": 4, "novel": 4})
+        words = ["demo", "--quick", "--epochs", "2", "--threads", "1"]
+        status, out, err = run(*words, "--out", str(folder))
+        assert status == 0 and "6  share" in out, err
+        yield folder, words
+
+
+@pytest.fixture
+def demo_of(small_demo, tmp_path):
+    "A copy of the demo, and the words that would make it there."
+    folder = tmp_path / "run"
+    shutil.copytree(small_demo[0], folder)
+    return folder, [*small_demo[1], "--out", str(folder)]
+
+
+def test_a_second_demo_shows_the_first_and_takes_nothing_away(demo_of):
+    folder, words = demo_of
+    for name in ("report.html", "run.json", "captions.png", "README.md"):
+        with open(folder / name, "ab") as file: file.write(b"\n")
+    for name in ("evaluations/other/metrics.json", "predictions-mine.jsonl", "adapter/x.safetensors"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    before = contents(folder)
+    status, out, err = run(*words)
+    assert status == 0 and not err and len(out.splitlines()) == 1
+    for word in ("report.html", f"imgcap app --model {folder}", "--overwrite", "--out"):
+        assert word in out
+    for other in (["--seed", "3"], ["--epochs", "3"], ["--no-quick"]):
+        status, _, err = run(*words, *other)
+        assert status == 2 and "other choices" in err and len(err.splitlines()) == 1
+    assert contents(folder) == before
+
+
+def test_a_demo_does_not_replace_another_run(demo_of):
+    folder, words = demo_of
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "command": "train"}))
+    before = contents(folder)
+    status, _, err = run(*words)
+    assert status == 2 and "no demo" in err and contents(folder) == before
+
+
+def test_a_demo_begins_anew_when_asked_but_deletes_nothing_of_others(demo_of):
+    folder, words = demo_of
+    (folder / "thesis.txt").write_text("two years of work")
+    before = contents(folder)
+    status, _, err = run(*words, "--overwrite")
+    assert status == 2 and "thesis.txt" in err and contents(folder) == before
+    (folder / "thesis.txt").unlink()
+    (folder / "predictions-novel.jsonl").write_text("old")
+    status, out, err = run(*words, "--overwrite")
+    assert status == 0 and "step 2/2" in out, err
+    assert (folder / "predictions-novel.jsonl").read_text() != "old"
+
+
+def test_a_demo_that_was_stopped_goes_on(demo_of):
+    folder, words = demo_of
+    whole = contents(folder)
+    for name in ("captions.png", "predictions-novel.jsonl", "README.md"): (folder / name).unlink()
+    metrics = json.loads(whole["metrics.json"])
+    (folder / "metrics.json").write_text(json.dumps({"test": metrics["test"]}))
+    (folder / "report.html").write_text("edited")
+    status, out, err = run(*words)
+    assert status == 0 and "was done before" in out and "step " not in out, err
+    assert json.loads((folder / "metrics.json").read_text()).keys() == {"test", "novel"}
+    assert (folder / "report.html").read_text() == "edited"
+    assert contents(folder).keys() == whole.keys()
+    record = json.loads((folder / "run.json").read_text())
+    shutil.rmtree(folder / "checkpoints/checkpoint-2")
+    shutil.rmtree(folder / "model")
+    (folder / "captions.png").unlink()
+    (folder / "run.json").write_text(json.dumps({k: record[k] for k in record if k != "finished"}))
+    status, out, err = run(*words)
+    assert status == 0 and "step 2/2" in out and "step 1/2" not in out, err
+    assert contents(folder).keys() == whole.keys()
+    assert json.loads((folder / "run.json").read_text())["resumed"][0]["step"] == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
