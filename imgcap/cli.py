@@ -445,8 +445,8 @@ def caption(
 
     A picture that cannot be read gets a line with the reason. Status 0: there are captions; 2: there are none.
     """
-    from imgcap.config import Decoding
-    Decoding(**choices) # looked at first
+    from imgcap.decoding import decoding_for
+    decoding_for(model, **choices) # looked at first
     from imgcap.infer import caption_files
     from imgcap.model import keep_freed_memory
     if (dry_run or decorative) and not alt_text:
