@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoConfig
 
 from .creatures import make_creatures
 from .decoding import CaptionError
@@ -29,7 +29,8 @@ from .files import beside, some
 from .git import GitForCausalLM
 from .infer import Captioner
 from .model import (
-    Caption, add_ends, begin_caption, caption_from_tokens, last_token, load_model)
+    Caption, begin_caption, caption_from_tokens, check_settings, last_token, load_model,
+    load_processor, naming, one_line)
 from .preprocess import picture_pixels
 
 # %% ../nbs/09b_export.ipynb #06ddd35b
@@ -120,21 +121,26 @@ class OnnxCaptioner:
         threads:int=0, # CPU threads; 0 is onnxruntime's choice, one for each core
     ):
         onnxruntime, folder = _onnxruntime(), Path(folder).expanduser()
-        lost = [name for name in (*_GRAPHS, "config.json") if not (folder / name).is_file()]
+        needed = (*_GRAPHS, "config.json", "tokenizer.json")
+        lost = [name for name in needed if not (folder / name).is_file()]
         if lost: raise FileNotFoundError(f"{folder} is not an exported captioner: there is no "
                                          f"{lost[0]} in it; write one with export_onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            self.encoder, self.decoder = (onnxruntime.InferenceSession(
-                folder / name, options, providers=["CPUExecutionProvider"]) for name in _GRAPHS)
-            self.config = AutoConfig.from_pretrained(folder)
-            self.processor = AutoProcessor.from_pretrained(folder)
-            add_ends(self.processor.tokenizer)
+            check_settings(folder)
+            with naming(folder, "config.json"): self.config = AutoConfig.from_pretrained(folder)
+            self.processor = load_processor(folder, self.config)
+            self.encoder, self.decoder = (self._graph(folder, name, options) for name in _GRAPHS)
         except Exception as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ValueError(f"cannot read the exported captioner {folder}: {reason}; "
+            raise ValueError(f"cannot read the exported captioner {folder}: {one_line(error)}; "
                              "export it again with export_onnx") from error
+
+    def _graph(self, folder:Path, name:str, options):
+        "A graph, ready to run."
+        with naming(folder, name):
+            return _onnxruntime().InferenceSession(
+                folder / name, options, providers=["CPUExecutionProvider"])
 
     def __call__(self,
         x, # One picture, or many, as for a `Captioner`

@@ -534,7 +534,7 @@ def load_model(
                     checkpoint, config=config, dtype=getattr(torch, chosen), use_safetensors=True,
                     output_loading_info=True, ignore_mismatched_sizes=True) # _check_weights does
             _check_weights(model, found)
-            processor = _load_processor(checkpoint, model)
+            processor = load_processor(checkpoint, config)
     except Exception as error:
         raise _why_not(name, error, is_here) from error
     model.config._name_or_path = str(name)
@@ -554,8 +554,11 @@ def _why_not(name:str|os.PathLike, error:Exception, is_here:bool) -> Exception:
                   "without a network use git-tiny or a checkpoint folder")
     return (OSError if isinstance(error, OSError) else ValueError)(f"cannot load {name}: {reason}")
 
-
-def _load_processor(checkpoint:str, model:nn.Module):
+# %% ../nbs/04_model.ipynb #b5e0c7d5
+def load_processor(
+    checkpoint:str|os.PathLike, # Folder, or name on the Hub
+    config, # Of its model
+): # A processor whose tokenizer puts a first and a last token around each caption
     "The processor; put together from its two halves where a checkpoint stores only those."
     with naming(checkpoint, *_OF_TOKENIZERS):
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -565,11 +568,11 @@ def _load_processor(checkpoint:str, model:nn.Module):
             pictures = AutoImageProcessor.from_pretrained(checkpoint)
             processor = VisionTextDualEncoderProcessor(pictures, tokenizer)
         _try(processor.image_processor)
-    config = model.config.get_text_config(decoder=True)
+    text, tokenizer = config.get_text_config(decoder=True), processor.tokenizer
     with naming(checkpoint, *_OF_TOKENIZERS):
-        tokenizer, room = processor.tokenizer, getattr(config, "max_position_embeddings", None)
-        if room: tokenizer.model_max_length = min(tokenizer.model_max_length, room)
-    _check_tokenizer(tokenizer, config.vocab_size)
+        if room := getattr(text, "max_position_embeddings", None):
+            tokenizer.model_max_length = min(tokenizer.model_max_length, room)
+    _check_tokenizer(tokenizer, text.vocab_size)
     with naming(checkpoint, *_OF_TOKENIZERS): add_ends(tokenizer)
     return processor
 

@@ -240,9 +240,16 @@ def test_the_usual_8_bits_pass_in_silence(tiny, exports, tmp_path, recwarn):
 
 @pytest.mark.parametrize(
     "name",
-    ["encoder.onnx", "decoder.onnx", "config.json", "tokenizer.json", "processor_config.json"],
+    [
+        "encoder.onnx",
+        "decoder.onnx",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "processor_config.json",
+    ],
 )
-@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+@pytest.mark.parametrize("content", [None, b"", b"nonsense", b"[]", b'{"model_type": 3}'])
 def test_an_export_that_is_not_whole(exports, tmp_path, name, content):
     folder = shutil.copytree(exports[2] / "float32", tmp_path / "broken")
     if content is None:
@@ -252,6 +259,7 @@ def test_an_export_that_is_not_whole(exports, tmp_path, name, content):
     with pytest.raises((OSError, ValueError)) as caught:
         OnnxCaptioner(folder)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert name in str(caught.value)
 
 
 def test_a_lost_weight_is_noticed(exports):
