@@ -407,7 +407,7 @@ def read_json(path, image, caption, names: Names, notes: Notes):
     raise ValueError("neither COCO captions (images and annotations), nor Karpathy's file (images "
                      "with sentences), nor a list of rows, nor pictures' names and captions")
 
-# %% ../nbs/data/layouts.ipynb #5fa1c0d3
+# %% ../nbs/data/layouts.ipynb #7d40b6e1
 def _of_coco(data, image, caption, default, notes):
     "As `read_json`, of COCO's captions or Karpathy's file; None where it is neither"
     listed = data.get("images")
