@@ -15,7 +15,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .files import read_json_lines, some, write_atomic
+from .files import parse_json, read_file, read_json_lines, some, write_atomic
 
 # %% ../nbs/ground/runs.ipynb #7c0de007
 _SCORES = r"(metrics|measured)\.json|(predictions|gallery|report)(-[^/]*)?\.(jsonl|png|html)"
@@ -52,7 +52,7 @@ def is_run(
     folder:str|os.PathLike, # Any path
 ) -> bool: # Whether its run.json is one that training wrote
     "Whether a folder is a run: other programs have files called run.json too."
-    try: about = json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
+    try: about = parse_json(read_file(Path(folder) / "run.json"))
     except (OSError, ValueError): return False
     if not isinstance(about, dict): return False
     config, versions = about.get("config"), about.get("versions")
@@ -245,11 +245,11 @@ def read_log(
 ) -> list[dict]: # One a line; the last is left out where a process died while writing it
     "The lines of log.jsonl."
     path = Path(run) / "log.jsonl"
-    lines = path.read_bytes().split(b"\n")
-    try: json.loads(lines[-1] or b"{}")
-    except ValueError:
-        return [json.loads(line) for line in lines[:-1] if line.strip()]
-    return [entry for _, entry in read_json_lines(path)]
+    content = read_file(path)
+    whole, _, last = content.rpartition(b"\n")
+    try: parse_json(last or b"{}")
+    except ValueError: content = whole
+    return [entry for _, entry in read_json_lines(path, content)]
 
 # %% ../nbs/ground/runs.ipynb #7c0de01a
 def fingerprint(
