@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from .config import Decoding
-from .evaluate import read_scores, split_files
-from .files import read_json_lines, some, write_atomic
+from .evaluate import read_scores, read_splits, split_files
+from .files import parse_json, read_file, read_json_lines, some, write_atomic
 from .model import model_family
 from .places import hub_id, is_path, last_part, public_ids, without_paths
 from .runs import read_run
@@ -47,12 +47,12 @@ def _read_run(run:str|os.PathLike) -> _Run:
     "`run.json` without paths, and the scores that belong to the run."
     run = Path(run).expanduser()
     about = read_run(run)
-    if missing := {"model", "data"} - about.keys():
-        raise ValueError(f"{run / 'run.json'} says nothing of {' and '.join(sorted(missing))}; "
+    if lacks := _lacks(about):
+        raise ValueError(f"{run / 'run.json'} says nothing of {lacks}, or not what training says; "
                          "give the folder that training wrote")
     folders, named = _folders(run, about), about.get("source")
     scores, left_out = read_scores(run)
-    record = json.loads((run / "measured.json").read_text(encoding="utf-8")) if scores else {}
+    record = read_splits(run / "measured.json")
     return _Run(_in_public(about, folders), hub_id(about["model"].get("name"), *folders),
                 hub_id(named, *folders) if isinstance(named, str) else None,
                 scores, _in_public({split: record[split] for split in scores}, folders), left_out)
@@ -61,6 +61,32 @@ def _read_run(run:str|os.PathLike) -> _Run:
 def _folders(run:Path, about:dict) -> list[Path]:
     "From where a relative path may have been meant: the run and the folders around it."
     return [run, *run.resolve().parents]
+
+# %% ../nbs/09_share.ipynb #b7d3105e
+_NUMBER, _NOTHING = (int, float), type(None)
+_NEEDED = {
+    "model": {"type": str, "parameters": _NUMBER, "name": (str, _NOTHING)},
+    "config": {"batch_size": _NUMBER, "learning_rate": _NUMBER, "weight_decay": _NUMBER,
+               "precision": str, "augment": bool, "seed": int},
+    "finished": {"steps": _NUMBER, "train_seconds": _NUMBER, "chosen_by": (str, _NOTHING),
+                 "skipped_pictures": (dict, list, _NOTHING)},
+    "machine": {},
+}
+_OF_A_SPLIT = {"pictures": _NUMBER, "captions": _NUMBER, "fingerprint": str}
+
+
+def _lacks(about:dict) -> str:
+    "The first thing that a card tells and `run.json` does not have, as training writes it."
+    if not isinstance(about.get("model"), dict): return "model"
+    if not isinstance(about.get("data"), dict): return "data"
+    parts = {name: (about.get(name), wanted) for name, wanted in _NEEDED.items()
+             if name in about or name == "config"}
+    parts |= {f"data.{split}": (said, _OF_A_SPLIT) for split, said in about["data"].items()}
+    for part, (said, wanted) in parts.items():
+        if not isinstance(said, dict): return part
+        for name, kind in wanted.items():
+            if not isinstance(said.get(name), kind): return f"{part}.{name}"
+    return ""
 
 # %% ../nbs/09_share.ipynb #8e31f0a1
 _NAMES = {"source", "out", "name", "images", "data"} # whose value is a path as a whole, or none
@@ -84,8 +110,9 @@ _METRICS = {"cider_d": "CIDEr-D ↑", "bleu_4": "BLEU-4 ↑", "rouge_l": "ROUGE-
 
 def _source(about:dict, fields:dict) -> str:
     "Where the pictures came from, as far as anybody said."
-    named = about.get("source") or fields.get("datasets") or ""
-    return named if isinstance(named, str) else ", ".join(named)
+    named = about.get("source")
+    if isinstance(named, str) and named: return named
+    return ", ".join(_listed(fields.get("datasets")))
 
 
 def _beside(systems:dict, metric:str) -> dict|None:
@@ -189,6 +216,14 @@ def _results(run:_Run) -> str:
 
 def _line(*cells:str) -> str: return "| " + " | ".join(cells) + " |"
 
+# %% ../nbs/09_share.ipynb #3c9e81d5
+def _auto_class(run:Path, kind:str) -> str:
+    "The class of transformers that loads a kind of model."
+    try: return model_family(AutoConfig.for_model(kind)).model_class.__name__
+    except (KeyError, ValueError):
+        raise ValueError(f"{run / 'run.json'} names a model of type {kind!r}, which is none that "
+                         "writes captions; give the folder that training wrote") from None
+
 # %% ../nbs/09_share.ipynb #8e31f0c3
 def _of_what(split:str, scores:dict, measured:dict) -> str:
     "What the table below is of, and how the captions were written."
@@ -211,6 +246,9 @@ def _does_not_look(systems:dict) -> list[str]:
             "this model looks at its pictures.**", ""]
 
 # %% ../nbs/09_share.ipynb #8e31f0c4
+_CHOSEN = {"cider_d": "the best CIDEr-D", "loss": "the lowest loss"}
+
+
 def _training(about:dict) -> str:
     "Data, choices, time and machine."
     config, finished, versions, machine = (
@@ -218,12 +256,13 @@ def _training(about:dict) -> str:
     rows = [_line(split, f"{d['pictures']}", f"{d['captions']}", f"`{d['fingerprint']}`")
             for split, d in about["data"].items()]
     batch = f"{config['batch_size']} pictures"
-    if config.get("accumulate", 1) > 1: batch += f" × {config['accumulate']}"
+    if config.get("accumulate", 1) != 1: batch += f" × {config['accumulate']}"
     steps = "not finished"
     if finished: steps = f"{finished['steps']} steps in {finished['train_seconds']:.0f} s"
     if finished.get("best_step"):
         steps += (f"; kept is step {finished['best_step']}, "
-                  "the one with the best CIDEr-D on the validation split")
+                  f"the one with {_CHOSEN.get(finished.get('chosen_by'), 'the best score')} "
+                  "on the validation split")
     unread = finished.get("skipped_pictures")
     skipped = (" Pictures that could not be read and were left out: "
                f"{len(unread)} ({some(unread)})." if unread else "")
@@ -261,7 +300,7 @@ def model_card(
     bases = " and ".join(f"[{each}](https://huggingface.co/{each})"
                          for each in _listed(front.base_model))
     base = f", fine-tuned from {bases}" if bases else ""
-    auto_class = model_family(AutoConfig.for_model(about["model"]["type"])).model_class.__name__
+    auto_class = _auto_class(run, about["model"]["type"])
     galleries = [split_files(split)[1] for split in found.scores]
     gallery = "".join(f"\n![Pictures with the captions this model wrote for them]({name})\n"
                       for name in galleries if (run / name).is_file())

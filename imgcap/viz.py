@@ -25,6 +25,7 @@ from itertools import islice
 from statistics import median
 
 import matplotlib
+import regex
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -33,15 +34,17 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from .rows import caption_language
-from .words import tokenize_caption
+from .words import primary_language, tokenize_caption
 
 # %% ../nbs/02_viz.ipynb #6d6bb9cb
 _CJK = "\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _CLOSING = "、。，．！？；：）」』】》〉…ー"
-_PIECE = re.compile(rf"\s*(?:[{_CJK}][{_CLOSING}]*|[^\s{_CJK}]{{1,200}})")  # no piece grows without end
+_THAI = r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # a letter with its marks is a piece
+_PIECE = regex.compile(rf"\s*(?:[{_CJK}][{_CLOSING}]*|(?=[{_THAI}])\X\p{{M}}*"
+                       rf"|[^\s{_CJK}{_THAI}]{{1,200}})")  # no piece grows without end
 
 def _pieces(text: str) -> list[str]:
-    "Words with the blank before them; Chinese and Japanese character by character"
+    "Words with the blank before them; Chinese, Japanese and Thai character by character"
     text = " ".join(str(text).split())
     return _PIECE.findall("".join(c for c in text if c.isprintable()))
 
@@ -310,8 +313,12 @@ def _key(piece: str) -> str:
     "A word as it is compared: without case and without punctuation around it"
     return unicodedata.normalize("NFKC", piece).casefold().strip().strip(_EDGE)
 
-def _words(caption: str) -> list[str]:
-    return [key for piece in _pieces(caption) if (key := _key(piece))]
+def _keyed(text: str, language: str | None) -> tuple[list[str], list[str]]:
+    "Pieces, and what each is compared by, as the metrics read them in a language"
+    if language is None: return (found := re.findall(r"\s*\S+", text)), [piece.strip() for piece in found]
+    pieces, english = _pieces(text), primary_language(language) == "en"
+    return pieces, [_key(piece) if english else " ".join(tokenize_caption(piece, language))
+                    for piece in pieces]
 
 def _flat(captions) -> list[str]:
     "All captions in a list of str, a list of lists, or rows"
@@ -430,24 +437,24 @@ class Comparison:
 def compare_captions(
     prediction: str,                    # what the model wrote
     references: str | Iterable[str],    # what people wrote; at least one
+    *,
+    language: str | None = "en",        # of both, as in `tokenize_caption`
 ) -> Comparison:
     "Mark where `prediction` differs from the closest of its references"
     references = [references] if isinstance(references, str) else list(references)
     if not references: raise ValueError("references: there is none to compare with")
-    pieces = _pieces(prediction)
-    keys = [_key(piece) for piece in pieces]
-    def align(reference):
-        theirs = _pieces(reference)
-        return theirs, difflib.SequenceMatcher(None, [_key(piece) for piece in theirs], keys, autojunk=False)
-    theirs, match = max((align(reference) for reference in references), key=lambda pair: pair[1].ratio())  # the first of equals
+    pieces, keys = _keyed(prediction, language)
+    found = [_keyed(reference, language) for reference in references]
+    aligned = [difflib.SequenceMatcher(None, words, keys, autojunk=False) for _, words in found]
+    (theirs, words), match = max(zip(found, aligned), key=lambda pair: pair[1].ratio())  # the first of equals
     here, there = set(), set()
     for i, j, size in match.get_matching_blocks():
         there.update(range(i, i + size))
         here.update(range(j, j + size))
-    known = {word for reference in references for word in _words(reference)} | {""}  # bare punctuation is never marked
+    known = {word for _, each in found for word in each} | {""}  # bare punctuation is never marked
     def state(j): return "same" if j in here or not keys[j] else "elsewhere" if keys[j] in known else "new"
     return Comparison([(piece, state(j)) for j, piece in enumerate(pieces)],
-                      [(piece, "same" if i in there or not _key(piece) else "missing") for i, piece in enumerate(theirs)], match.ratio())
+                      [(piece, "same" if i in there or not words[i] else "missing") for i, piece in enumerate(theirs)], match.ratio())
 
 # %% ../nbs/02_viz.ipynb #44d9e945
 def show_predictions(
@@ -458,6 +465,7 @@ def show_predictions(
     max_lines: int = 6,          # lines for one caption, then it is cut with an ellipsis
     width: float = 8,            # of the figure, in inches
     score_name: str = "score",   # written before a row's `score`
+    language: str | None = "data",  # as in `tokenize_caption`; "data": what a row says, else English
 ) -> Figure:
     "A grid of pictures with prediction, closest reference and score; words that no reference has are marked"
     rows, remark = _first(rows, n)
@@ -467,7 +475,8 @@ def show_predictions(
         references = next((_captions(row, name) for name in ("references", "captions") if row.get(name)), [])
         cell = [_styled(prediction)]
         if references:
-            compared = compare_captions(prediction, references)
+            said = row.get("language") or "en" if language == "data" else language
+            compared = compare_captions(prediction, references, language=said)
             cell = [[(piece, "new" if state == "new" else "plain") for piece, state in compared.prediction], [(piece, "quiet") for piece, _ in compared.reference]]
             legend = _styled("marked", "new") + [(" ", "quiet")] + _styled("in no reference; grey: the closest reference.", "quiet")
         if not cell[0]: cell[0] = _styled("(empty)", "quiet")

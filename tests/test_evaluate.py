@@ -636,6 +636,34 @@ def test_a_damaged_file_is_refused_before_anything_is_written(score, tmp_path, n
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "measured.json"])
+def test_a_pipe_in_place_of_a_file_is_refused(score, tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match=f"{name} is a pipe, not a regular file"):
+        score({"test": table(shades(3))}).save(tmp_path)
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("data", [None, [], "x", {"splits": 3}, {"fingerprint": 3}, {}])
+def test_a_damaged_record_of_the_data_does_not_count(score, make_run, data):
+    rows = {"train": table(shades(2)), "test": table(shades(3, 10))}
+    run = score(rows).save(make_run(rows))
+    record = read(run / "measured.json")
+    record["test"]["data"] = data
+    (run / "measured.json").write_text(json.dumps(record), encoding="utf-8")
+    assert read_scores(run)[0] == {} and "damaged" in read_scores(run)[1]["test"]
+    score(rows).save(run)
+    assert list(read_scores(run)[0]) == ["test"]
+
+
+@pytest.mark.parametrize("data", [[], {"test": 3}, {"test": {}}, "x", None])
+def test_a_damaged_run_is_one_that_says_nothing_of_its_data(score, make_run, data):
+    rows = {"test": table(shades(3, 10))}
+    run = make_run(rows)
+    (run / "run.json").write_text(json.dumps({"data": data}), encoding="utf-8")
+    assert list(read_scores(score(rows).save(run))[0]) == ["test"] or data == {"test": {}}
+
+
 def test_one_waits_for_the_other(score, tmp_path):
     data = {"a": table(shades(2)), "b": table(shades(2, 5))}
     score(data, "a").save(tmp_path)
@@ -701,6 +729,21 @@ def test_the_language_goes_everywhere(score, said, language):
     assert 'lang="zh"' in report.page() and "language" not in str(report)
     lengths = [float(r[0].split(" ")[0]) for r in report.by("length").rows]
     assert all(length > 5 for length in lengths), "characters are words"
+
+
+@pytest.mark.parametrize("language, said, reference, marked", [
+    ("hi", "एक बिल्ली।", "एक बिल्ली", []), ("th", "แมวดำ", "แมวแดง", ["ดำ"]),
+    ("zh", "红色的熊", "黑色的熊", ["红"]), (None, "红色 的 熊", "黑色 的 熊", ["红色"]),
+    ("en", "A cat.", "a cat", []),
+])
+def test_the_page_marks_the_words_of_the_language(score, language, said, reference, marked):
+    report = score({"test": table(shades(2))})
+    report.record["language"] = language
+    for each in report.predictions: each |= {"caption": said, "references": [reference]}
+    written = re.findall(r'<p class="written".*?</p>', report.page(), re.S)
+    assert written
+    for each in written: assert re.findall("<mark[^>]*>(.*?)</mark>", each) == marked
+    assert report.gallery().size
 
 
 def test_a_language_that_does_not_fit_is_said(score):
@@ -916,7 +959,7 @@ def test_long_texts_and_large_pictures_stay_small():
         "score": 1.0,
         "confidence": 0.5,
     }
-    assert len(room._card(card, "best", "")) < 40_000
+    assert len(room._card(card, "best", "en")) < 40_000
 
 
 def test_only_texts_are_kept_of_pictures(score, small):

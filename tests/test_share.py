@@ -3,6 +3,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import traceback
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from imgcap import share as room
 from imgcap.cli import main
-from imgcap.evaluate import evaluate_model
+from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.infer import Captioner
 from imgcap.share import model_card, published_files, push_run, write_card
 
@@ -182,6 +183,81 @@ def test_a_run_that_is_young_or_strange(run, tmp_path):
     (run / "run.json").write_text("{half", encoding="utf-8")
     with pytest.raises(ValueError, match="is damaged"): model_card(run)
     with pytest.raises(FileNotFoundError, match="is not a run folder"): model_card(tmp_path)
+
+
+@pytest.mark.parametrize("chosen, said", [
+    ("cider_d", "the one with the best CIDEr-D on the validation split"),
+    ("loss", "the one with the lowest loss on the validation split"),
+    (None, "the one with the best score on the validation split"),
+])
+def test_what_decided_which_step_is_kept(run, chosen, said):
+    change(run, finished__chosen_by=chosen, finished__best_step=2)
+    assert f"kept is step 2, {said}" in " ".join(model_card(run).split())
+
+
+# ---- damaged files
+
+def with_each_value(value, path=()):
+    "A JSON value, many times, each time with one part taken out or replaced."
+    parts = value.items() if isinstance(value, dict) else []
+    for name, part in list(parts):
+        yield (*path, name), {k: v for k, v in value.items() if k != name}
+        for other in ([], {}, "x", 3, None, float("nan"), ["x"], {"x": "y"}):
+            yield (*path, name), {**value, name: other}
+        for where, changed in with_each_value(part, (*path, name)):
+            yield where, {**value, name: changed}
+
+
+def said_in_one_line(work, run, name):
+    "What is said of a damaged file; nothing where the damage does not matter."
+    try: quiet(work, run)
+    except (ValueError, OSError) as error:
+        assert "\n" not in str(error) and name in str(error), error
+        return str(error)
+
+
+WORKS = [model_card, published_files, write_card, read_scores]
+
+
+@pytest.mark.parametrize("name", ["run.json", "measured.json", "metrics.json"])
+def test_a_part_of_a_record_that_is_missing_or_another(run, name):
+    whole = json.loads((run / name).read_text(encoding="utf-8"))
+    if name == "metrics.json": whole = {"test": {"model": whole["test"]["model"]}}
+    said = 0
+    for where, changed in with_each_value(whole):
+        if len(where) > 4: continue
+        (run / name).write_text(json.dumps(changed), encoding="utf-8")
+        for work in (model_card, read_scores):
+            said += said_in_one_line(work, run, name) is not None
+    assert said > 10
+
+
+DAMAGE = {
+    "empty": lambda text: b"", "half": lambda text: text[:len(text) // 2],
+    "list": lambda text: b"[]", "number": lambda text: b"3", "null": lambda text: b"null",
+    "word": lambda text: b'"x"', "object": lambda text: b"{}", "NaN": lambda text: b"NaN",
+    "bytes": lambda text: b"\xff\xfe\0\1" * 9, "deep": lambda text: b"[" * 90_000,
+    "line": lambda text: text + b"\n[3]\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "name", ["run.json", "measured.json", "metrics.json", "predictions.jsonl", "log.jsonl"])
+def test_a_damaged_file_is_named_in_one_line(run, name, damage):
+    (run / name).write_bytes(DAMAGE[damage]((run / name).read_bytes()))
+    said = [said_in_one_line(work, run, name) for work in WORKS]
+    harmless = name == "log.jsonl" or (name, damage) == ("predictions.jsonl", "empty")
+    assert harmless or damage == "object" or any(said)
+
+
+@pytest.mark.parametrize("name", ["measured.json", "metrics.json", "predictions.jsonl"])
+def test_a_pipe_or_a_folder_in_a_run_holds_nobody_up(run, name):
+    for make in (os.mkfifo, os.mkdir):
+        (run / name).unlink() if (run / name).is_file() else None
+        make(run / name)
+        for work in WORKS: said_in_one_line(work, run, name)
+        (run / name).unlink() if make is os.mkfifo else (run / name).rmdir()
 
 
 def test_pictures_that_could_not_be_read_are_counted(run):
