@@ -368,7 +368,9 @@ def write_card(
 ) -> Path: # README.md in the run folder
     "Write the model card into the run folder; what a person chose or wrote there stays."
     path = Path(run).expanduser() / "README.md"
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try: old = read_file(path).decode() if path.exists() else ""
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; save it as UTF-8, or delete the file") from None
     if old and _MARK not in old:
         if fields:
             raise ValueError(f"{path} was edited by hand and stays as it is: write "
@@ -461,7 +463,7 @@ def _check_weights(name:str, path:Path):
 
 def _public_config(path:Path, run:Path) -> Path|bytes:
     "The file as it is, or without the folder that a model or tokenizer was loaded from."
-    try: config = json.loads(path.read_text(encoding="utf-8"))
+    try: config = parse_json(read_file(path).decode())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); save the model again") from None
     def public(value, key=""):

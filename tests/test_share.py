@@ -251,7 +251,16 @@ def test_a_damaged_file_is_named_in_one_line(run, name, damage):
     assert harmless or damage == "object" or any(said)
 
 
-@pytest.mark.parametrize("name", ["measured.json", "metrics.json", "predictions.jsonl"])
+@pytest.mark.parametrize("name", ["README.md", "model/config.json"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_card_or_configuration_is_named(run, name, damage):
+    quiet(write_card, run)
+    (run / name).write_bytes(DAMAGE[damage]((run / name).read_bytes()))
+    for work in WORKS: said_in_one_line(work, run, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["measured.json", "metrics.json", "predictions.jsonl", "README.md"])
 def test_a_pipe_or_a_folder_in_a_run_holds_nobody_up(run, name):
     for make in (os.mkfifo, os.mkdir):
         (run / name).unlink() if (run / name).is_file() else None
