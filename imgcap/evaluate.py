@@ -14,7 +14,6 @@ import io
 import json
 import math
 import os
-import re
 import time
 import warnings
 from collections import Counter
@@ -43,7 +42,8 @@ from .model import load_model, weights_fingerprint
 from .pictures import ImageError, decode_image
 from .places import last_part, public_ids, without_paths
 from .preprocess import CaptionCollator
-from .runs import fingerprint, is_run, read_run
+from .runs import (
+    file_name, fingerprint, is_run, picture_fingerprint, read_run, split_files)
 from .viz import compare_captions, show_predictions
 from .words import language_doubt, primary_language, tokenize_caption
 
@@ -351,13 +351,12 @@ def _why_not(split:str, systems:dict, record:dict|None, weights:str, own:dict) -
 def _hash_of(systems:dict) -> str: return hashlib.sha256(_json(systems)).hexdigest()[:12]
 
 
-def _own_data(run:Path) -> dict[str, str]:
-    "Fingerprint of each split that the run was given."
+def _own_data(run:Path) -> dict[str, dict]:
+    "What the run says of each split that it was given."
     try: data = parse_json(read_file(run / "run.json"))["data"]
     except (OSError, ValueError, KeyError, TypeError): return {}
     if not isinstance(data, dict): return {}
-    return {split: about.get("fingerprint", "") for split, about in data.items()
-            if isinstance(about, dict)}
+    return {split: about for split, about in data.items() if isinstance(about, dict)}
 
 
 def _data(record:dict) -> dict:
@@ -366,14 +365,19 @@ def _data(record:dict) -> dict:
     return data if isinstance(data, dict) else {}
 
 
-def _is_own(split:str, record:dict, own:dict[str, str]) -> bool:
+def _is_own(split:str, record:dict, own:dict[str, dict]) -> bool:
     "Whether a split is the run's: by itself, or, when training was not given it, by the others."
     if not own: return True
-    theirs = _data(record).get("splits")
+    theirs, pictures = (_data(record).get(name) for name in ("splits", "picture_splits"))
     if not isinstance(theirs, dict): return False
-    if split in own: return own[split] == theirs.get(split)
+    if not isinstance(pictures, dict): pictures = {}  # of an earlier version
+    def same(name):
+        seen = own[name].get("picture_fingerprint"), pictures.get(name)
+        words = own[name].get("fingerprint", "") == theirs.get(name)
+        return words and (None in seen or seen[0] == seen[1])
+    if split in own: return same(split)
     shared = own.keys() & theirs.keys()
-    return bool(shared) and all(own[name] == theirs[name] for name in shared)
+    return bool(shared) and all(map(same, shared))
 
 # %% ../nbs/07_evaluate.ipynb #cc0f1e56
 def _columns(rows) -> list[str]:
@@ -537,20 +541,6 @@ def html_page(
             f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{html.escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style></head>'
             f'<body>{body}{f"<script>{script}</script>" if script else ""}</body></html>\n')
 
-# %% ../nbs/07_evaluate.ipynb #7d20be04
-def split_files(split:str) -> tuple[str, str, str]:
-    "Names of a split's predictions, gallery and page; those of test have no name in them."
-    name = "" if split == "test" else "-" + _file_name(split)
-    return f"predictions{name}.jsonl", f"gallery{name}.png", f"report{name}.html"
-
-
-def _file_name(text:str, most:int=80) -> str:
-    "A text as part of a file's name on any system; long ones are cut, and told apart by a hash."
-    name = re.sub(r"[^\w.-]", "_", text)
-    if len(name.encode()) <= most: return name
-    digits = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
-    return name.encode()[:most - 9].decode(errors="ignore") + "-" + digits
-
 # %% ../nbs/07_evaluate.ipynb #7d20be10
 def _folder_for(run:Path, split:str, record:dict) -> Path:
     "The run folder for scores of its own weights and data, one in its `evaluations` for others."
@@ -562,7 +552,7 @@ def _folder_for(run:Path, split:str, record:dict) -> Path:
                                   and earlier.get("weights") == record.get("weights"))
     if mine and known: return run
     about = _data(record)
-    name = f"{_file_name(about.get('name') or split)}-{about.get('fingerprint')}"
+    name = f"{file_name(about.get('name') or split)}-{about.get('fingerprint')}"
     return run / "evaluations" / (name if mine else f"{name}-of-{record.get('weights')}")
 
 
@@ -948,8 +938,10 @@ def _about(model:nn.Module, data:dict, split:str, seen:dict, source:str|None) ->
     known = {name: fingerprint(rows) for name, rows in data.items() if name != split
              and hasattr(rows, "__len__") and {"image_id", "captions"} <= set(_columns(rows))}
     own = fingerprint({"image_id": list(seen), "captions": list(seen.values())})
+    pictures = {name: picture_fingerprint(keep_encoded(rows)) for name, rows in data.items()
+                if name in {*known, split} and isinstance(rows, datasets.Dataset)}
     return {"data": {"name": last_part(source or ""), "pictures": len(seen), "fingerprint": own,
-                     "splits": {**known, split: own}},
+                     "splits": {**known, split: own}, "picture_splits": pictures},
             "weights": weights_fingerprint(model)}
 
 # %% ../nbs/07_evaluate.ipynb #f59ecbf2

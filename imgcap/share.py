@@ -25,11 +25,11 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from .config import Decoding
-from .evaluate import read_scores, read_splits, split_files
+from .evaluate import read_scores, read_splits
 from .files import parse_json, read_file, read_json_lines, some, write_atomic
 from .model import model_family
 from .places import hub_id, is_path, last_part, public_ids, without_paths
-from .runs import read_run
+from .runs import read_run, sealed, split_files
 
 # %% ../nbs/09_share.ipynb #976716a6
 @dataclass
@@ -308,7 +308,7 @@ def model_card(
     license = (f"Licence: {license}." if license
                else "No licence has been chosen: ask before you use it.")
     source = f"Pictures and captions: {_source(about, fields) or 'the source is not recorded'}."
-    return f"""---
+    return sealed(f"""---
 {front.to_yaml()}
 ---
 {_MARK}
@@ -357,7 +357,7 @@ Both take the likeliest words. imgcap, which wrote the captions for the scores a
 ## What it is for, and what not
 
 It describes pictures like those it was trained on. Any other picture gets a sentence as well, and nothing in the sentence tells that the model has never seen the like. Captions can be wrong, leave out what matters, and repeat the habits and prejudices of those who wrote the training captions. Have a person read them where it matters, and do not use them to identify or judge people.
-"""
+""")
 
 # %% ../nbs/09_share.ipynb #8e31f0c2
 def write_card(

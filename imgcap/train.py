@@ -52,8 +52,8 @@ from .model import (
 from .pictures import ImageError
 from .preprocess import CaptionCollator, augment_picture
 from .runs import (
-    append_log, begin_run, clear_run, describe_data, drop_scores, fingerprint, is_run,
-    last_checkpoint, resume_run, write_run)
+    append_log, begin_run, checkpoint_strangers, clear_run, describe_data, drop_scores, fingerprint,
+    is_run, last_checkpoint, resume_run, settings_fingerprints, write_run)
 from .words import language_doubt
 
 # %% ../nbs/06_train.ipynb #a4b32203
@@ -63,21 +63,36 @@ _all_ = ["write_atomic", "fingerprint", "weights_fingerprint"]
 def save_checkpoint(
     model:nn.Module, # Any transformers model
     processor, # Its processor
-    folder:str|os.PathLike, # Checkpoint folder to write; an older one there is replaced
+    folder:str|os.PathLike, # Checkpoint folder to write; an older checkpoint there is replaced
 ):
     "Save model and processor so that the folder holds the old checkpoint or the new, never half."
-    folder = Path(folder)
+    _check_room(model, getattr(processor, "tokenizer", None))
+    folder = Path(os.path.realpath(Path(folder).expanduser()))
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; a checkpoint is a folder")
     partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}")
                     for kind in ("partial", "old"))
     for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
     try:
         with quiet_transformers(): model.save_pretrained(partial)
         processor.save_pretrained(partial)
-        if folder.name == "model" and is_run(folder.parent): drop_scores(folder.parent)
-        if folder.exists(): folder.rename(old)
-        partial.rename(folder)
+        _replace(folder, partial, old)
     finally:
         for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _replace(folder:Path, partial:Path, old:Path):
+    "Put a new checkpoint in the place of an old one, unless anything else is there."
+    written = os.listdir(partial)
+    if folder.exists() and (found := checkpoint_strangers(folder, written)):
+        raise FileExistsError(f"{folder} holds {some(found)}, which belongs to no checkpoint, so "
+                              "it is not replaced; choose a folder that is new or empty")
+    if folder.name == "model" and is_run(folder.parent): drop_scores(folder.parent)
+    if folder.exists(): folder.rename(old)
+    try: partial.rename(folder)
+    except OSError:
+        if old.exists(): old.rename(folder)
+        raise
 
 # %% ../nbs/06_train.ipynb #ecaef7c6
 @dataclass
@@ -158,6 +173,9 @@ class TrainConfig:
     def __post_init__(self):
         self.out = os.fspath(self.out)
         check_options(self)
+        if self.resume and self.overwrite:
+            raise ValueError("resume goes on with the run in out, and overwrite deletes it; give "
+                             "one of the two")
         if self.objective == "cider" and self.label_smoothing:
             raise ValueError("label_smoothing belongs to objective likelihood: with objective "
                              "cider there are no labels to smooth")
@@ -186,6 +204,7 @@ def fill_defaults(
     if on_cpu and model.dtype != torch.float32:
         raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a "
                          "CPU; load them in float32: precision=bfloat16 is as fast")
+    _check_room(model, tokenizer)
     _fit_positions(config, model, tokenizer)
     known = ("none", "all", *get_available_reporting_integrations())
     if config.report_to not in known:
@@ -205,6 +224,17 @@ def _fit_positions(config:TrainConfig, model:nn.Module, tokenizer):
     if config.max_new_tokens >= room:
         raise ValueError(f"max_new_tokens is {config.max_new_tokens}, and the model has room for "
                          f"{room} tokens, the first included; {room - 1} would do")
+
+
+def _check_room(model:nn.Module, tokenizer):
+    "Refuse a tokenizer with more tokens than the model has room for: no one could load them."
+    if tokenizer is None: return
+    most = max(tokenizer.get_vocab().values()) + 1
+    room = model.config.get_text_config(decoder=True).vocab_size
+    if most > room:
+        part = "model.decoder" if model.config.model_type == "vision-encoder-decoder" else "model"
+        raise ValueError(f"the tokenizer has {most} tokens, and the model room for {room}; where "
+                         f"tokens were added, call {part}.resize_token_embeddings({most}) first")
 
 
 def has_bfloat16(
@@ -340,7 +370,13 @@ def best_validation(
 ) -> dict|None: # The entry of the best validation, None before the first
     "The validation that chooses the checkpoint; the earlier one where nothing tells two apart."
     def rank(entry): return (entry["eval_cider_d"] if by == "cider_d" else 0.0, -entry["eval_loss"])
-    return max((entry for entry in history if "eval_loss" in entry), key=rank, default=None)
+    return max((entry for entry in history if _has_numbers(entry)), key=rank, default=None)
+
+
+def _has_numbers(entry:dict) -> bool:
+    "Whether an entry of the log is a validation whose scores are finite numbers."
+    scores = [entry.get("eval_loss"), entry.get("eval_cider_d")]
+    return None not in scores and all(map(math.isfinite, scores))
 
 # %% ../nbs/06_train.ipynb #6a1f03d4
 def validation_scores(
@@ -443,6 +479,7 @@ class CaptionTrainer(Trainer):
 
     def _determine_best_metric(self, metrics, trial):
         best = best_validation(self.state.log_history, self.by)
+        if best is None: return False
         self.state.best_metric, self.state.best_global_step = best[f"eval_{self.by}"], best["step"]
         return best["step"] == self.state.global_step
 
@@ -662,7 +699,7 @@ class RunLog(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero: self.echo = lambda line: None
         self.start, self.first_step = time.perf_counter(), state.global_step
-        scores = [entry["eval_cider_d"] for entry in state.log_history if "eval_cider_d" in entry]
+        scores = [entry["eval_cider_d"] for entry in state.log_history if _has_numbers(entry)]
         self.best = max(scores, default=0.0)
         if not (sys.stderr.isatty() and state.is_world_process_zero): return
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step",
@@ -688,6 +725,7 @@ class RunLog(TrainerCallback):
                 f"loss {self.loss:.3f}  validation loss {metrics['eval_loss']:.3f}  "
                 f"CIDEr-D {metrics['eval_cider_d']:.3f}  WER {metrics['eval_wer']:.3f}  "
                 f"left {_minutes(left)}")
+        if not _has_numbers(metrics): line += "; no number, so this checkpoint cannot be the best"
         if self.bar is not None: self.bar.write(line)
         else: self.echo(line)
 
@@ -756,21 +794,24 @@ def finetune(
     **changes, # Fields of `TrainConfig` that differ from `config`
 ) -> Path: # The run folder
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
-    config = TrainConfig(**{**asdict(config or TrainConfig()), **changes})
+    asked = TrainConfig(**{**asdict(config or TrainConfig()), **changes})
     _check_splits(data)
-    config = fill_defaults(config, model, processor.tokenizer)
+    config = fill_defaults(asked, model, processor.tokenizer)
     args, language = _training_arguments(model, data, config), caption_language(data["train"])
     if not args.should_save: echo = _say_nothing
     by, why = chosen_by(data["validation"], language)
     options:dict = dict(by=by, language=language, reward=_reward(config, data["train"], language))
-    about = {"source": source, **(notes or {}), **_describe(model, data, config, args, language)}
-    for line in filter(None, (_language_doubt(data["train"], language), why)): echo(line)
-    with _made_ready(model, config) as learning, _opened_run(config, about, args) as opened:
-        run, about, checkpoint = opened
+    about = {"source": source, **(notes or {}),
+             **_describe(model, processor, data, config, args, language)}
+    doubts = _language_doubt(data["train"], language), why, _left_by(model, config, about)
+    for line in filter(None, doubts): echo(line)
+    opening = _opened_run(config, about, args, asked, echo)
+    with _made_ready(model, config) as learning, opening as (run, about, checkpoint):
         callbacks = [RunLog(run, echo), *callbacks]
         trainer = _make_trainer(learning, processor, data, config, args, run, callbacks, **options)
-        _train(trainer, checkpoint)
-        _finish(trainer, processor, run, about)
+        with _named_when_stopped(trainer, run):
+            _train(trainer, checkpoint)
+            _finish(trainer, processor, run, about)
     return run
 
 # %% ../nbs/06_train.ipynb #6a1f03e0
@@ -785,7 +826,7 @@ def _check_splits(data:dict):
         if not rows:
             raise ValueError(f"there are no pictures in the split {split!r}, only in: "
                              f"{', '.join(filter(data.get, data))}; split_captions makes the "
-                             "splits that training needs, from a few dozen pictures or more")
+                             "splits that training needs, from three pictures or more")
         _check_rows(rows, split)
 
 
@@ -810,6 +851,30 @@ def _language_doubt(rows, language:str) -> str:
 
 
 def _say_nothing(line:str): pass
+
+
+_STOPPED = ", stopped at step "
+
+
+def _left_by(model:nn.Module, config:TrainConfig, about:dict) -> str:
+    "A sentence where the model is not as it was loaded; what goes on in its run may be so."
+    name = model.config._name_or_path
+    if _STOPPED not in name: return ""
+    if config.resume and name.startswith(f"{Path(config.out).expanduser()}{_STOPPED}"):
+        for name in ("weights", "config"): about["model"].pop(name)  # training has changed them
+        return ""
+    return (f"the model has the weights of {name}, and training begins from these; load it again "
+            "to begin from its own")
+
+
+@contextmanager
+def _named_when_stopped(trainer:CaptionTrainer, run:Path) -> Iterator[None]:
+    "A model that was changed and not finished is no longer what it was loaded as."
+    try: yield
+    except BaseException:
+        if step := trainer.state.global_step:
+            trainer.bare_model.config._name_or_path = f"{run}{_STOPPED}{step}"
+        raise
 
 # %% ../nbs/06_train.ipynb #6a1f03e1
 @contextmanager
@@ -842,14 +907,16 @@ def _checkpoint_activations(model:nn.Module):
 
 # %% ../nbs/06_train.ipynb #6a1f03e2
 @contextmanager
-def _opened_run(config:TrainConfig, about:dict, args) -> Iterator[tuple[Path, dict, Path|None]]:
+def _opened_run(config:TrainConfig, about:dict, args, asked:TrainConfig,
+                echo:Callable) -> Iterator[tuple[Path, dict, Path|None]]:
     "The run folder, what run.json says, where to go on from; one process makes and holds it."
     run = Path(config.out).expanduser()
     was_there, checkpoint = run.is_dir(), None
     if config.resume and not was_there:
         raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
     with held(run) if args.should_save else nullcontext():
-        if args.should_save and config.resume: about, checkpoint = resume_run(run, about)
+        if args.should_save and config.resume:
+            about, checkpoint = resume_run(run, about, asked=asdict(asked), echo=echo)
         elif args.should_save: begin_run(run, about, overwrite=config.overwrite)
         args.distributed_state.wait_for_everyone()
         if config.resume: checkpoint = last_checkpoint(run)
@@ -876,11 +943,31 @@ def _train(trainer:CaptionTrainer, checkpoint:Path|None):
             over = state.global_step >= trainer.args.max_steps
             if over or _out_of_patience(state.log_history, trainer.config.patience, trainer.by):
                 trainer.state = state
+                _check_best(trainer)
                 best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
                 state.best_model_checkpoint = str(best)
                 _read_progress(trainer, checkpoint)
                 return trainer._load_best_model()
-        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        try: trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        except ImageError as error: raise ImageError(_without_traceback(error)) from error
+        _check_best(trainer)
+
+
+def _check_best(trainer:CaptionTrainer):
+    "Complain where no validation gave a number."
+    history = trainer.state.log_history
+    if best_validation(history, trainer.by) is not None: return
+    steps = some(entry["step"] for entry in history if "eval_loss" in entry)
+    raise FloatingPointError(
+        f"no validation gave a number (at the steps {steps}), so there is no best checkpoint, and "
+        "no model is saved. Try a smaller learning_rate, or precision float32, or other pictures "
+        "for validation")
+
+
+def _without_traceback(error:Exception) -> str:
+    "What an error said in the process that prepared a batch; torch puts its traceback around it."
+    said = str(error).strip().splitlines()
+    return said[-1].partition("ImageError: ")[2] or said[-1]
 
 # %% ../nbs/06_train.ipynb #6a1f0413
 def _finish(trainer:CaptionTrainer, processor, run:Path, about:dict):
@@ -964,16 +1051,18 @@ def _feature_file(model, config:TrainConfig, path:Path, processor, n_rows:int) -
     return FeatureFile(path, n_rows, tuple(seen.shape[1:]), dtype)
 
 # %% ../nbs/06_train.ipynb #6a1f0414
-def _describe(model, data, config:TrainConfig, args, language:str) -> dict:
+def _describe(model, processor, data, config:TrainConfig, args, language:str) -> dict:
     "What one needs to know to repeat the run."
     packages = ("torch", "transformers", "datasets", "accelerate", "pillow")
-    whole = {split: rows for split, rows in data.items() if isinstance(rows, datasets.Dataset)}
+    whole = {split: keep_encoded(rows) for split, rows in data.items()
+             if isinstance(rows, datasets.Dataset)}
     decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens))
     return {"config": asdict(config), "language": language, "data": describe_data(whole),
             "validation": {"precision": str(model.dtype)[6:], "decoding": decoding},
             "model": {"type": model.config.model_type, "name": model.config._name_or_path,
                       "parameters": sum(p.numel() for p in model.parameters()),
-                      "weights": weights_fingerprint(model)},
+                      "weights": weights_fingerprint(model),
+                      **settings_fingerprints(model, processor)},
             "versions": {"imgcap": imgcap.__version__, **{name: version(name) for name in packages},
                          "python": platform.python_version()},
             "machine": {"device": str(args.device), "processes": args.world_size,

@@ -32,7 +32,8 @@ from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
 from imgcap.model import load_model, new_git_tiny, weights_fingerprint
-from imgcap.train import fingerprint
+from imgcap.rows import keep_encoded
+from imgcap.runs import describe_data, fingerprint
 
 datasets.disable_progress_bars()
 FEATURES = datasets.Features({"image": datasets.Image(), "image_id": datasets.Value("string"),
@@ -258,8 +259,23 @@ def test_the_record_says_how(score, small):
     assert record["data"]["name"] == "photos" and record["weights"] == weights_fingerprint(small[0])
     assert (record["language"], record["precision"]) == ("en", "float32")
     assert record["decoding"]["num_beams"] == 2 and record["decoding"]["no_repeat_words"] == 3
-    assert report.record["data"] == score({"train": data["train"], "test": stream(rows)},
-                                          source="../photos").record["data"]
+    streamed = score({"train": data["train"], "test": stream(rows)}, source="../photos").record
+    for each in (record, streamed):  # a stream's pictures come one by one
+        assert set(each["data"].pop("picture_splits")) == ({"train"} if each is streamed else {"train", "test"})
+    assert record["data"] == streamed["data"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_replaced_pictures_are_another_set(score, make_run, split):
+    data = {"train": table(shades(2)), "validation": table(shades(3, 10)), "test": table(shades(3, 20))}
+    run = make_run(data)
+    about = read(run / "run.json")
+    about["data"] = describe_data({name: keep_encoded(data[name]) for name in ("train", "validation")})
+    (run / "run.json").write_text(json.dumps(about))
+    assert score(data, split).save(run) == run
+    theirs = [{**r, "image": other["image"]} for r, other in zip(shades(3, 10), shades(6)[3:])]
+    where = score({**data, "validation": table(theirs)}, split).save(run)
+    assert where.parent == run / "evaluations", "same ids and captions, other pictures"
 
 
 def test_metrics_json_keeps_its_shape(score, make_run):

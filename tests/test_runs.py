@@ -1,25 +1,42 @@
 "A run folder: what is deleted in it, whose it is, and when it can be resumed."
 
+import io
 import json
+import os
 import subprocess
 import sys
+import zipfile
 
+import datasets
+import numpy as np
 import pytest
+from PIL import Image
+from safetensors.numpy import save_file
 
 from imgcap import runs, share
 
 RECORD = {
     "config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a"},
     "language": "en",
-    "versions": {"imgcap": "0.1.0"},
-    "model": {"type": "git", "weights": "ab12"},
+    "versions": {"imgcap": "0.1.0", "transformers": "5"},
+    "model": {
+        "type": "git",
+        "weights": "ab12",
+        "config": "c0",
+        "image_processor": "c1",
+        "tokenizer": "c2",
+    },
     "machine": {"processes": 1},
-    "data": {"train": {"fingerprint": "c91116fec23a"}, "validation": {"fingerprint": "0b23"}},
+    "data": {
+        "train": {"fingerprint": "c91116fec23a", "picture_fingerprint": "5e"},
+        "validation": {"fingerprint": "0b23", "picture_fingerprint": "6e"},
+    },
 }
 
+SCORED = {"metrics.json": {"novel": {"model": {}}}, "measured.json": {"test": {"weights": "ab12"}}}
+
 OURS = """log.jsonl metrics.json measured.json predictions.jsonl predictions-novel.jsonl gallery.png
-gallery-novel.png report.html report-novel.html features features.done creatures.png
-captions.png .4711.partial .0a1b2c3d4e5f6a7b.partial .metrics.json.lock .metrics.json.owner
+gallery-novel.png report.html report-novel.html features features.done .4711.partial .0a1b2c3d4e5f6a7b.partial .metrics.json.lock .metrics.json.owner
 evaluations/photos-ab12/measured.json model/config.json model/model.safetensors
 model/model-00001-of-00002.safetensors model/tokenizer.json model/model.safetensors.index.json
 model/.12.partial adapter/adapter_config.json model/spiece.model
@@ -34,7 +51,11 @@ model/run.json checkpoints/checkpoint-5/notes.txt checkpoints/checkpoint-best/co
 checkpoints/best/model.safetensors checkpoints/runs/notes.txt evaluations/notes.txt
 evaluations/photos/notes.txt old/run.json config.json train.py Report.pdf metrics.json.bak
 run.json.old model/sub/config.json .git/config report/index.html model/pytorch_model.bin
-data/train.jsonl predictions.jsonl.gz README.txt""".split()
+data/train.jsonl predictions.jsonl.gz README.txt report-thesis.html gallery-holiday.png
+predictions-mine.jsonl model/mine.model model/model-old.safetensors model/model-1-of-2.safetensors
+evaluations/mine/report.html evaluations/mine/predictions.jsonl evaluations/photos-ab12/report-a.html
+creatures.png captions.png .thesis.lock .thesis.ab.partial evaluations/photos-ab12/README.md
+.model.12.old/thesis.txt""".split()
 
 
 def written(folder, *names, record=RECORD):
@@ -43,7 +64,20 @@ def written(folder, *names, record=RECORD):
         (folder / "run.json").write_text(json.dumps(record))
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("{}")
+        (folder / name).write_text(json.dumps(SCORED.get(name.split("/")[-1], {})))
+    return folder
+
+
+def checkpoint(run, step, **more):
+    "A checkpoint as Trainer writes it, with next to nothing in it."
+    folder = run / f"checkpoints/checkpoint-{step}"
+    folder.mkdir(parents=True)
+    save_file({"weight": np.zeros(99, "float32")}, folder / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        with zipfile.ZipFile(folder / name, "w") as file:
+            file.writestr("archive/data.pkl", b"numbers" * 99)
+    (folder / "progress.json").write_text(json.dumps({"seconds": 1.0, "skipped": {}}))
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, **more}))
     return folder
 
 
@@ -127,12 +161,68 @@ def test_a_run_json_of_another_program(tmp_path, record):
         runs.read_run(folder)
 
 
-def test_a_card_is_ours_by_its_mark(run):
+CARD = runs.sealed(f"---\nlicense: mit\n---\n{share._MARK}\n# my model\n")
+
+
+def test_a_card_is_ours_as_it_was_written(run):
     assert runs.CARD_MARK in share._MARK
-    (run / "README.md").write_text("# my model\n\nTwo years of work.")
-    assert runs.strangers(run) == ["README.md"]
-    (run / "README.md").write_text(f"---\nlicense: mit\n---\n{share._MARK}\n# my model")
+    (run / "README.md").write_text(CARD)
     assert runs.strangers(run) == []
+    runs.begin_run(run, RECORD, overwrite=True)
+    assert everything(run) == {"run.json"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# my model\n\nTwo years of work.",
+        CARD + "\nTwo years of work.\n",
+        CARD.replace("# my", "Two years of work.\n\n# my"),
+        CARD.replace("license: mit", "license: mit\ntags: [thesis]"),
+        "Two years of work.\n" + CARD,
+        CARD + CARD,
+        f"{share._MARK}\n# my model, of an earlier version\n",
+        runs.sealed("# somebody's\n"),
+        "",
+    ],
+)
+def test_a_card_with_a_persons_words_is_theirs(run, text):
+    (run / "README.md").write_text(text)
+    assert runs.strangers(run) == ["README.md"]
+    with pytest.raises(FileExistsError, match="README.md"):
+        runs.begin_run(run, RECORD, overwrite=True)
+    runs.drop_scores(run)
+    assert (run / "README.md").read_text() == text and (run / "model/config.json").exists()
+
+
+@pytest.mark.parametrize("record", ["[]", "{}", '{"accuracy": 0.9}', '{"novel": 1}', '{"nov', "[" * 9**5])
+def test_scores_of_another_program_name_no_split(run, record):
+    for name in ("metrics.json", "measured.json"):
+        (run / name).write_text(record)
+    assert {"metrics.json", "report.html", "predictions-novel.jsonl"} <= set(runs.strangers(run))
+
+
+def test_a_long_split_is_known_by_its_name(tmp_path):
+    split = "a split with spaces/and slashes " * 9
+    run = written(tmp_path / "run", *runs.split_files(split))
+    assert len(runs.strangers(run)) == 3
+    (run / "metrics.json").write_text(json.dumps({split: {"model": {}}}))
+    assert runs.strangers(run) == []
+
+
+def test_pictures_of_a_demo_are_a_demos(tmp_path):
+    run = written(tmp_path / "run", "captions.png", record={**RECORD, "command": "demo"})
+    assert runs.strangers(run) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "README.md", "mine.model", "notes/a.txt", "optimizer.pt", "run.json"]
+)
+def test_what_belongs_to_no_checkpoint(tmp_path, name):
+    folder = written(tmp_path / "it", "config.json", "model.safetensors", name, record=None)
+    top = name.split("/")[0]
+    assert runs.checkpoint_strangers(folder) == [top + "/" * (top != name)]
+    assert runs.checkpoint_strangers(folder, [name]) == ([] if top == name else [top + "/"])
 
 
 def test_a_file_in_the_place_of_a_run(tmp_path):
@@ -147,7 +237,7 @@ def test_a_file_in_the_place_of_a_run(tmp_path):
 @pytest.mark.parametrize(
     "results",
     [
-        ["checkpoints/checkpoint-5/trainer_state.json"],
+        ["checkpoints/checkpoint-5/trainer_state.json"],  # damaged, and yet hours of work
         ["model/config.json"],
         ["metrics.json"],
         ["adapter/adapter_config.json"],
@@ -191,7 +281,8 @@ def test_empty_folders_of_an_older_imgcap_are_used(tmp_path):
 
 
 def test_scores_go_and_the_rest_stays(run):
-    (run / "README.md").write_text(share._MARK)
+    (run / "README.md").write_text(CARD)
+    (run / "report-thesis.html").write_text("mine")
     (run / "evaluations/photos-ab12/mine.txt").write_text("mine")
     runs.drop_scores(run)
     gone = {
@@ -212,6 +303,7 @@ def test_scores_go_and_the_rest_stays(run):
         "run.json",
         "log.jsonl",
         "model/config.json",
+        "report-thesis.html",
         "evaluations/photos-ab12/mine.txt",
     } <= everything(run)
     (run / "README.md").write_text("mine")
@@ -223,7 +315,9 @@ def test_scores_go_and_the_rest_stays(run):
 
 
 def resumable(tmp_path, *more):
-    return written(tmp_path / "run", "checkpoints/checkpoint-5/trainer_state.json", *more)
+    run = written(tmp_path / "run", *more)
+    checkpoint(run, 5)
+    return run
 
 
 def changed(**parts):
@@ -248,6 +342,14 @@ def changed(**parts):
         (dict(machine__processes=2), "processes 1 → 2"),
         (dict(data__train={"fingerprint": "77"}), "train c91116fec23a → 77"),
         (dict(data__validation={"fingerprint": "77"}), "validation 0b23 → 77"),
+        (dict(data__train__picture_fingerprint="77"), "pictures of the split train 5e → 77"),
+        (
+            dict(data__validation__picture_fingerprint="77"),
+            "pictures of the split validation 6e → 77",
+        ),
+        (dict(model__config="77"), "config.json c0 → 77"),
+        (dict(model__image_processor="77"), "image processor's settings c1 → 77"),
+        (dict(model__tokenizer="77"), "tokenizer c2 → 77"),
     ],
 )
 def test_another_run_is_not_resumed(tmp_path, parts, said):
@@ -266,25 +368,60 @@ def test_another_run_is_not_resumed(tmp_path, parts, said):
         dict(config__threads=2, config__out="b"),
         dict(config__new_option=True),
         dict(data__test={"fingerprint": "99"}),
+        dict(versions__transformers="6", model__config="77", model__tokenizer="78"),
     ],
 )
 def test_what_cannot_change_the_weights_may_differ(tmp_path, parts):
     run = resumable(
-        tmp_path, "metrics.json", "report.html", ".model.7.partial/config.json", ".7.partial"
+        tmp_path,
+        "measured.json",
+        "report.html",
+        ".model.7.partial/config.json",
+        ".7.partial",
+        ".thesis.partial",
+        ".model.thesis.old/thesis.txt",
     )
     about, checkpoint = runs.resume_run(run, changed(**parts))
     assert checkpoint.name == "checkpoint-5"
     assert {name: about[name] for name in RECORD} == RECORD and about["resumed"][0]["step"] == 5
-    assert not {"metrics.json", "report.html", ".model.7.partial", ".7.partial"} & everything(run)
+    assert not {"measured.json", "report.html", ".model.7.partial", ".7.partial"} & everything(run)
+    assert {".thesis.partial", ".model.thesis.old/thesis.txt"} <= everything(run)
+
+
+def earlier_version(config):
+    "The record of a run as an earlier version wrote it."
+    record = {**RECORD, "config": config, "model": {"type": "git", "weights": "ab12"}}
+    return {**record, "data": {split: {"fingerprint": about["fingerprint"]}
+                               for split, about in RECORD["data"].items()}}
+
+
+@pytest.mark.parametrize("before", [{"max_length": None}, {}, {"max_length": 64}], ids=str)
+def test_a_run_of_an_earlier_version_goes_on(tmp_path, before):
+    run = resumable(tmp_path)
+    runs.write_run(run, earlier_version({"batch_size": 16, "precision": "auto", **before}))
+    filled = {"batch_size": 16, "max_length": 64, "precision": "float32", "new": 1}
+    asked = {"batch_size": None, "max_length": None, "precision": "auto", "new": 1}
+    about = {**RECORD, "config": filled}
+    assert runs.resume_run(run, about, asked=asked)[1].name == "checkpoint-5"
+    with pytest.raises(ValueError, match="batch_size 16 → 8"):
+        runs.resume_run(run, {**RECORD, "config": {**filled, "batch_size": 8}}, asked=asked)
+
+
+def test_a_choice_that_was_open_is_another_choice(tmp_path):
+    run = resumable(tmp_path)
+    runs.write_run(run, earlier_version({"max_length": None}))
+    about = {**RECORD, "config": {"max_length": 32}}
+    with pytest.raises(ValueError, match="max_length None → 32"):
+        runs.resume_run(run, about, asked={"max_length": 32})
 
 
 def test_a_finished_run_says_so(tmp_path):
     run = written(
         tmp_path / "run",
-        "checkpoints/checkpoint-5/trainer_state.json",
         "metrics.json",
         record={**RECORD, "finished": {"steps": 6}},
     )
+    checkpoint(run, 6)
     with pytest.raises(FileExistsError, match="finished, after 6 steps"):
         runs.resume_run(run, RECORD)
     assert (run / "metrics.json").exists()
@@ -299,13 +436,88 @@ def test_nothing_to_resume(tmp_path):
             runs.resume_run(written(tmp_path / "run", name), RECORD)
 
 
-def test_the_newest_whole_checkpoint(tmp_path):
-    run = written(
-        tmp_path / "run",
-        *(f"checkpoints/checkpoint-{n}/trainer_state.json" for n in (5, 10, 100, 9)),
-    )
-    (run / "checkpoints/checkpoint-100/trainer_state.json").write_text('{"half')
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def half_json(path):
+    path.write_text(path.read_text()[:-3])
+
+
+DAMAGE = {
+    "model.safetensors": [cut, os.unlink, lambda path: path.write_bytes(b"")],
+    "optimizer.pt": [cut, os.unlink, lambda path: path.write_bytes(b"x" * 99)],
+    "scheduler.pt": [cut, os.unlink],
+    "rng_state.pth": [cut],
+    "progress.json": [half_json, lambda path: path.write_text("{}x"), lambda path: path.write_text("[]")],
+    "trainer_state.json": [half_json, lambda path: path.write_text("{}")],
+}
+
+
+def one_byte_less(path):
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize(
+    "name, harm",
+    [(name, harm) for name, harms in DAMAGE.items() for harm in [one_byte_less, *harms]],
+)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, name, harm):
+    run, said = written(tmp_path / "run"), []
+    for step in (5, 10, 100):
+        checkpoint(run, step)
+    harm(run / "checkpoints/checkpoint-100" / name)
     assert runs.last_checkpoint(run).name == "checkpoint-10"
+    about, folder = runs.resume_run(run, RECORD, echo=said.append)
+    assert folder.name == "checkpoint-10" and about["resumed"][0]["step"] == 10
+    (line,) = said
+    assert "checkpoint-100" in line and name in line and "going on from checkpoint-10" in line
+    assert runs.resume_run(run, RECORD, echo=pytest.fail)[1] == folder, "said once"
+
+
+def test_half_a_checkpoint_is_no_damage(tmp_path):
+    run = written(tmp_path / "run")
+    for step in (5, 10):
+        checkpoint(run, step)
+    (run / "checkpoints/checkpoint-10/trainer_state.json").unlink()
+    assert runs.resume_run(run, RECORD, echo=pytest.fail)[1].name == "checkpoint-5"
+
+
+def test_no_checkpoint_is_whole(tmp_path):
+    run = written(tmp_path / "run")
+    cut(checkpoint(run, 5) / "optimizer.pt")
+    cut(checkpoint(run, 10) / "model.safetensors")
+    before = everything(run)
+    with pytest.raises(FileNotFoundError, match="nothing to resume") as error:
+        runs.resume_run(run, RECORD)
+    for said in ("checkpoint-10 model.safetensors is damaged", "checkpoint-5 optimizer.pt"):
+        assert said in str(error.value)
+    assert "\n" not in str(error.value) and everything(run) == before
+
+
+def test_the_best_checkpoint_has_to_be_whole_too(tmp_path):
+    run = written(tmp_path / "run")
+    cut(checkpoint(run, 5) / "model.safetensors")
+    checkpoint(run, 10, best_global_step=5)
+    with pytest.raises(FileNotFoundError, match="in checkpoint-5, the best before it"):
+        runs.resume_run(run, RECORD)
+
+
+def test_an_average_needs_the_weights_that_go_on(tmp_path):
+    run = written(tmp_path / "run", record={**RECORD, "config": {"ema": 0.9}})
+    assert "raw_weights.safetensors is missing" in runs.damage(checkpoint(run, 5))
+
+
+def test_parts_of_weights_and_additions(tmp_path):
+    run = written(tmp_path / "run")
+    first, second = checkpoint(run, 5), checkpoint(run, 10)
+    (first / "model.safetensors").rename(first / "model-00001-of-00002.safetensors")
+    parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (first / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    assert runs.damage(first) == "model-00002-of-00002.safetensors is missing"
+    (second / "model.safetensors").rename(second / "adapter_model.safetensors")
+    (second / "adapter_config.json").write_text("{}")
+    assert runs.damage(second) == ""
 
 
 # --- the log
@@ -328,6 +540,82 @@ def test_the_log_is_cut_at_the_checkpoint(tmp_path, torn):
     ]
 
 
+def test_a_line_without_a_step_stays(tmp_path):
+    run = resumable(tmp_path)
+    notes = [{"note": "mine"}, {"step": None}, {"step": "seven"}]
+    for entry in ({"step": 1}, *notes, {"step": 7}):
+        runs.append_log(run, entry)
+    runs.resume_run(run, RECORD)
+    assert runs.read_log(run) == [{"step": 1}, *notes]
+
+
+@pytest.mark.parametrize("line", ['{"step": 2', "[1]", "\\xff"])
+def test_a_damaged_line_is_named_and_nothing_is_changed(tmp_path, line):
+    run = resumable(tmp_path, "measured.json", "report.html")
+    (run / "log.jsonl").write_text('{"step": 1}\n' + line + '\n{"step": 3}\n{"st')
+    before = everything(run)
+    with pytest.raises(ValueError, match="log.jsonl, line 2") as error:
+        runs.resume_run(run, RECORD)
+    assert "\n" not in str(error.value) and everything(run) == before
+
+
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(OSError, match="cannot write .*log.jsonl"):
         runs.append_log(tmp_path / "nowhere", {"step": 1})
+
+
+# --- which pictures
+
+
+def png(number, side=40):
+    noise = np.random.default_rng(number).integers(0, 256, (side, side, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "png")
+    return file.getvalue()
+
+
+def split(pictures):
+    "Rows with encoded pictures: contents, or paths."
+    rows = [
+        {"bytes": each, "path": None} if isinstance(each, bytes) else {"bytes": None, "path": each}
+        for each in pictures
+    ]
+    features = datasets.Features({"image": datasets.Image(decode=False)})
+    return datasets.Dataset.from_dict({"image": rows}, features=features)
+
+
+def test_pictures_are_known_wherever_they_are(tmp_path):
+    pictures = [png(i) for i in range(5)]
+    for i, content in enumerate(pictures):
+        (tmp_path / f"{i}").write_bytes(content)
+    known = runs.picture_fingerprint(split(pictures))
+    paths = split([str(tmp_path / f"{i}") for i in range(5)])
+    assert runs.picture_fingerprint(paths) == known
+    for path in tmp_path.iterdir():
+        os.utime(path, (1, 1))
+    assert runs.picture_fingerprint(paths) == known, "times say nothing"
+    turned = split(pictures[::-1])
+    assert runs.picture_fingerprint(turned) != known
+    assert runs.picture_fingerprint(turned.select(range(4, -1, -1))) == known
+
+
+@pytest.mark.parametrize("where", ["start", "middle", "end", "more", "other"])
+def test_a_replaced_picture_is_noticed(tmp_path, where):
+    pictures = [png(i) for i in range(3)]
+    known = runs.picture_fingerprint(split(pictures))
+    changed = bytearray(pictures[1])
+    at = {"start": 9, "middle": len(changed) // 2, "end": -9}.get(where)
+    if at is not None:
+        changed[at] ^= 1
+    else:
+        changed = changed + b"x" if where == "more" else png(9)
+    (tmp_path / "changed").write_bytes(changed)
+    for other in (bytes(changed), str(tmp_path / "changed")):
+        assert runs.picture_fingerprint(split([pictures[0], other, pictures[2]])) != known
+
+
+def test_pictures_that_are_not_there(tmp_path):
+    (tmp_path / "empty").touch()
+    lost = split([str(tmp_path / "lost"), str(tmp_path / "empty"), str(tmp_path), b""])
+    assert runs.picture_fingerprint(lost) == runs.picture_fingerprint(lost)
+    assert runs.picture_fingerprint({"image_id": ["a"], "captions": [["a cat"]]}) is None

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import datasets
 import pytest
+import tokenizers
 import torch
 from small_models import small_model
 from transformers import TrainerCallback
@@ -25,6 +26,7 @@ from imgcap.infer import Captioner
 from imgcap.metrics import CiderReward, caption_scores
 from imgcap.model import load_model, new_git_tiny
 from imgcap.preprocess import CaptionCollator
+from imgcap.runs import settings_fingerprints
 from imgcap.train import (
     FeatureFile,
     RunLog,
@@ -328,6 +330,46 @@ def test_equals_go_to_the_lower_loss(history, by, best):
     )
 
 
+@pytest.mark.parametrize("by", ["cider_d", "loss"])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_no_number_never_wins(by, wrong, place):
+    history = [validation(2, 0.1, 4.0), validation(4, 0.2, 3.0)]
+    for bad in (validation(3, 0.9, wrong), validation(3, wrong, 1.0)):
+        with_bad = [*history[:place], bad, *history[place:]]
+        assert best_validation(with_bad, by)["step"] == 4
+        assert best_validation([bad, bad], by) is None
+
+
+def no_numbers(monkeypatch, *validations):
+    "These validations, counted from 1, give a loss that is no number."
+    scores, calls = imgcap.train.validation_scores, []
+
+    def measured(*args, **options):
+        calls.append(1)
+        wrong = {"loss": math.nan} if len(calls) in validations else {}
+        return {**scores(*args, **options), **wrong}
+
+    monkeypatch.setattr(imgcap.train, "validation_scores", measured)
+
+
+@pytest.mark.parametrize("which", [[1], [3], [1, 2], [2, 3]], ids=str)
+def test_a_validation_that_is_no_number_does_not_choose(data, tmp_path, monkeypatch, which):
+    no_numbers(monkeypatch, *which)
+    said = []
+    run = train(tiny(), data, tmp_path / "run", echo=said.append)
+    assert about(run)["finished"]["best_step"] not in [2 * each for each in which]
+    assert sum("cannot be the best" in line for line in said) == len(which)
+
+
+def test_validations_without_any_number_are_one_error(data, tmp_path, monkeypatch):
+    no_numbers(monkeypatch, 1, 2, 3)
+    for resume in (False, True):
+        with pytest.raises(FloatingPointError, match="at the steps 2, 4, 6") as error:
+            train(tiny(), data, tmp_path / "run", resume=resume)
+        assert "\n" not in str(error.value) and not (tmp_path / "run/model").exists()
+
+
 def with_captions(data, captions):
     "The same pictures with other captions."
 
@@ -483,6 +525,128 @@ def test_another_run_is_not_resumed(data, tmp_path):
         assert ((run / "run.json").read_text(), (run / "log.jsonl").read_text()) == before, name
 
 
+def replaced(data, split):
+    "The same rows, in which one picture is another drawing."
+    rows = data[split].cast_column("image", datasets.Image(decode=False))
+    other = rows[0]["image"]
+    rows = rows.map(
+        lambda row, i: {"image": other} if i == 1 else row,
+        with_indices=True,
+        load_from_cache_file=False,
+    )
+    return datasets.DatasetDict({**data, split: rows.cast_column("image", datasets.Image())})
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_replaced_pictures_are_another_run(data, tmp_path, split):
+    run = stopped(tiny(), data, tmp_path / "run")
+    with pytest.raises(ValueError, match=f"of the pictures of the split {split} .* → "):
+        train(tiny(), replaced(data, split), run, resume=True)
+    record = about(run)
+    for rows in record["data"].values():
+        rows.pop("picture_fingerprint")  # as an earlier version wrote it
+    (run / "run.json").write_text(json.dumps(record))
+    train(tiny(), replaced(data, split), run, resume=True)
+
+
+def change_settings(model, processor):
+    return {
+        "config.json": lambda: setattr(model.config, "layer_norm_eps", 0.1),
+        "image processor": lambda: setattr(processor.image_processor, "image_mean", [0, 0, 0]),
+        "tokenizer": lambda: setattr(
+            processor.tokenizer.backend_tokenizer, "normalizer", tokenizers.normalizers.NFKD()
+        ),
+    }
+
+
+@pytest.mark.parametrize("part", change_settings(None, None))
+def test_other_settings_are_another_run(data, tmp_path, part):
+    run = stopped(tiny(), data, tmp_path / "run")
+    model, processor = tiny()
+    change_settings(model, processor)[part]()
+    with pytest.raises(ValueError, match=f"{part}.* → "):
+        train((model, processor), data, run, resume=True)
+
+
+@pytest.mark.parametrize("family", ["git", "blip", "vision-encoder-decoder"])
+def test_settings_are_the_same_after_saving(tmp_path, family):
+    model, processor = small_model(family)
+    save_checkpoint(model, processor, tmp_path / "model")
+    first = load_model(tmp_path, device="cpu")
+    processor = first[1]
+    processor.tokenizer(["a", "a long one"], padding=True, truncation=True, max_length=3)
+    save_checkpoint(*first, tmp_path / "model")
+    again = load_model(tmp_path, device="cpu")
+    assert settings_fingerprints(*again) == settings_fingerprints(*first)
+
+
+def test_resume_and_overwrite_are_one_too_many(data, tmp_path):
+    run = stopped(tiny(), data, tmp_path / "run")
+    with pytest.raises(ValueError, match="resume .* overwrite .* one of the two"):
+        train(tiny(), data, run, resume=True, overwrite=True)
+    assert (run / "checkpoints/checkpoint-4/trainer_state.json").exists()
+
+
+@pytest.mark.parametrize("lost", ["max_length None", "max_length", "as now"])
+def test_a_run_of_an_earlier_version_is_resumed(data, tmp_path, lost):
+    run, record = stopped(tiny(), data, tmp_path / "run"), about(tmp_path / "run")
+    if lost != "as now":
+        record["config"].pop("max_length")
+    if lost == "max_length None":
+        record["config"]["max_length"] = None
+    record["config"].pop("report_to")
+    record["model"] = {name: record["model"][name] for name in ("type", "name", "parameters")}
+    (run / "run.json").write_text(json.dumps(record))
+    assert about(train(tiny(), data, run, resume=True))["finished"]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "progress.json"]
+)
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}], ids=["plain", "ema"])
+def test_a_damaged_checkpoint_is_passed_over(data, tmp_path, name, changes):
+    whole = train(tiny(), data, tmp_path / "whole", **changes)
+    run, said = stopped(tiny(), data, tmp_path / "run", **changes), []
+    if changes and name == "model.safetensors":
+        name = "raw_weights.safetensors"
+    file = run / "checkpoints/checkpoint-4" / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    train(tiny(), data, run, resume=True, echo=said.append, **changes)
+    assert f"in checkpoint-4 {name} is damaged; going on from checkpoint-2" in said
+    assert weights(run) == weights(whole) and about(run)["resumed"][0]["step"] == 2
+
+
+def test_a_model_that_was_stopped_is_not_what_it_was_loaded_as(data, tmp_path):
+    said, (model, processor) = [], tiny()
+    model.config._name_or_path = "git-small"
+    run = stopped((model, processor), data, tmp_path / "run")
+    left = weights_fingerprint(model)
+    assert model.config._name_or_path == f"{run}, stopped at step 6"
+    other = train((model, processor), data, tmp_path / "other", echo=said.append, max_steps=2)
+    assert about(other)["model"]["weights"] == left != about(run)["model"]["weights"]
+    assert about(other)["model"]["name"] == f"{run}, stopped at step 6"
+    assert sum("load it again to begin from its own" in line for line in said) == 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"freeze": "vision"}], ids=str)
+def test_the_same_model_goes_on_in_its_run(data, tmp_path, changes):
+    if "lora" in changes:
+        pytest.importorskip("peft")
+    whole, said, model = train(tiny(), data, tmp_path / "whole", **changes), [], tiny()
+    run = stopped(model, data, tmp_path / "run", **changes)
+    train(model, data, run, resume=True, echo=said.append, **changes)
+    assert weights(run) == weights(whole) and not any("load it again" in line for line in said)
+    assert model[0].config._name_or_path == str(run)
+
+
+def test_a_start_that_fails_changes_no_name(data, tmp_path):
+    model, processor = tiny()
+    model.config._name_or_path = "git-small"
+    with pytest.raises(RuntimeError):
+        train((model, processor), data, tmp_path / "run", **FAILING["memory"])
+    assert model.config._name_or_path == "git-small"
+
+
 def test_a_finished_run_is_finished(data, tmp_path):
     run = train(tiny(), data, tmp_path / "run")
     before = weights(run), about(run)
@@ -534,19 +698,22 @@ def test_a_moved_run_keeps_its_best_checkpoint(data, tmp_path):
     assert weights(run) == weights(whole)
 
 
+SCORES = json.dumps({"test": {"model": {"cider_d": 1.0}}})
+
+
 def test_scores_of_earlier_weights_go(data, tmp_path):
     run = stopped(tiny(), data, tmp_path / "run")
     for name in ("metrics.json", "predictions.jsonl", "report.html"):
-        (run / name).write_text("{}")
+        (run / name).write_text(SCORES)
     train(tiny(), data, run, resume=True)
     assert not any(
         (run / name).exists() for name in ("metrics.json", "predictions.jsonl", "report.html")
     )
-    (run / "metrics.json").write_text("{}")
+    (run / "metrics.json").write_text(SCORES)
     (run / "README.md").write_text("mine")
     save_checkpoint(*tiny(seed=3), run / "model")
     assert not (run / "metrics.json").exists() and (run / "README.md").exists()
-    (run / "metrics.json").write_text("{}")
+    (run / "metrics.json").write_text(SCORES)
     save_checkpoint(*tiny(), run / "another")
     assert (run / "metrics.json").exists(), "the run's weights are the old ones"
 
@@ -664,6 +831,57 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(data, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["thesis.txt"], ["notes/thesis.txt"], ["config.json", "thesis.txt"], ["mine.model"], ["run.json"]],
+    ids=str,
+)
+def test_a_checkpoint_takes_no_other_place(tmp_path, names):
+    folder = tmp_path / "thesis"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("two years of work")
+    with pytest.raises(FileExistsError, match=names[-1].split("/")[0]) as error:
+        save_checkpoint(*tiny(), folder)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == [folder]
+    assert all((folder / name).read_text() == "two years of work" for name in names)
+
+
+def test_a_checkpoint_takes_the_place_of_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for seed, folder in enumerate(["~/empty", "~/link", tmp_path / "link", tmp_path / "new"]):
+        save_checkpoint(*tiny(seed), folder)
+    assert (tmp_path / "link").is_symlink(), "what it leads to was written"
+    assert weights(tmp_path / "empty") == weights_fingerprint(tiny(2)[0])
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "link", "new"}
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="is a file"):
+        save_checkpoint(*tiny(), tmp_path / "file")
+    for family in ("blip", "vision-encoder-decoder"):
+        for seed in range(2):
+            save_checkpoint(*small_model(family), tmp_path / family)
+
+
+@pytest.mark.parametrize("family", ["git", "blip", "vision-encoder-decoder"])
+def test_added_tokens_need_room(data, tmp_path, family):
+    model, processor = small_model(family)
+    processor.tokenizer.add_tokens(["zebra", "okapi"])
+    room = model.config.get_text_config(decoder=True).vocab_size
+    for refused in (
+        lambda: train((model, processor), data, tmp_path / "run"),
+        lambda: save_checkpoint(model, processor, tmp_path / "checkpoint"),
+    ):
+        with pytest.raises(ValueError, match=rf"has {room + 2} tokens.*resize_token_emb") as error:
+            refused()
+        assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+    part = model.decoder if family == "vision-encoder-decoder" else model
+    part.resize_token_embeddings(len(processor.tokenizer))
+    save_checkpoint(model, processor, tmp_path / "checkpoint")
+    assert load_model(tmp_path / "checkpoint", device="cpu")
+
+
 # --- pictures that cannot be read
 
 
@@ -716,11 +934,12 @@ def test_a_resumed_run_still_names_them(data, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:picture")
-def test_a_split_without_a_readable_picture(data, tmp_path):
-    for split in ("train", "validation"):
-        with pytest.raises((ValueError, OSError), match="can be read, the first: ") as error:
-            train(tiny(), damaged(data, *range(24), split=split), tmp_path / split)
-        assert "\n" not in str(error.value)
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_a_readable_picture(data, tmp_path, split, workers):
+    with pytest.raises(ValueError, match="^none of the .* can be read, the first: ") as error:
+        train(tiny(), damaged(data, *range(24), split=split), tmp_path / "run", workers=workers)
+    assert "\n" not in str(error.value)
 
 
 # --- language
