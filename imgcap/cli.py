@@ -534,7 +534,7 @@ def export(
 def push(
     run:Annotated[str, typer.Argument(help="Run folder")],
     repo_id:Annotated[str, typer.Option(help="owner/name on the Hub; made when it is not there")],
-    private:Annotated[bool, typer.Option(help="Make the repository private")]=False,
+    private:Annotated[bool, typer.Option(help="Make a new repository private; one that is there stays as it is")]=False,
     license:Annotated[str|None, typer.Option(help="Licence of the model, as the Hub abbreviates it: apache-2.0, cc-by-4.0, …")]=None,
 ):
     "Put a run on the Hugging Face Hub."

@@ -16,6 +16,7 @@ from typing import get_args
 import pytest
 from typer.models import OptionInfo
 
+import imgcap.bench
 import imgcap.cli
 from imgcap.cli import _with_option_names, _with_options, main
 from imgcap.config import Decoding
@@ -174,6 +175,14 @@ def test_a_device_that_is_not_here_is_one_line(device, photos):
         status, _, err = run(*words.replace("DATA", str(photos)).split(), "--device", device)
         assert status == 2 and len(err.splitlines()) == 1, err
         assert err.startswith(f"imgcap: device '{device}' cannot be used here")
+
+
+@pytest.mark.parametrize("options", [{"batch_sizes": [16, 0]}, {"batch_size": -1}, {"rounds": 0}])
+def test_the_bench_looks_at_its_sizes_first(options):
+    said = []
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is .*at least 1"):
+        imgcap.bench.bench(quick=True, echo=said.append, **options)
+    assert not said
 
 
 def contents(folder):
