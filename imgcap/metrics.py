@@ -578,7 +578,7 @@ def read_file_names(
     try: found = parse_json(read_file(path).decode("utf-8-sig"))
     except ValueError: return {}
     images = found.get("images") if isinstance(found, dict) else None
-    return {r["file_name"]: picture_id(r["id"]) for r in images or []
+    return {r["file_name"]: picture_id(r["id"]) for r in (images if isinstance(images, list) else [])
             if isinstance(r, dict) and isinstance(r.get("file_name"), str) and "id" in r}
 
 # %% ../nbs/05_metrics.ipynb #e1d5b3f7

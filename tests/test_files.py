@@ -1,6 +1,7 @@
 "A file is there whole or not at all, and one process writes it."
 
 import errno
+import json
 import os
 import shutil
 import socket
@@ -297,3 +298,9 @@ def test_what_stands_beside_a_link_stands_beside_its_target(tmp_path):
     (tmp_path / "far").mkdir()
     os.symlink(tmp_path / "far" / "a", tmp_path / "link")
     assert beside(tmp_path / "link", ".x") == beside(tmp_path / "far" / "a", ".x")
+
+
+@pytest.mark.parametrize("images", [3, "x", None, {"a": 1}, [3], [{"file_name": 3, "id": 1}]])
+def test_annotations_without_a_list_of_images_have_no_names(tmp_path, images):
+    (tmp_path / "a.json").write_text(json.dumps({"images": images}))
+    assert read_file_names(tmp_path / "a.json") == {}
