@@ -401,8 +401,8 @@ def _run_of(model:str) -> Path|None:
 
 def _is_own(loaded:dict, about:dict, source:str) -> bool:
     "Whether a run was trained on this set: it has its name, or its pictures and captions."
-    from imgcap.data import split_captions
-    from imgcap.runs import fingerprint
+    from imgcap.data import keep_encoded, split_captions
+    from imgcap.runs import fingerprint, picture_fingerprint
     known = about.get("source") or ""
     if known == source or os.path.realpath(known) == os.path.realpath(os.path.expanduser(source)): return True
     table = all(hasattr(rows, "__len__") for rows in loaded.values())
@@ -410,7 +410,10 @@ def _is_own(loaded:dict, about:dict, source:str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # about a side that would be empty: told where it is used
         parts = split_captions(loaded, seed=_seed(about))
-    return fingerprint(parts["train"]) == about.get("data", {}).get("train", {}).get("fingerprint")
+    trained = about.get("data", {}).get("train", {})
+    if fingerprint(parts["train"]) != trained.get("fingerprint"): return False
+    if "picture_fingerprint" not in trained: return True # a run of an earlier version
+    return picture_fingerprint(keep_encoded(parts["train"])) == trained["picture_fingerprint"]
 
 # %% ../nbs/10_cli.ipynb #5fd7cbed
 def caption(

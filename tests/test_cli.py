@@ -389,3 +389,19 @@ def test_the_language_of_the_run_counts_where_the_set_says_none(thirty, tmp_path
 def test_all_pictures_of_the_runs_own_set_are_scored_in_the_run(thirty):
     found, folder = scored(thirty, "--data", str(thirty / "photos"), "--split", "all")
     assert found["all"] == 30 and folder == thirty / "run"
+
+
+def test_a_set_is_the_runs_by_its_captions_and_pictures():
+    from imgcap import cli
+    from imgcap.creatures import make_creatures
+    from imgcap.data import keep_encoded
+    from imgcap.runs import describe_data
+    rows = make_creatures({"train": 9, "validation": 3, "test": 3})
+    described = describe_data({name: keep_encoded(part) for name, part in rows.items()})
+    turned = rows["train"].map(lambda row, i: {"image": rows["train"][8 - i]["image"]},
+                               with_indices=True)
+    earlier = {"train": {"fingerprint": described["train"]["fingerprint"]}}
+    for data, expected in ((described, [True, False]), (earlier, [True, True])):
+        about = {"source": "elsewhere", "data": data}
+        sets = [{**rows, "train": train} for train in (rows["train"], turned)]
+        assert [cli._is_own(each, about, "here") for each in sets] == expected
