@@ -82,10 +82,13 @@ def test_scores_are_those_of_the_coco_code(silent):
             assert ours[name] == pytest.approx(value, abs=1e-9), name
 
 
-@pytest.mark.skipif(
+NEEDS_JAVA = pytest.mark.skipif(
     not (importlib.util.find_spec("pycocoevalcap") and shutil.which("java")),
     reason="needs pycocoevalcap and Java",
 )
+
+
+@NEEDS_JAVA
 def test_scores_are_those_of_the_coco_code_asked_again(silent):
     script = """
 import json, sys
@@ -113,6 +116,14 @@ print(json.dumps([*bleu, *(float(m().compute_score(gts, res)[0]) for m in (Rouge
     assert java_scores(MADE, GIVEN, ["meteor"])["meteor"] == pytest.approx(
         COCO["scores"]["meteor"], abs=1e-9
     )
+
+
+@NEEDS_JAVA
+def test_meteor_whatever_the_machine_speaks(monkeypatch, silent):
+    "German Java writes decimals with a comma, which the original cannot read."
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-Duser.language=de")
+    perfect = java_scores(SAID, {key: [text] for key, text in SAID.items()}, ["meteor"])
+    assert 0.1 < java_scores(SAID, PEOPLE, ["meteor"])["meteor"] < perfect["meteor"] <= 1
 
 
 def cider_d(predictions, references, sigma=6.0):
