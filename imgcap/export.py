@@ -70,7 +70,7 @@ def _trace(model:nn.Module, folder:Path):
     vision = model.config.vision_config
     pixels = torch.zeros(2, vision.num_channels, vision.image_size, vision.image_size)
     encoder, decoder = _GitEncoder(model), _GitDecoder(model)
-    with torch.inference_mode(): pictures = encoder(pixels)
+    with torch.no_grad(): pictures = encoder(pixels) # those of inference_mode are traced twice
     names = [f"picture_{kind}_{layer}" for layer in range(len(pictures) // 2) for kind in ("keys", "values")]
     text, ids = torch.stack([keys[:, :, :4] for keys in pictures[::2]]), torch.zeros(2, 3, dtype=torch.long)
     torch.onnx.export(encoder, (pixels,), folder / "encoder.onnx", input_names=["pixel_values"], output_names=names,

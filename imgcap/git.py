@@ -173,7 +173,8 @@ def _heads(states:torch.Tensor, attention:nn.Module) -> torch.Tensor:
 
 def _together(x:torch.Tensor, keys:torch.Tensor) -> torch.Tensor:
     "Captions (N, heads, T, X) of B pictures side by side: (B, heads, N/B · T, X)."
-    return x.unflatten(0, (len(keys), -1)).transpose(1, 2).flatten(2, 3)
+    groups = x.unflatten(0, (keys.shape[0], -1)) # len(keys) would be a constant of a traced graph
+    return groups.transpose(1, 2).flatten(2, 3)
 
 
 def _apart(x:torch.Tensor, q:torch.Tensor) -> torch.Tensor:
