@@ -110,7 +110,7 @@ def test_a_picture_called_like_an_option_keeps_its_name(tmp_path, monkeypatch):
     "demo --quick --epochs nan", "demo --quick --epochs 0", "demo --quick --epochs -1",
     "demo --threads 100000000", "bench --batch-size 0", "bench --batch-size 16 --batch-size -1",
     "app --port -1", "app --port 70000", "check --data DATA --image-column zz",
-    "train --data DATA --caption-column zz",
+    "train --data DATA --caption-column zz", "train --data DATA --resume --overwrite",
 ])
 def test_a_value_out_of_range_is_one_line_and_status_2(words, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
