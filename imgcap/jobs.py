@@ -10,7 +10,6 @@ __all__ = ['ENDINGS', 'one_line', 'row_name', 'picture_state', 'caption_row', 'r
 # %% ../nbs/infer/jobs.ipynb #f9165135
 import csv
 import glob
-import hashlib
 import io
 import json
 import os
@@ -31,6 +30,7 @@ from .decoding import CaptionError
 from .files import beside, open_file, parse_json, read_file, replacing, write_atomic
 from .model import weights_fingerprint
 from .pictures import find_pictures, is_address, shown, without_password
+from .runs import settings_fingerprints
 
 # %% ../nbs/infer/jobs.ipynb #459208d9
 _BREAKS = re.compile("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+") # Where `str.splitlines` ends a line
@@ -220,41 +220,9 @@ def run_record(captioner, how:Decoding) -> dict:
     "What decides which captions are written."
     model = captioner.model
     return {"imgcap": __version__, "model": str(getattr(model.config, "_name_or_path", "")),
-            "weights": weights_fingerprint(model), "config": _digest(_shape(model)),
-            "processor": _digest(_settings(captioner.processor)), "decoding": asdict(how),
+            "weights": weights_fingerprint(model), "decoding": asdict(how),
+            "settings": settings_fingerprints(model, captioner.processor),
             "precision": str(model.dtype).removeprefix("torch.")}
-
-
-# What says where a checkpoint comes from, or by what it was written
-_NOT_COMPARED = {"transformers_version", "architectures", "dtype", "torch_dtype", "processor_class",
-                 "image_processor_type", "feature_extractor_type"}
-
-
-def _digest(settings) -> str:
-    "Sixteen digits that are the same for the same settings, saved and loaded or not."
-    def plain(value):
-        if isinstance(value, (list, tuple)): return [plain(each) for each in value]
-        if not isinstance(value, dict): return value
-        return {str(name): plain(each) for name, each in value.items() if each is not None
-                and not str(name).startswith("_") and name not in _NOT_COMPARED}
-    text = json.dumps(plain(settings), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _shape(model) -> list:
-    "What the weights are put into, and the tokens at which a caption begins and ends."
-    tokens = vars(model.generation_config or model.config)
-    ends = {name: token for name, token in tokens.items() if name.endswith("token_id")}
-    return [model.config.to_dict(), ends]
-
-
-def _settings(processor) -> list:
-    "How pictures become numbers, and numbers a text."
-    tokenizer = processor.tokenizer
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    words = json.loads(backend.to_str()) if backend else tokenizer.get_vocab()
-    if backend: words |= {"truncation": None, "padding": None} # of the call before
-    return [processor.image_processor.to_dict(), words, tokenizer.all_special_ids]
 
 # %% ../nbs/infer/jobs.ipynb #150433bf
 def sign_run(
@@ -284,6 +252,9 @@ def sign_run(
     write_atomic(file, json.dumps(record, indent=1) + "\n")
 
 # %% ../nbs/infer/jobs.ipynb #f19788af
+_NAMES = {"config": "model", "image_processor": "image processor"}
+
+
 def _differences(before:dict, now:dict) -> Iterator[tuple[str, str]]:
     "What was, and what is."
     if before.get("weights") != now["weights"] and before.get("precision") == now["precision"]:
@@ -291,10 +262,11 @@ def _differences(before:dict, now:dict) -> Iterator[tuple[str, str]]:
                     for each in (before, now))
     if before.get("precision") != now["precision"]:
         yield str(before.get("precision")), now["precision"]
-    parts = {"config": "settings of the model", "processor": "settings of its processor"}
-    for name, said in parts.items(): # a record of an earlier version does not have them
-        if before.get(name) not in (None, now.get(name)):
-            yield f"other {said} ({before[name]})", f"{now.get(name)}"
+    # A record of an earlier version does not have them.
+    was = before.get("settings") if isinstance(before.get("settings"), dict) else {}
+    for name, value in now.get("settings", {}).items():
+        if was.get(name, value) != value:
+            yield f"other settings of the {_NAMES.get(name, name)} ({was[name]})", value
     old = before.get("decoding") if isinstance(before.get("decoding"), dict) else {}
     old = json.loads(json.dumps(asdict(Decoding()))) | old # options that there were not yet
     for name, value in now["decoding"].items():
