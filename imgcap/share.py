@@ -64,7 +64,7 @@ def _folders(run:Path, about:dict) -> list[Path]:
 
 # %% ../nbs/09_share.ipynb #b7d3105e
 _NUMBER, _NOTHING = (int, float), type(None)
-_NEEDED = {
+_NEEDED: dict[str, dict] = {
     "model": {"type": str, "parameters": _NUMBER, "name": (str, _NOTHING)},
     "config": {"batch_size": _NUMBER, "learning_rate": _NUMBER, "weight_decay": _NUMBER,
                "precision": str, "augment": bool, "seed": int},
