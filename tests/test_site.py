@@ -286,7 +286,7 @@ def test_buttons_of_notebooks(tab, url, pages):
 
 def public_names():
     for name in architecture.modules():
-        tree = ast.parse((architecture.PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        tree = ast.parse(architecture.module_file(name).read_text(encoding="utf-8"))
         defined = {
             node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
         }

@@ -9,29 +9,63 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "imgcap"
-# A module may import what stands before it here, and nothing that stands after it.
-ORDER = """words config extras files places runs hub pictures creatures texts layouts rows shards splits checks data viz preprocess git model decoding
-metrics train evaluate explain jobs alt_text infer share export app bench cli""".split()
-LEAVES, BEFORE_MODELS = {"viz", "metrics"}, set(ORDER[:ORDER.index("viz")])  # a leaf knows no models: it may import these at most
+# The stages, and the modules of each. A module may import what stands before it here, and nothing
+# that stands after it; a stage's own name is its face, and stands last.
+STAGES = {
+    "ground": "words config extras files places runs pictures",
+    "data": "creatures texts layouts rows shards splits checks data",
+    "viz": "viz",
+    "preprocess": "preprocess",
+    "model": "git model decoding",
+    "metrics": "metrics",
+    "train": "train",
+    "evaluate": "evaluate explain",
+    "infer": "jobs alt_text infer",
+    "share": "share export",
+    "doors": "app bench cli",
+}
+ORDER = [name for names in STAGES.values() for name in names.split()]
+# A leaf knows no models: it may import the ground, the data and its own rooms.
+LEAVES = [name for name in ORDER if name.split(".")[0] in ("viz", "metrics")]
+BEFORE_MODELS = {name for stage in ("ground", "data") for name in STAGES[stage].split()}
+
+
+def module_name(path):
+    "`data.splits` of imgcap/data/splits.py, `data` of imgcap/data/__init__.py."
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def module_file(name):
+    "The file of a module: imgcap/data/splits.py, or the face of a stage, imgcap/data/__init__.py."
+    path = PACKAGE.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def modules():
     "The modules that notebooks export, in their order; a ValueError where one has no place in it."
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
-    exported = {found[1] for text in texts if (found := re.search(r"#\|\s*default_exp\s+([\w.]+)", text))}
-    written = {path.stem for path in PACKAGE.rglob("*.py") if not path.stem.startswith("_")}
-    if strange := (exported | written) - set(ORDER): raise ValueError(f"docs/ext/architecture.py has no place for {', '.join(sorted(strange))}: put it into ORDER")
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "nbs").rglob("*.ipynb")
+             if ".ipynb_checkpoints" not in path.parts]
+    exported = {found[1].removesuffix(".__init__") for text in texts
+                if (found := re.search(r"#\|\s*default_exp\s+([\w.]+)", text))}
+    written = {module_name(path) for path in PACKAGE.rglob("*.py")
+               if not path.stem.startswith("_") or path.parent != PACKAGE and path.stat().st_size}
+    if strange := sorted((exported | written) - set(ORDER)):
+        raise ValueError(f"docs/ext/architecture.py has no place for {', '.join(strange)}: "
+                         "put it into STAGES")
     return [name for name in ORDER if name in exported]
 
 
 def arrows():
     "{(importer, imported): it is imported only when needed} for each pair of modules."
-    found = {}
-    for name in modules():
-        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    found, every = {}, set(modules())
+    for name in every:
+        tree = ast.parse(module_file(name).read_text(encoding="utf-8"))
         at_start = {node for top in tree.body for node in imports(top) if top is node}
+        package = ["imgcap", *name.split(".")]
+        if module_file(name).name != "__init__.py": package.pop()
         for node in imports(tree):
-            for other in imported(node) & set(modules()): found[name, other] = found.get((name, other), True) and node not in at_start
+            for other in imported(node, package, every) - {name}:
+                found[name, other] = found.get((name, other), True) and node not in at_start
     return found
 
 
@@ -39,21 +73,25 @@ def imports(tree):
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-def imported(node):
-    "The modules of the package that one import names."
+def imported(node, package, every):
+    "The modules of the package that one import names, in a module of `package`."
     if isinstance(node, ast.Import): paths = [alias.name for alias in node.names]
     else:
-        start = "imgcap." if node.level else ""
-        paths = [f"{start}{node.module}"] if node.module not in (None, "imgcap") else [f"imgcap.{alias.name}" for alias in node.names]
-    return {path.split(".")[1] for path in paths if path.startswith("imgcap.")}
+        start = package[:len(package) - node.level + 1] if node.level else []
+        base = ".".join([*start, *([node.module] if node.module else [])])
+        paths = [path if (path := f"{base}.{alias.name}").removeprefix("imgcap.") in every else base
+                 for alias in node.names]
+    return {path.removeprefix("imgcap.") for path in paths if path.startswith("imgcap.")} & every
 
 
 def backwards():
     "Arrows that should not be, as sentences."
     order = modules()
     for importer, other in arrows():
-        if order.index(other) > order.index(importer): yield f"{importer} imports {other}, which comes after it"
-        if importer in LEAVES and other not in BEFORE_MODELS: yield f"{importer} imports {other}, and should know pictures and captions only"
+        if order.index(other) > order.index(importer):
+            yield f"{importer} imports {other}, which comes after it"
+        if importer in LEAVES and other not in {*BEFORE_MODELS, *LEAVES}:
+            yield f"{importer} imports {other}, and should know pictures and captions only"
 
 
 def picture():
@@ -68,9 +106,9 @@ def picture():
         arcs.append(f'<path class="arc{" late" if late else ""} from-{importer} to-{other}" marker-end="url(#arrow-head)" '
                     f'd="M{left} {start} C{out:.0f} {start} {out:.0f} {end} {left - 3} {end}"><title>{importer} imports {other}{" when needed" if late else ""}</title></path>')
     for name in names:
-        boxes.append(f'<a href="api/{name}.html"><rect class="box{" leaf" if name in LEAVES else ""}" x="{left}" y="{middle[name] - 14}" width="112" height="28" rx="5"/>'
-                     f'<text x="{left + 56}" y="{middle[name] + 5}">{name}</text></a>')
-    return (f'<svg class="modules" viewBox="0 0 {left + 122} {row * len(names) + 20}" role="group" aria-label="{description()}">'
+        boxes.append(f'<a href="api/{name}.html"><rect class="box{" leaf" if name in LEAVES else ""}" x="{left}" y="{middle[name] - 14}" width="150" height="28" rx="5"/>'
+                     f'<text x="{left + 75}" y="{middle[name] + 5}">{name}</text></a>')
+    return (f'<svg class="modules" viewBox="0 0 {left + 160} {row * len(names) + 20}" role="group" aria-label="{description()}">'
             '<defs><marker id="arrow-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8Z"/></marker></defs>'
             f"{''.join(arcs)}{''.join(boxes)}</svg>")
 

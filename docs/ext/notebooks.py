@@ -96,8 +96,8 @@ def label(text, cell_id):
 
 def module_of(text):
     "The module that a notebook exports, or nothing."
-    found = re.search(r"#\|\s*default_exp\s+(\w+)", text)
-    return found[1] if found else None
+    found = re.search(r"#\|\s*default_exp\s+([\w.]+)", text)
+    return found[1].removesuffix(".__init__").replace(".", "-") if found else None
 
 
 def title(notebook):

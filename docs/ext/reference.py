@@ -14,15 +14,17 @@ API = notebooks.DOCS / "api"
 class Module:
     "One module, parsed."
     def __init__(self, name):
-        self.name, self.path = name, ROOT / "imgcap" / f"{name}.py"
+        self.name, self.path = name, architecture.module_file(name)
         self.lines = self.path.read_text(encoding="utf-8").splitlines()
         self.tree = ast.parse("\n".join(self.lines))
         self.doc = ast.get_docstring(self.tree) or ""
         with open(self.path, "rb") as file:
             self.comments = {token.start[0]: token.string.lstrip("# ") for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT}
+        is_face = self.path.name == "__init__.py"
+        self.package = ["imgcap", *name.split(".")][:None if is_face else -1]
         self.defined = {name: node for node in self.tree.body for name in names_of(node)}
         self.public = next((ast.literal_eval(node.value) for name, node in self.defined.items() if name == "__all__"), [])
-        self.imported = {alias.asname or alias.name: origin(node, alias) for node in ast.walk(self.tree)
+        self.imported = {alias.asname or alias.name: origin(node, alias, self.package) for node in ast.walk(self.tree)
                          if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
 
     def full_name(self, name):
@@ -61,10 +63,11 @@ def names_of(node):
     return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
 
 
-def origin(node, alias):
-    "The full name of what an import brings."
+def origin(node, alias, package):
+    "The full name of what an import in a module of `package` brings."
     if isinstance(node, ast.Import): return alias.name if alias.asname else alias.name.split(".")[0]
-    return ".".join(filter(None, ["imgcap" if node.level else "", node.module, alias.name]))
+    start = package[:len(package) - node.level + 1] if node.level else []
+    return ".".join(filter(None, [*start, node.module, alias.name]))
 
 
 def annotated(node):
@@ -136,7 +139,7 @@ def table(found, returns=None):
 def links(module, node):
     "Where the source is, and the notebook."
     lines = f"#L{node.lineno}-L{node.end_lineno}"
-    parts = [f"`source <{{url}}/imgcap/{module.name}.py{lines}>`__"]
+    parts = [f"`source <{{url}}/{module.path.relative_to(ROOT).as_posix()}{lines}>`__"]
     where = module.cell(node.lineno)
     if where and (ROOT / where[0]).is_file():
         notebook, cell = where

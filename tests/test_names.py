@@ -1,0 +1,57 @@
+"The public names of the stages stay where they are: code that people have written goes on working."
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "data": """
+        CaptionReport ImageError PICTURE_SUFFIXES caption_language decode_image
+        describe_captions evaluation_rows keep_encoded load_captions offline_if_unreachable
+        split_captions
+    """,
+    "viz": """
+        BLUE Comparison GREEN ORANGE SKY VERMILLION compare_captions contact_sheet
+        plot_history plot_lengths plot_words show_captions show_predictions show_references
+    """,
+    "preprocess": """
+        CaptionCollator augment_picture choose_caption choose_captions decoding_side
+        encode_text picture_pixels
+    """,
+    "model": """
+        Caption FAMILIES Family add_ends begin_caption caption_from_tokens caption_loss
+        evaluating generate_captions generate_tokens is_small keep_freed_memory last_token
+        load_model model_family new_git_tiny pick_device quiet_transformers train_tokenizer
+        weights_fingerprint
+    """,
+    "metrics": """
+        CaptionStatistics CiderReward Comparison DocumentFrequencies bootstrap_intervals
+        caption_scores caption_statistics cider_document_frequencies clip_scores
+        compare_scores java_scores match_ids read_file_names read_predictions
+        read_references sentence_similarity
+    """,
+    "train": """
+        CaptionTrainer EpochRows FeatureFile RunLog TrainConfig WeightAverage advantages
+        best_validation caption_rows choose_parts chosen_by fill_defaults finetune
+        fingerprint has_bfloat16 save_checkpoint self_critical_loss validation_scores
+        weights_fingerprint without_autocast write_atomic
+    """,
+    "evaluate": """
+        Report ScoreTable evaluate_model html_page mark_words picture_uri read_scores
+        typical_caption
+    """,
+    "infer": """
+        AltTextReport Caption CaptionCounts CaptionError Captioner Decoding ImageError
+        caption_files fetch_picture fill_alt_text find_pictures
+    """,
+    "share": """
+        model_card published_files push_run write_card
+    """,
+}
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_public_names(stage):
+    module = importlib.import_module(f"imgcap.{stage}")
+    missing = [name for name in NAMES[stage].split() if not hasattr(module, name)]
+    assert not missing, f"imgcap.{stage} no longer has {', '.join(missing)}"
