@@ -245,7 +245,7 @@ def stream(source, rows):
 def part_near(args, folder):
     "Near-identical pictures"
     import numpy as np
-    from imgcap.splits import near_pairs, perceptual_hash
+    from imgcap.data.splits import near_pairs, perceptual_hash
     found, rng, rows = {}, np.random.default_rng(0), [{"bytes": file, "path": None} for file in draw_jpegs(50)]
     perceptual_hash(rows[0])
     with clock(found, "hash"): hashes = [perceptual_hash(row) for row in rows]

@@ -15,7 +15,7 @@ def model_of_base_size(quick, library=False, dtype="float32"):
     "A GIT with git-base's sizes (of one layer each when quick), random weights and a word for each of its tokens"
     import torch, transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from imgcap.git import GitForCausalLM
+    from imgcap.families.git import GitForCausalLM
     words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *(f"w{i}" for i in range(4, 30522))]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -47,7 +47,7 @@ def base(args, folder):
     import io, torch
     from PIL import Image
     from imgcap.bench import matmul_peak
-    from imgcap.export import OnnxCaptioner, export_onnx
+    from imgcap.share.export import OnnxCaptioner, export_onnx
     from imgcap.infer import Captioner
     pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in draw_jpegs(args.pictures)]
     guide, processor = model_of_base_size(args.quick, library=True)

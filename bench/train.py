@@ -9,7 +9,7 @@ from contextlib import nullcontext
 WAYS = {  # what is on, besides what the way before had
     "guide": "the library's model and loss, captions padded to 512 tokens, labels at the padding, float32",
     "short": "captions padded to the longest of the batch, no label at the padding",
-    "once": "imgcap.git: a picture's last layer and scores over the vocabulary only where a caption token is predicted",
+    "once": "imgcap.families.git: a picture's last layer and scores over the vocabulary only where a caption token is predicted",
     "bfloat16": "autocast",
     "plain": "plain products in place of fused attention",
     "drop": "four random decisions from one 64-bit draw in dropout",
@@ -27,7 +27,7 @@ def prepare(way, quick):
     "Model, batch, and the functions that make up a step."
     import torch
     from torch.nn import functional as F
-    import imgcap.git as git
+    import imgcap.families.git as git
     from imgcap.bench import bench_data, bench_model
     from imgcap.model import caption_loss, keep_freed_memory
     from imgcap.preprocess import CaptionCollator

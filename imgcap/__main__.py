@@ -1,4 +1,4 @@
-"The command line as `python -m imgcap`, which torchrun needs: the same as `imgcap` (nbs/10_cli.ipynb)."
+"The command line as `python -m imgcap`, which torchrun needs: the same as `imgcap` (nbs/cli/main.ipynb)."
 import sys
 
 from .cli import main

@@ -219,7 +219,7 @@ class Visit:
 @pytest.fixture(scope="session")
 def creatures():
     "A few drawings with captions, in three splits."
-    from imgcap.creatures import make_creatures
+    from imgcap.data.creatures import make_creatures
 
     return make_creatures({"train": 12, "validation": 4, "test": 6})
 

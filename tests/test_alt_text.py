@@ -7,8 +7,8 @@ import re
 import pytest
 from PIL import Image
 
-from imgcap.alt_text import _html_gaps, _markdown_gaps, fill_alt_text
-from imgcap.decoding import CaptionError
+from imgcap.infer.alt_text import _html_gaps, _markdown_gaps, fill_alt_text
+from imgcap.model.decoding import CaptionError
 from imgcap.model import Caption
 
 

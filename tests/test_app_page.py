@@ -105,7 +105,7 @@ def url(captioner, browser):
 
 @pytest.fixture(scope="module")
 def picture():
-    from imgcap.creatures import draw_creature
+    from imgcap.data.creatures import draw_creature
 
     return draw_creature(CREATURE, seed=3).crop((0, 12, 256, 240))  # not square
 
@@ -235,7 +235,7 @@ def test_how_words_are_chosen(captioned, captioner, picture):
 
 
 def test_example(demo, captioner):
-    from imgcap.creatures import draw_creature
+    from imgcap.data.creatures import draw_creature
 
     demo.page.locator(".imgcap-example").nth(1).focus()
     demo.page.keyboard.press("Enter")

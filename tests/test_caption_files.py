@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from small_models import BUILDERS, pictures, small_model
 
-from imgcap import jobs
+from imgcap.infer import jobs
 from imgcap.config import Decoding
 from imgcap.files import held
 from imgcap.infer import Captioner, caption_files
-from imgcap.jobs import caption_row, parts, read_rows, row_line, write_rows
+from imgcap.infer.jobs import caption_row, parts, read_rows, row_line, write_rows
 from imgcap.model import Caption
 
 SHORT = {"max_new_tokens": 6}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imgcap.creatures import ATTRIBUTES, draw_creature
+from imgcap.data.creatures import ATTRIBUTES, draw_creature
 
 pytestmark = [
     pytest.mark.first,

@@ -20,7 +20,7 @@ import imgcap.bench
 import imgcap.cli
 from imgcap.cli import _with_option_names, _with_options, main
 from imgcap.config import Decoding
-from imgcap.creatures import make_creatures
+from imgcap.data.creatures import make_creatures
 from imgcap.data import load_captions, split_captions
 from imgcap.model import new_git_tiny
 from imgcap.train import TrainConfig, save_checkpoint
@@ -393,7 +393,7 @@ def test_all_pictures_of_the_runs_own_set_are_scored_in_the_run(thirty):
 
 def test_a_set_is_the_runs_by_its_captions_and_pictures():
     from imgcap import cli
-    from imgcap.creatures import make_creatures
+    from imgcap.data.creatures import make_creatures
     from imgcap.data import keep_encoded
     from imgcap.runs import describe_data
     rows = make_creatures({"train": 9, "validation": 3, "test": 3})

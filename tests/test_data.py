@@ -26,7 +26,7 @@ from PIL import Image
 from imgcap.data import (
     caption_language, decode_image, describe_captions, keep_encoded, load_captions,
     offline_if_unreachable)
-from imgcap.texts import clean_texts, flagged
+from imgcap.data.texts import clean_texts, flagged
 
 datasets.disable_progress_bars()
 
@@ -549,7 +549,7 @@ def test_what_is_the_same_in_all_rows_of_a_picture_is_kept(pictures):
 
 
 def test_the_package_reads_data_without_torch():
-    code = "import sys, imgcap.data, imgcap.splits, imgcap.checks; print('torch' in sys.modules)"
+    code = "import sys, imgcap.data, imgcap.data.splits, imgcap.data.checks; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True,
                           text=True).stdout == "False\n"
 

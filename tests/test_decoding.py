@@ -13,7 +13,7 @@ import torch
 from small_models import BUILDERS, pixels, small_model
 
 from imgcap.config import Decoding, bare_words, says
-from imgcap.decoding import CaptionWriter, _Forbid, _vocabulary, spell, write_captions
+from imgcap.model.decoding import CaptionWriter, _Forbid, _vocabulary, spell, write_captions
 
 SAMPLED = {"do_sample": True}
 
@@ -322,7 +322,7 @@ def test_an_error_in_the_thread_is_raised_to_the_listener():
 
 
 def test_captions_in_chinese_are_told_character_by_character():
-    from imgcap.decoding import _whole_words
+    from imgcap.model.decoding import _whole_words
 
     assert [
         _whole_words(text) for text in ["a red bi", "一只猫", "一只ca", "一\ufffd", "a ", ""]

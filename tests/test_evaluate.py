@@ -19,7 +19,7 @@ from PIL import Image
 from imgcap import evaluate as room
 from imgcap.cli import main
 from imgcap.config import Decoding
-from imgcap.creatures import attribute_scores, make_creatures
+from imgcap.data.creatures import attribute_scores, make_creatures
 from imgcap.evaluate import (
     Report,
     ScoreTable,
@@ -32,7 +32,7 @@ from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
 from imgcap.model import load_model, new_git_tiny, weights_fingerprint
-from imgcap.rows import keep_encoded
+from imgcap.data.rows import keep_encoded
 from imgcap.runs import describe_data, fingerprint
 
 datasets.disable_progress_bars()

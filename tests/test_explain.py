@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_models import BUILDERS, pictures, small_model
 
-from imgcap.explain import ablate, paint_over, word_heatmaps
+from imgcap.evaluate.explain import ablate, paint_over, word_heatmaps
 from imgcap.model import FAMILIES
 
 FAMILY = pytest.mark.parametrize("family", BUILDERS)

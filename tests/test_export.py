@@ -10,14 +10,14 @@ import pytest
 import torch
 from small_models import pictures, pixels, small_model
 
-from imgcap.creatures import make_creatures
+from imgcap.data.creatures import make_creatures
 from imgcap.infer import Captioner
 from imgcap.model import generate_captions, load_model
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 from imgcap import export  # noqa: E402
-from imgcap.export import OnnxCaptioner, export_onnx  # noqa: E402
+from imgcap.share.export import OnnxCaptioner, export_onnx  # noqa: E402
 
 
 @pytest.fixture(scope="module")

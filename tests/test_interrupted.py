@@ -22,7 +22,7 @@ def train(run, limit=0):
     "One attempt: begin the run, or go on with it. Files may not grow beyond `limit` bytes."
     import datasets
 
-    from imgcap.creatures import make_creatures
+    from imgcap.data.creatures import make_creatures
     from imgcap.model import new_git_tiny
     from imgcap.train import finetune
 

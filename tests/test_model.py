@@ -18,8 +18,8 @@ from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file, save_file
 from small_models import BUILDERS, TEXTS, pixels, small_model
 
-from imgcap.creatures import make_creatures
-from imgcap.git import set_image_size
+from imgcap.data.creatures import make_creatures
+from imgcap.families.git import set_image_size
 from imgcap.model import (
     FAMILIES,
     caption_loss,

@@ -17,7 +17,7 @@ NOTEBOOKS.sort(key=lambda path: -path.stat().st_size)
 
 
 # Libraries that a notebook is about, and that only some have
-NEEDS = {"nbs/09b_export.ipynb": "onnxruntime", "nbs/11_app.ipynb": "gradio"}
+NEEDS = {"nbs/share/export.ipynb": "onnxruntime", "nbs/doors/app.ipynb": "gradio"}
 
 
 @pytest.mark.first

@@ -34,7 +34,7 @@ def report(tmp_path_factory):
     "The address of a report over 40 drawings, some of whose texts are hostile or foreign."
     import datasets
 
-    from imgcap.creatures import make_creatures
+    from imgcap.data.creatures import make_creatures
     from imgcap.evaluate import evaluate_model
     from imgcap.model import load_model
 
@@ -64,8 +64,8 @@ def report(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ablations(tmp_path_factory):
     "The address of a page of ablations whose parts have hostile names."
-    from imgcap.creatures import ATTRIBUTES, draw_creature
-    from imgcap.explain import ablate
+    from imgcap.data.creatures import ATTRIBUTES, draw_creature
+    from imgcap.evaluate.explain import ablate
     from imgcap.model import load_model
 
     picture = draw_creature({name: values[-1] for name, values in ATTRIBUTES.items()}, seed=1)

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from imgcap import runs, share
+from imgcap import runs
+from imgcap import share
 
 RECORD = {
     "config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a"},

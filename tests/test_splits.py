@@ -16,7 +16,7 @@ from PIL import Image
 from imgcap.data import (
     describe_captions, evaluation_rows, keep_encoded, load_captions, split_captions)
 from imgcap.extras import install_hint
-from imgcap.splits import near_pairs, perceptual_hash
+from imgcap.data.splits import near_pairs, perceptual_hash
 
 datasets.disable_progress_bars()
 SOME = settings(max_examples=40, deadline=None, derandomize=True, database=None,

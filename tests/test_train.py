@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 import imgcap.model
 import imgcap.train
 from imgcap.config import Decoding
-from imgcap.creatures import make_creatures
+from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model
 from imgcap.files import held
 from imgcap.infer import Captioner

@@ -14,7 +14,7 @@ def train(run, batch_size, objective):
     "What each process does; this file is its own script."
     import datasets
 
-    from imgcap.creatures import make_creatures
+    from imgcap.data.creatures import make_creatures
     from imgcap.model import new_git_tiny
     from imgcap.train import finetune
 

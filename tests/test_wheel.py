@@ -25,7 +25,7 @@ TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cp
 CONSTRAINTS = ROOT / "constraints.txt"
 DRAW = """
 from pathlib import Path
-from imgcap.creatures import caption_creature, draw_creature
+from imgcap.data.creatures import caption_creature, draw_creature
 for i, body in enumerate(["round", "square", "tall", "long"] * 5):
     facts = {"colour": ["red", "green", "yellow"][i % 3], "body": body, "pattern": "plain",
              "part": "wings", "mood": "smiling", "place": "grass"}

@@ -12,16 +12,17 @@ PACKAGE = ROOT / "imgcap"
 # The stages, and the modules of each. A module may import what stands before it here, and nothing
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
-    "ground": "words config extras files places runs pictures",
-    "data": "creatures texts layouts rows shards splits checks data",
+    "ground": "words config extras files places runs hub devices pictures",
+    "data": "data.creatures data.texts data.layouts data.rows data.shards data.splits data.checks data",
     "viz": "viz",
+    "families": "families.git",
     "preprocess": "preprocess",
-    "model": "git model decoding",
+    "model": "model model.decoding",
     "metrics": "metrics",
     "train": "train",
-    "evaluate": "evaluate explain",
-    "infer": "jobs alt_text infer",
-    "share": "share export",
+    "infer": "infer.jobs infer.alt_text infer",
+    "evaluate": "evaluate evaluate.explain",
+    "share": "share.export share",
     "doors": "app bench cli",
 }
 ORDER = [name for names in STAGES.values() for name in names.split()]

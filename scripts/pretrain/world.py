@@ -3,7 +3,7 @@
     picture, captions = draw(seed=0, index=17)        # 64x64 RGB, one or two captions
 
 The captions are lists ("blue round creature, spots, wings, one eye, smiling, snow"), not sentences.
-The drawing code and the wording share nothing with `imgcap.creatures`; only its constant
+The drawing code and the wording share nothing with `imgcap.data.creatures`; only its constant
 `NOVEL_COMBINATIONS` is read, so that no (colour, body) pair kept back there is ever drawn here.
 Pillow and the standard library only; one seed and index give the same picture in every process.
 """
@@ -12,7 +12,7 @@ from math import cos, hypot, pi, sin
 
 from PIL import Image, ImageChops, ImageDraw
 
-from imgcap.creatures import NOVEL_COMBINATIONS
+from imgcap.data.creatures import NOVEL_COMBINATIONS
 
 SIZE = 64     # side of the finished picture
 W = 128       # side of the canvas it is drawn on, reduced at the end
