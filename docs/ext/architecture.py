@@ -1,10 +1,12 @@
-"""Which module imports which, read from the code: a picture for the site, and a check that no arrow runs backwards.
+"""Which module imports which, read from the code: a picture for the site, and a check that no
+arrow runs backwards.
 
     python docs/ext/architecture.py   print the arrows; exit with 1 when one runs backwards
 """
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,7 +15,8 @@ PACKAGE = ROOT / "imgcap"
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
     "ground": "words config extras files places runs hub devices pictures",
-    "data": "data.creatures data.texts data.layouts data.rows data.shards data.splits data.checks data",
+    "data": """data.creatures data.texts data.layouts data.rows data.shards data.splits data.checks
+        data""",
     "viz": "viz",
     "families": "families.git",
     "preprocess": "preprocess",
@@ -56,6 +59,7 @@ def modules():
     return [name for name in ORDER if name in exported]
 
 
+@cache
 def arrows():
     "{(importer, imported): it is imported only when needed} for each pair of modules."
     found, every = {}, set(modules())
@@ -95,29 +99,79 @@ def backwards():
             yield f"{importer} imports {other}, and should know pictures and captions only"
 
 
+def stage_of(name):
+    "The stage that a module belongs to."
+    return next(stage for stage, names in STAGES.items() if name in names.split())
+
+
+def between_stages():
+    "{(importing stage, imported stage): it is imported only when needed}, without the ground."
+    found = {}
+    for (importer, other), late in arrows().items():
+        pair = stage_of(importer), stage_of(other)
+        if pair[0] != pair[1] and pair[1] != "ground": found[pair] = found.get(pair, True) and late
+    return found
+
+
+BOX, GAP, IN_A_ROW = (118, 26), 8, 4  # a room's box, the space between two, and how many in a row
+WIDTH = IN_A_ROW * (BOX[0] + GAP) + GAP
+
+
 def picture():
-    "The modules one below the other, and an arc from each to each that it imports, as SVG."
-    names, row = modules(), 38
-    left = 24 + 11 * len(names)  # a cubic curve goes three quarters of the way to its handles
-    middle = {name: 30 + row * k for k, name in enumerate(names)}
-    arcs, boxes = [], []
-    for (importer, other), late in sorted(arrows().items(), key=lambda arrow: middle[arrow[0][1]] - middle[arrow[0][0]]):
-        start, end = middle[importer] - 5, middle[other] + 5
-        out = left - 16 - 14 * (middle[importer] - middle[other]) / row
-        arcs.append(f'<path class="arc{" late" if late else ""} from-{importer} to-{other}" marker-end="url(#arrow-head)" '
-                    f'd="M{left} {start} C{out:.0f} {start} {out:.0f} {end} {left - 3} {end}"><title>{importer} imports {other}{" when needed" if late else ""}</title></path>')
-    for name in names:
-        boxes.append(f'<a href="api/{name}.html"><rect class="box{" leaf" if name in LEAVES else ""}" x="{left}" y="{middle[name] - 14}" width="150" height="28" rx="5"/>'
-                     f'<text x="{left + 75}" y="{middle[name] + 5}">{name}</text></a>')
-    return (f'<svg class="modules" viewBox="0 0 {left + 160} {row * len(names) + 20}" role="group" aria-label="{description()}">'
-            '<defs><marker id="arrow-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8Z"/></marker></defs>'
-            f"{''.join(arcs)}{''.join(boxes)}</svg>")
+    "The stages one below the other with their rooms, and an arc from each to each that it imports."
+    rooms = {stage: [name for name in names.split() if name in set(modules())]
+             for stage, names in STAGES.items()}
+    heights = {stage: 30 + -(-len(names) // IN_A_ROW) * (BOX[1] + GAP)
+               for stage, names in rooms.items()}
+    left, y, tops, boxes = 60 + 11 * len(rooms), 10, {}, []
+    for stage, names in rooms.items():
+        tops[stage] = y
+        boxes += [stage_box(stage, left, y, heights[stage])]
+        boxes += [room_box(name, left, y, k) for k, name in enumerate(names)]
+        y += heights[stage] + 14
+    middle = {stage: top + heights[stage] / 2 for stage, top in tops.items()}
+    arcs = [arc(*pair, late, left, middle) for pair, late in between_stages().items()]
+    return (f'<svg class="modules" viewBox="0 0 {left + WIDTH + 10} {y}" role="group" '
+            f'aria-label="{description()}">{HEAD}{"".join(arcs)}{"".join(boxes)}</svg>')
+
+
+HEAD = ('<defs><marker id="arrow-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8Z"/></marker></defs>')
+
+
+def arc(importer, other, late, left, middle):
+    "From one stage up to another; a cubic curve goes three quarters of the way to its handles."
+    start, end = middle[importer] - 6, middle[other] + 6
+    out = left - 16 - (middle[importer] - middle[other]) / 6
+    when = " when needed" if late else ""
+    return (f'<path class="arc{" late" if late else ""}" marker-end="url(#arrow-head)" '
+            f'd="M{left} {start:.0f} C{out:.0f} {start:.0f} {out:.0f} {end:.0f} {left - 3} {end:.0f}">'
+            f"<title>{importer} imports {other}{when}</title></path>")
+
+
+def stage_box(stage, left, top, height):
+    return (f'<rect class="stage" x="{left}" y="{top}" width="{WIDTH}" height="{height}" rx="7"/>'
+            f'<text class="name" x="{left + 12}" y="{top + 18}">{stage}</text>')
+
+
+def room_box(name, left, top, k):
+    "A room's box, number `k` of its stage; its title says what it imports."
+    x = left + GAP + k % IN_A_ROW * (BOX[0] + GAP)
+    y = top + 26 + k // IN_A_ROW * (BOX[1] + GAP)
+    kind = (" face" if name in STAGES else "") + (" leaf" if name in LEAVES else "")
+    shown = name.split(".")[-1]
+    return (f'<a href="api/{name}.html"><title>{name} imports {imports_of(name)}</title>'
+            f'<rect class="box{kind}" x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}" rx="5"/>'
+            f'<text x="{x + BOX[0] / 2}" y="{y + 17}">{shown}</text></a>')
+
+
+def imports_of(name):
+    return ", ".join(other for importer, other in arrows() if importer == name) or "no other"
 
 
 def description():
     "The picture in words."
-    found = arrows()
-    lines = [f"{name} imports {', '.join(other for importer, other in found if importer == name) or 'no other'}" for name in modules()]
+    lines = [f"{name} imports {imports_of(name)}" for name in modules()]
     return "Modules of imgcap: " + "; ".join(lines) + "."
 
 

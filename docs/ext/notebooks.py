@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import architecture
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,11 +130,12 @@ def make_pages(app=None):
     "Copy the notebooks into docs/, where Sphinx finds them, and write their lists and the gallery."
     numbered = [path for path in sources() if path.parent.name == "nbs"]
     tutorials = [path for path in sources() if path.parent.name == "tutorials"]
-    rooms = [path for path in sources() if path not in numbered + tutorials]
+    rooms = sorted((path for path in sources() if path not in numbered + tutorials),
+                   key=lambda path: architecture.ORDER.index(module_name(path)))
     pages = {DOCS / path.relative_to(ROOT): path.read_bytes() for path in sources()}
     pages[DOCS / "nbs" / "index.md"] = contents("The notebooks", numbered, NUMBERED)
     pages[DOCS / "nbs" / "tutorials" / "index.md"] = contents("Tutorials", tutorials, TUTORIALS if tutorials else NO_TUTORIALS, "nbs/tutorials")
-    pages[DOCS / "nbs" / "rooms.md"] = contents("The rooms behind", rooms, ROOMS)
+    pages[DOCS / "nbs" / "rooms.md"] = contents("The rooms behind", rooms, ROOMS, by_stage=True)
     pages |= gallery()
     for path, data in pages.items(): write(path, data)
     for folder in ("nbs", "gallery"): keep_only(DOCS / folder, pages)
@@ -146,15 +148,25 @@ TUTORIALS = "Whole tasks, from start to end, on what the [notebooks](../index.md
 NO_TUTORIALS = "None yet. The [notebooks](../index.md) go through the same stages one by one."
 
 
-def contents(heading, paths, introduction, folder="nbs"):
-    "A page in `folder` with a list of notebooks, each with its subtitle."
-    lines = [f"# {heading}", "", introduction, ""]
+def contents(heading, paths, introduction, folder="nbs", by_stage=False):
+    "A page in `folder` with a list of notebooks, each with its subtitle; by stage, under headings."
+    lines, stage = [f"# {heading}", "", introduction, ""], None
     for path in paths:
+        if by_stage and stage != (stage := architecture.stage_of(module_name(path))):
+            lines += ["", f"## {stage.capitalize()}", ""]
         notebook = nbformat.read(path, as_version=4)
         subtitle = re.search(r"^> *(.*)$", notebook.cells[0].source, re.MULTILINE)
-        lines += [f"- [{title(notebook)}]({path.relative_to(ROOT / folder).as_posix()}): {subtitle[1] if subtitle else ''}"]
-    if paths: lines += ["", "```{toctree}", ":hidden:", "", *(path.relative_to(ROOT / folder).with_suffix("").as_posix() for path in paths), "```"]
+        place = path.relative_to(ROOT / folder).as_posix()
+        lines += [f"- [{title(notebook)}]({place}): {subtitle[1] if subtitle else ''}"]
+    names = [path.relative_to(ROOT / folder).with_suffix("").as_posix() for path in paths]
+    if paths: lines += ["", "```{toctree}", ":hidden:", "", *names, "```"]
     return "\n".join(lines) + "\n"
+
+
+def module_name(path):
+    "The module that a room exports, such as data.splits."
+    found = re.search(r"#\|\s*default_exp\s+([\w.]+)", path.read_text(encoding="utf-8"))
+    return found[1].removesuffix(".__init__")
 
 
 def gallery():
