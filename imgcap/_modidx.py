@@ -369,6 +369,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'imgcap.infer.alt_text._ImageTags.parse_html_declaration': ( 'infer/alt_text.html#_imagetags.parse_html_declaration',
                                                                                                     'imgcap/infer/alt_text.py'),
                                        'imgcap.infer.alt_text._diff': ('infer/alt_text.html#_diff', 'imgcap/infer/alt_text.py'),
+                                       'imgcap.infer.alt_text._filled': ('infer/alt_text.html#_filled', 'imgcap/infer/alt_text.py'),
                                        'imgcap.infer.alt_text._find_picture': ( 'infer/alt_text.html#_find_picture',
                                                                                 'imgcap/infer/alt_text.py'),
                                        'imgcap.infer.alt_text._front_matter_end': ( 'infer/alt_text.html#_front_matter_end',

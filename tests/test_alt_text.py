@@ -348,3 +348,49 @@ def test_a_page_behind_a_link_is_filled_where_it_is(home, suffix):
     os.symlink(home / f"far{suffix}", f"page{suffix}")
     fill_alt_text(f"page{suffix}", Says())
     assert os.path.islink(f"page{suffix}") and (home / f"far{suffix}").read_text() == GOT
+
+
+class Meanwhile(Says):
+    "Captions, while somebody saves the page: a text in each round of captions; None deletes it."
+
+    def __init__(self, name, *texts):
+        super().__init__()
+        self.name, self.texts = name, list(texts)
+
+    def many(self, files, **options):
+        text = self.texts.pop(0) if self.texts else ""
+        if text is None:
+            os.unlink(self.name)
+        elif text:
+            with open(self.name, "wb") as page:
+                page.write(text.encode())
+        yield from super().many(files, **options)
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+@pytest.mark.parametrize(
+    "saved, wanted, asked",
+    [
+        (["# mine\n\n{IMG}\n\nmore\n"], "# mine\n\n{GOT}\n\nmore\n", 1),
+        (["{IMG} b\n", "{IMG} c\n"], "{GOT} c\n", 1),
+        (["no picture\n"], "no picture\n", 1),
+        (["<img src='a.png' alt='my own'>\n"], "<img src='a.png' alt='my own'>\n", 1),
+        (["{IMG}\n\n<img src='img/my photo.png'>\n"],
+         "{GOT}\n\n<img alt=\"a cat\" src='img/my photo.png'>\n", 2),
+    ],
+)  # fmt: skip
+def test_what_somebody_saves_meanwhile_stays(home, suffix, saved, wanted, asked):
+    texts = [text.replace("{IMG}", IMG) for text in saved]
+    captioner = Meanwhile(f"page{suffix}", *texts)
+    text, report = filled(f"{IMG}\n", suffix, captioner)
+    assert text == wanted.replace("{GOT}", GOT) and report.left == []
+    assert report.filled == text.count("a cat")
+    assert len(captioner.asked) == asked, "a picture is captioned once"
+
+
+def test_a_page_that_is_deleted_meanwhile_stays_away(home):
+    with open("page.md", "w") as page:
+        page.write(IMG)
+    with pytest.raises(FileNotFoundError, match="page.md"):
+        fill_alt_text("page.md", Meanwhile("page.md", None))
+    assert not os.path.exists("page.md")

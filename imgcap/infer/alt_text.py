@@ -210,11 +210,27 @@ def fill_alt_text(
     if Decoding(**options).num_return_sequences > 1:
         raise ValueError("an alt text is one caption; leave num_return_sequences at 1")
     page = os.path.expanduser(page)
-    old, encoding = _read_page(page)
-    gaps = sorted(_page_gaps(page, old, decorative), key=lambda gap: gap.start)
-    places = [_find_picture(gap, Path(page).absolute().parent) for gap in gaps]
-    files = sorted({file for file, reason in places if not reason})
-    captions = dict(zip(files, captioner.many(files, progress=False, **options)))
+    seen, captions = None, {}
+    # Captions take a while; where somebody has saved the page meanwhile, that page is filled.
+    while (now := _read_page(page)) != seen:
+        seen = old, encoding = now
+        gaps = sorted(_page_gaps(page, old, decorative), key=lambda gap: gap.start)
+        places = [_find_picture(gap, Path(page).absolute().parent) for gap in gaps]
+        files = sorted({file for file, reason in places if not reason} - captions.keys())
+        captions |= zip(files, captioner.many(files, progress=False, **options))
+    new, left = _filled(old, gaps, places, captions)
+    changed = new.encode(encoding, "xmlcharrefreplace")
+    filled = len(gaps) - len(left)
+    if filled and not dry_run: write_atomic(page, changed)
+    return AltTextReport(page, filled, left, _diff(old, changed.decode(encoding), page))
+
+# %% ../../nbs/infer/alt_text.ipynb #7e0937e5
+def _filled(
+    old:str, # The page
+    gaps:list[_Gap], # In their order
+    places:list[tuple[str, str]], # Of each: the file, or why there is none
+    captions:dict, # File -> `Caption` or `CaptionError`
+) -> tuple[str, list]: # The page with alt texts; line, address and reason of what was left
     new, at, left = [], 0, []
     for gap, (file, reason) in zip(gaps, places):
         text, reason = ("", reason) if reason else _text_of(captions[file])
@@ -223,11 +239,9 @@ def fill_alt_text(
             continue
         new += [old[at:gap.start], gap.fill(text)]
         at = gap.end
-    changed = "".join([*new, old[at:]]).encode(encoding, "xmlcharrefreplace")
-    if new and not dry_run: write_atomic(page, changed)
-    return AltTextReport(page, len(new) // 2, left, _diff(old, changed.decode(encoding), page))
+    return "".join([*new, old[at:]]), left
 
-# %% ../../nbs/infer/alt_text.ipynb #7e0937e5
+
 def _text_of(caption) -> tuple[str, str]: # Text, or the reason why there is none
     if isinstance(caption, CaptionError): return "", caption.error
     text = " ".join(caption.text.split())
