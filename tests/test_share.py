@@ -287,21 +287,63 @@ def test_what_a_person_chose_or_wrote_stays(run):
     first = card.read_text(encoding="utf-8")
     assert write_card(run).read_text(encoding="utf-8") == first
     assert 'Captioner("ada/birds")' in first and "birds" in ModelCard(first).data.tags
-    card.write_text(first.replace(room._MARK, "Written by hand."), encoding="utf-8")
-    assert "Written by hand." in write_card(run).read_text(encoding="utf-8")
+
+
+def append(path, text="Mine."):
+    with open(path, "a", encoding="utf-8") as file: file.write(text)
+
+
+EDITS = {
+    "a sentence at the end": lambda text: text + "\nMine.\n",
+    "a sentence inside": lambda text: text.replace("## How good it is", "Mine.\n\n## How good it is"),
+    "a licence": lambda text: text.replace("license: mit", "license: mit\nthumbnail: x.png"),
+    "without our mark": lambda text: text.replace(room._MARK, "Mine."),
+    "without its seal": lambda text: text[: text.rindex("<!-- ")] + "Mine.\n",
+    "of an earlier version, which had no seal": lambda text: text[: text.rindex("<!-- ")],
+    "line ends of Windows": lambda text: text.replace("\n", "\r\n"),
+    "all new": lambda text: "# Mine\n",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_card_stays(run, hub, edit, capsys):
+    card = write_card(run, repo_id="ada/birds", license="mit")
+    mine = EDITS[edit](card.read_text(encoding="utf-8")).encode()
+    card.write_bytes(mine)
+    with pytest.warns(UserWarning, match="README.md was edited by hand and stays") as said:
+        write_card(run)
+    assert card.read_bytes() == mine and "delete it" in str(said[0].message)
     with pytest.raises(ValueError, match="write license into its front matter"):
         write_card(run, license="mit")
+    with pytest.warns(UserWarning, match="was edited by hand"):
+        push_run(run, "ada/x", token=TOKEN, endpoint=hub.endpoint)
+    assert card.read_bytes() == hub.files("ada/x")["README.md"] == mine
+    hub.refuse = {"commit": (500, {"error": "no"})}
+    quiet(refused, ConnectionError, run, endpoint=hub.endpoint)
+    assert card.read_bytes() == mine
 
 
-def test_an_older_card_with_a_local_set_is_mended(run):
-    card = write_card(run, license="mit")
-    text = card.read_text(encoding="utf-8").replace(
-        "license: mit", "license: mit\ndatasets: photos"
-    )
+def test_evaluate_says_that_an_edited_card_stays(run, photos, capsys):
+    card = write_card(change(run, data={}))
+    append(card)
+    mine = card.read_bytes()
+    for name in ("metrics.json", "measured.json"): (run / name).unlink()
+    words = ["evaluate", "--model", str(run), "--data", str(photos), "--split", "all"]
+    assert main(words) == 0 and card.read_bytes() == mine
+    said = [line for line in capsys.readouterr().err.splitlines() if "README.md" in line]
+    assert len(said) == 1 and "stays as it is" in said[0] and "delete it" in said[0]
+
+
+def test_an_edited_card_that_is_out_of_date_is_not_pushed(run, hub):
+    card = write_card(run)
+    append(card)
+    train_on(run)
+    said = quiet(refused, ValueError, run, endpoint=hub.endpoint)
+    assert "README.md was edited by hand, and cites" in said and not hub.asked
+    text = "---\nlicense: [mit\n---\n# Mine\n"
     card.write_text(text, encoding="utf-8")
-    assert "datasets" not in ModelCard(write_card(run).read_text(encoding="utf-8")).data.to_dict()
-    card.write_text(text.replace("license: mit", "license: [mit"), encoding="utf-8")
-    with pytest.raises(ValueError, match="front matter of .* cannot be read"): write_card(run)
+    assert "front matter" in quiet(refused, ValueError, run, endpoint=hub.endpoint)
+    assert not hub.asked and card.read_text(encoding="utf-8") == text
 
 
 FIELDS = [
@@ -359,15 +401,21 @@ def test_the_language_of_the_run_stands_in_the_card(run):
     assert ModelCard(model_card(run, language="en")).data.language == "en"
 
 
-def test_a_new_score_is_written_into_the_card(run, creatures, tmp_path):
-    for name in ("metrics.json", "measured.json"): (run / name).unlink()
-    card = write_card(change(run, data={}), repo_id="ada/x", license="mit")
-    assert "It has not been measured" in card.read_text(encoding="utf-8")
+@pytest.fixture
+def photos(creatures, tmp_path):
+    "The test pictures, with captions in text files beside them."
     photos = tmp_path / "photos"
     photos.mkdir()
     for i, row in enumerate(creatures["test"]):
         row["image"].save(photos / f"{i}.png")
         (photos / f"{i}.txt").write_text("\n".join(row["captions"]), encoding="utf-8")
+    return photos
+
+
+def test_a_new_score_is_written_into_the_card(run, photos):
+    for name in ("metrics.json", "measured.json"): (run / name).unlink()
+    card = write_card(change(run, data={}), repo_id="ada/x", license="mit")
+    assert "It has not been measured" in card.read_text(encoding="utf-8")
     assert main(["evaluate", "--model", str(run), "--data", str(photos), "--split", "all"]) == 0
     text = card.read_text(encoding="utf-8")
     assert "Split `all`, 6 pictures" in text and 'Captioner("ada/x")' in text and "mit" in text

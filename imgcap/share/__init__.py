@@ -368,13 +368,13 @@ def write_card(
 ) -> Path: # README.md in the run folder
     "Write the model card into the run folder; what a person chose or wrote there stays."
     path = Path(run).expanduser() / "README.md"
-    try: old = read_file(path).decode() if path.exists() else ""
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8; save it as UTF-8, or delete the file") from None
-    if old and _MARK not in old:
+    old = _card_in(path)
+    if _was_edited(old):
+        edited = f"{path} was edited by hand and stays as it is"
         if fields:
-            raise ValueError(f"{path} was edited by hand and stays as it is: write "
-                             f"{', '.join(fields)} into its front matter, or delete the file")
+            raise ValueError(f"{edited}: write {', '.join(fields)} into its front matter, "
+                             "or delete the file")
+        warnings.warn(f"{edited}; for a new card move it away, or delete it", stacklevel=2)
         return path
     named = re.search(r'Captioner\("([^"/\s]+/[^"/\s]+)"\)', old)
     repo_id = repo_id or (named[1] if named else "owner/name")
@@ -382,17 +382,32 @@ def write_card(
     return path
 
 
-def _chosen(card:str, path:Path) -> dict:
-    "What a person put into the front matter of an older card."
-    if not card: return {}
-    try: data = ModelCard(card).data.to_dict()
+def _card_in(path:Path) -> str:
+    "The card that is there, an empty text where there is none."
+    try: return read_file(path).decode() if path.exists() else ""
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; save it as UTF-8, or delete the file") from None
+
+
+def _was_edited(card:str) -> bool:
+    "Whether a card is not to the letter what imgcap wrote; one without a seal may be a person's."
+    return bool(card) and card != sealed(card[:max(0, card.rfind("<!-- "))])
+
+
+def _front_matter_in(card:str, path:Path) -> ModelCardData:
+    try: return ModelCard(card).data
     except Exception as error: # of YAML, or of a class that huggingface_hub makes from it
         reason = " ".join(str(error).split())
         raise ValueError(f"the front matter of {path} cannot be read ({reason}); "
                          "mend it, or delete the file") from None
+
+
+def _chosen(card:str, path:Path) -> dict:
+    "What a person chose for an older card."
+    if not card: return {}
     kept = ("license", "license_name", "license_link", "language", "datasets", "tags")
-    return {key: value for key, value in data.items() if key in kept
-            and not (key == "datasets" and not all(map(hub_id, _listed(value))))}
+    data = _front_matter_in(card, path).to_dict()
+    return {key: value for key, value in data.items() if key in kept}
 
 # %% ../../nbs/08_share.ipynb #dedd097d
 # Weights, settings, and what tokenizers consist of
@@ -511,6 +526,20 @@ def _refuse_places(files:dict[str, Path|bytes], run:Path):
             raise ValueError(f"{name} is refused: it names a folder of this machine; "
                              "take the path out of it")
 
+# %% ../../nbs/08_share.ipynb #b41c7e02
+def _refuse_outdated(path:Path):
+    "Raise where a card that a person edited cites scores that are not the run's, or not any more."
+    card = _card_in(path)
+    if not _was_edited(card): return
+    def cited(data):
+        return {((result.dataset_args or {}).get("fingerprint"), result.dataset_split,
+                 result.metric_type, result.metric_value) for result in data.eval_results or ()}
+    measured = cited(_front_matter("", _read_run(path.parent), {}))
+    for fingerprint, split, metric, value in cited(_front_matter_in(card, path)) - measured:
+        if fingerprint: # without one a person wrote it
+            raise ValueError(f"{path} was edited by hand, and cites {metric} {value} on the split "
+                             f"{split}, which was not measured; mend it, or delete the file")
+
 # %% ../../nbs/08_share.ipynb #1dea220b
 def push_run(
     run:str|os.PathLike, # Run folder
@@ -530,7 +559,7 @@ def push_run(
         raise PermissionError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a "
                               "token with the right to write")
     published_files(run)
-    write_card(run, repo_id=repo_id, **fields)
+    _refuse_outdated(write_card(run, repo_id=repo_id, **fields))
     files = published_files(run)
     _refuse_tokens(files, token)
     _refuse_places(files, Path(run).expanduser())
