@@ -364,7 +364,7 @@ class Meanwhile(Says):
         elif text:
             with open(self.name, "wb") as page:
                 page.write(text.encode())
-        yield from super().many(files, **options)
+        return super().many(files, **options)
 
 
 @pytest.mark.parametrize("suffix", [".html", ".md"])
