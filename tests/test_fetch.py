@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from imgcap.pictures import (ImageError, _is_public, decode_image, fetch_picture, inspect_picture,
+from imgcap.fetch import _is_public
+from imgcap.pictures import (ImageError, decode_image, fetch_picture, inspect_picture,
                              picture_digest, without_password)
 
 file = io.BytesIO()
@@ -205,7 +206,7 @@ def test_the_error_says_what_would_do(host):
 
 @pytest.mark.parametrize("path", ["private", "metadata"])
 def test_a_redirect_is_looked_at_too(web, path, monkeypatch):
-    monkeypatch.setattr("imgcap.pictures._is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("imgcap.fetch._is_public", lambda address: address == "127.0.0.1")
     assert fetch_picture(f"{web}/good.png") == PNG
     with pytest.raises(ImageError, match="private network"):
         fetch_picture(f"{web}/{path}", seconds=2)
@@ -231,7 +232,7 @@ def test_a_name_that_leads_into_a_private_network(web, monkeypatch):
 
 def test_a_name_is_looked_up_once_and_that_address_is_called(web, monkeypatch):
     names(monkeypatch, "203.0.113.1", "127.0.0.1")  # of the first, nobody says that it is private
-    monkeypatch.setattr("imgcap.pictures._is_public", lambda address: address == "203.0.113.1")
+    monkeypatch.setattr("imgcap.fetch._is_public", lambda address: address == "203.0.113.1")
     called = []
 
     class Backend:

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-import imgcap.pictures as pictures
+import imgcap.colours as colours
+from imgcap.formats import readable_formats
 from imgcap.pictures import (ImageError, PictureFolder, decode_image, expand_home, find_pictures,
                              inspect_picture, is_glob, is_picture, passed_over, picture_digest)
 
@@ -94,8 +95,8 @@ def test_large_pictures_are_converted_in_parts_as_small_ones_are_whole(mode, mon
     photo = draw(5).convert("RGBA" if mode in ("LA", "RGBA") else "RGB")
     if "A" in mode and mode != "LAB": photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo = photo.convert(mode)
-    whole, bands = decode_image(photo), pictures._bands
-    monkeypatch.setattr(pictures, "_bands", lambda image: bands(image, pixels=700))
+    whole, bands = decode_image(photo), colours._bands
+    monkeypatch.setattr(colours, "_bands", lambda image: bands(image, pixels=700))
     assert decode_image(photo).tobytes() == whole.tobytes()
     if mode not in ("LA", "RGBA"): assert whole.tobytes() == photo.convert("RGB").tobytes()
 
@@ -103,8 +104,8 @@ def test_large_pictures_are_converted_in_parts_as_small_ones_are_whole(mode, mon
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int32])
 def test_numbers_are_scaled_alike_in_parts(dtype, monkeypatch):
     values = (np.arange(96 * 64).reshape(64, 96) % 4000).astype(dtype)
-    whole, bands = decode_image(Image.fromarray(values)), pictures._bands
-    monkeypatch.setattr(pictures, "_bands", lambda image: bands(image, pixels=700))
+    whole, bands = decode_image(Image.fromarray(values)), colours._bands
+    monkeypatch.setattr(colours, "_bands", lambda image: bands(image, pixels=700))
     assert decode_image(Image.fromarray(values)).tobytes() == whole.tobytes()
 
 
@@ -501,7 +502,8 @@ BAD = {
     "int64": (lambda: np.zeros((4, 4), int), "int64"),
     "heic": (lambda: b"\0\0\0\x18ftypheic" + bytes(99), "HEIC|damaged"),
     "path": (lambda: "a\0b.png", "null byte"), "path object": (lambda: Path("gone.png"), "no such"),
-    "odd name": (lambda: "a\nb.png", r"'a\\nb.png': no such"), "no text": (lambda: "\udce9", "no such"),
+    "odd name": (lambda: "a\nb.png", r"'a\\nb.png': no such"),
+    "no text": (lambda: "\udce9", "no such"),
     "path in a row": (lambda: {"path": Path("gone.png")}, "gone.png: no such file")}
 
 
@@ -680,7 +682,7 @@ def test_what_may_be_a_picture_is_looked_at(here):
 
 
 def test_heic_says_what_reads_it(here):
-    if "HEIF" in pictures._formats(): pytest.skip("pillow-heif is installed")
+    if "HEIF" in readable_formats(): pytest.skip("pillow-heif is installed")
     for brand in b"heic", b"heix", b"mif1", b"hevc":
         with pytest.raises(ImageError, match=r'HEIC; to read it: pip install "pillow-heif'):
             decode_image(b"\0\0\0\x18ftyp" + brand + bytes(99))
@@ -793,7 +795,7 @@ def test_wrong_paths_are_told_at_once(here):
             "photo": "photo does not exist; give", "empty": "no pictures; endings that count",
             "photos/img_0.jpg": "does not exist; IMG_0.JPG is there", "*.gif": "no pictures",
             "photos.zip": "photos.zip is an archive; unpack it", "broken.png": "leads nowhere",
-            "only": "no pictures; 1 passed over: 1 ×" if "HEIF" not in pictures._formats() else "",
+            "only": "no pictures; 1 passed over: 1 ×" if "HEIF" not in readable_formats() else "",
             "a\nb.png": "'a\\\\nb.png' does not exist", "x" * 300: "does not exist"}.items():
         if not words: continue
         with pytest.raises((OSError, ValueError), match=words) as caught: find_pictures(path)

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "imgcap"
 # The stages, and the modules of each. A module may import what stands before it here, and nothing
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
-    "ground": "words config extras files places runs hub devices pictures",
+    "ground": """words config extras files places runs hub devices names formats colours fetch
+        picture_files pictures""",
     "data": """data.creatures data.texts data.layouts data.rows data.shards data.splits data.checks
         data""",
     "viz": "viz",
