@@ -14,11 +14,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -28,33 +29,60 @@ from ..config import check_value, option
 # %% ../../nbs/cli/main.ipynb #cd4a84fe
 def main(
     arguments:list[str]|None=None, # Words after `imgcap`; None takes them from the command line
-) -> int: # Exit status: 0 done, 1 stopped by a failure of the machine, 2 used wrongly or nothing done, 130 interrupted
+) -> int: # 0 done, 1 stopped by a failure of the machine, 2 used wrongly or nothing done, 130 Ctrl-C
     "Run the command line."
+    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _note_interrupt)
     status = _run(sys.argv[1:] if arguments is None else list(arguments))
-    if arguments is None and status == 130: # leave now, without waiting for threads that read from a slow server
+    if arguments is None and status == 130: # now, without waiting for threads that read slowly
         with contextlib.suppress(OSError): sys.stdout.flush(), sys.stderr.flush()
         os._exit(status)
     return status
 
 
-def _run(arguments:list[str]) -> int:
+def _note_interrupt(number:int, frame):
+    "Ctrl-C, remembered: a library may make an error of another kind of it while it is imported."
+    _interrupts.append(number)
+    signal.default_int_handler(number, frame)
+
+
+_interrupts:list[int] = []
+
+
+def _run(typed:list[str]) -> int:
     "The exit status of one command line."
-    command = typer.main.get_command(_make_app(arguments[0] if arguments else ""))
-    _write_any_text()
-    warnings.showwarning = lambda message, *where: print(f"imgcap: warning: {message}", file=sys.stderr)
-    try: return command.main(arguments, prog_name="imgcap", standalone_mode=False) or 0
+    command:Any = None
+    def say(error): print(_one_line(error, command, typed), file=sys.stderr)
+    try:
+        _write_any_text()
+        warnings.showwarning = lambda message, *where: say(Warning(f"warning: {message}"))
+        program = typer.main.get_command(_make_app(typed[0] if typed else ""))
+        command = program.commands.get(typed[0]) if typed else None
+        with program.make_context("imgcap", typed[:]) as context:
+            return program.invoke(context) or 0
     except typer.Exit as exit: return exit.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("imgcap: interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if hasattr(error, "format_message"): # click's, about the words that were typed
-            if type(error).__name__ == "NoArgsIsHelpError": error.show()
-            else: print(f"imgcap: {error.format_message().rstrip('.')}; see {error.ctx.command_path if error.ctx else 'imgcap'} --help", file=sys.stderr)
-            return 2
-        if os.environ.get("IMGCAP_DEBUG") or not isinstance(error, (ValueError, OSError, ArithmeticError, ImportError)): raise
-        print(_one_line(error, command.commands.get(arguments[0]), arguments), file=sys.stderr)
-        return 1 if isinstance(error, ArithmeticError) else 2
+    except (KeyboardInterrupt, typer.Abort) as stop: return _interrupted(str(stop))
+    except Exception as error: return _interrupted() if _interrupts else _failed(error, say)
+
+
+def _interrupted(how:str="") -> int:
+    print(f"imgcap: {how or 'interrupted'}", file=sys.stderr)
+    return 130
+
+# %% ../../nbs/cli/main.ipynb #cd4a84ff
+def _failed(error:Exception, say:Callable) -> int:
+    "The status of a failure, which is one line unless it is a fault of the program."
+    if isinstance(error, BrokenPipeError) and not error.filename: # who read has seen enough
+        sys.stdout = open(os.devnull, "w")
+        return 1
+    if type(error).__name__ == "NoArgsIsHelpError": error.show()
+    elif hasattr(error, "format_message"): say(ValueError(_about_words(error)))
+    elif os.environ.get("IMGCAP_DEBUG") or not isinstance(error, _MISTAKES): raise error
+    else: say(error)
+    return 1 if isinstance(error, ArithmeticError) else 2
+
+
+_MISTAKES = (ValueError, OSError, ArithmeticError, ImportError)
 
 
 def _write_any_text():
@@ -62,15 +90,45 @@ def _write_any_text():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
 
+# %% ../../nbs/cli/main.ipynb #cd4a8500
+def _about_words(error) -> str:
+    "What typer says of the words that were typed, with the word in it."
+    told = getattr(error.__cause__, "errors", list)() # of a value's type
+    kind = told[0]["type"].partition("_")[0] if told else ""
+    if kind in _WANTED:
+        value = repr(told[0]["input"])
+        value = value if len(value) <= 60 else f"{value[:57]}..."
+        return f"{error.param.opts[0]} is {value}; it must be {_WANTED[kind]}"
+    where = error.ctx.command_path if error.ctx else "imgcap"
+    return f"{error.format_message().rstrip('.')}; see {where} --help"
+
+
+_WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
 
 def _one_line(error:Exception, command, typed:list[str]) -> str:
-    "What a user needs to know of a mistake, with the names of the command's options in place of those of functions' parameters."
+    "What a user needs to know of a mistake, with options under the names that they have here."
     system = isinstance(error, OSError) and error.filename and error.strerror
-    message = f"{error.filename}: {error.strerror.lower()}" if system else " ".join(str(error).split())
+    message = " ".join(str(error).split())
+    if system: message = f"{error.filename}: {error.strerror.lower()}"
+    if isinstance(error, ImportError): message += _remedy(error)
     message = _with_option_names(message, command.params if command else [], typed)
-    return f"imgcap: {message}" if os.environ.get("RANK", "0") == "0" else f"imgcap, process {os.environ['RANK']}: {message}"
+    rank = os.environ.get("RANK", "0")
+    return f"imgcap: {message}" if rank == "0" else f"imgcap, process {rank}: {message}"
 
 
+def _remedy(error:ImportError) -> str:
+    "What to do about a library that is missing or broken, where it is known which one."
+    library = (error.name or "").partition(".")[0]
+    if library in ("", "imgcap") or "pip install" in str(error): return ""
+    missing = isinstance(error, ModuleNotFoundError) and error.name == library
+    how = "pip install" if missing else "pip install --force-reinstall"
+    return f"; {how} {_PACKAGES.get(library, library)}"
+
+
+_PACKAGES = {"PIL": "pillow", "yaml": "pyyaml", "markdown_it": "markdown-it-py"}
+
+# %% ../../nbs/cli/main.ipynb #cd4a8501
 def _with_option_names(message:str, parameters:list, typed:list[str]) -> str:
     "top_k, out= and do_sample=True become --top-k, --out and --do-sample; words of the user stay."
     options = {p.name: p.opts[0] for p in parameters if p.opts[0].startswith("--")}
@@ -81,14 +139,18 @@ def _with_option_names(message:str, parameters:list, typed:list[str]) -> str:
     pattern = rf"(?P<typed>(?<!\w)(?:{theirs or '(?!)'})(?!\w))|(?<![\w/\\.'\"-])(?P<name>{known})"
     pattern += r"(?:(?P<set>=True\b|=)|(?![\w/\\'\"-]|\.\w))"
     value = re.compile(r"[^\s,;:.!?)]|\.\w")
+    start = len("warning: ") if message.startswith("warning: ") else 0
 
     def option(found):
         name, is_set = found["name"], found["set"]
-        begins = found.start() == 0 and message.startswith(" is ", found.end())
+        begins = found.start() == start and _SAYS.match(message, found.end())
         if not name or not ("_" in name or is_set or begins): # a mere `out` may be a word
             return found[0]
         return options[name] + " " * (is_set == "=" and bool(value.match(message, found.end())))
     return re.sub(pattern, option, message)
+
+
+_SAYS = re.compile(r" (is|names|needs|says|has|and|gives|asks|takes) ") # after an option's name
 
 # %% ../../nbs/cli/main.ipynb #d1567be4
 Data = Annotated[str, typer.Option(help="creatures, a folder, a caption file (.json .jsonl .csv .tsv .txt), or owner/name on the Hub")]
@@ -207,13 +269,12 @@ def _stage(run:Path, config, quick:bool) -> str:
 def _try(run:Path) -> str: return f"imgcap app --model {shlex.quote(str(run))}"
 
 
-def _stopped(run:Path, how:str) -> typer.Exit:
-    "Say whether a run that was stopped can go on, and how."
+def _stopped(run:Path, how:str) -> KeyboardInterrupt:
+    "Whether a run that was stopped can go on, and how."
     from imgcap.runs import last_checkpoint
     there = last_checkpoint(run)
-    print(f"imgcap: stopped; {f'{how} {there}' if there else 'there is no checkpoint yet'}",
-          file=sys.stderr)
-    return typer.Exit(130)
+    return KeyboardInterrupt(
+        f"stopped; {f'{how} {there}' if there else 'there is no checkpoint yet'}")
 
 # %% ../../nbs/cli/main.ipynb #6a1f0406
 _QUICK = {"train": 128, "validation": 32, "test": 48, "novel": 48}
@@ -466,8 +527,9 @@ def caption(
     if not paths: raise ValueError("no pictures were given; give files, folders, patterns in quotes, or - for a list on standard input")
     try: counts = caption_files(paths, model, device=device, dtype=dtype, out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, anyway=anyway, batch_size=batch_size, **choices)
     except KeyboardInterrupt:
-        if out or sidecar: print("imgcap: stopped; the same command " + (f"with --resume goes on with {out}" if out else "goes on"), file=sys.stderr)
-        raise
+        if not (out or sidecar): raise
+        how = f"with --resume goes on with {out}" if out else "goes on"
+        raise KeyboardInterrupt(f"stopped; the same command {how}") from None
     if not counts.worked: raise typer.Exit(2)
 
 
@@ -497,7 +559,7 @@ def check(
     from imgcap.data import describe_captions
     loaded = _load(data, images, image_column, caption_column, language)
     report = describe_captions(loaded, progress=sys.stderr.isatty())
-    print(report)
+    print(str(report).replace("language=", "--language ")) # an option here
     if report.problems: raise typer.Exit(2)
 
 

@@ -1,0 +1,112 @@
+"How a command starts and ends: Ctrl-C at any time, libraries that are missing, words that are wrong."
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from imgcap.cli import _with_option_names, main
+from imgcap.data.creatures import make_creatures
+
+START = "import sys, os; from imgcap.cli import main; print('ready', flush=True); sys.exit(main())"
+
+
+def start(*words, **options):
+    "A command in a process of its own, at the first line of its `main`."
+    command = [sys.executable, "-c", START, *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes, **options)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def finished(*words, **options):
+    "Status and standard error of a command."
+    process = start(*words, **options)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.8])
+@pytest.mark.parametrize(
+    "words", ["train --data creatures --out run", "caption creature.png", "check --data creatures"]
+)
+def test_an_interrupt_at_the_start_is_one_line(words, delay, tmp_path):
+    process = start(*words.split(), cwd=tmp_path)
+    time.sleep(delay)
+    if process.poll() is not None:
+        pytest.skip("it had ended")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "imgcap: interrupted\n")
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers", "datasets"])
+@pytest.mark.parametrize("words", ["train --data creatures", "evaluate --data x --model git-tiny"])
+def test_a_library_that_is_missing_is_one_line(library, words, tmp_path):
+    blocked = tmp_path / "sitecustomize.py"
+    blocked.write_text(f"import sys\nsys.modules['{library}'] = None\n")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    status, err = finished(*words.split(), env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
+    assert status == 2 and len(err.splitlines()) == 1, err
+    assert err.startswith("imgcap: ") and err.endswith(f"; pip install {library}\n"), err
+
+
+@pytest.mark.parametrize("words", ["train --data creatures", "evaluate --data x --model git-tiny"])
+def test_a_library_that_is_broken_is_one_line(words, tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("from torch._C import nothing\n")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    status, err = finished(*words.split(), env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
+    assert status == 2 and len(err.splitlines()) == 1, err
+    assert err.endswith("; pip install --force-reinstall torch\n"), err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("train --data x --batch-size wrong", "--batch-size is 'wrong'; it must be a whole number"),
+        ("train --data x --batch-size 1.5", "--batch-size is '1.5'; it must be a whole number"),
+        ("train --data x --epochs wrong", "--epochs is 'wrong'; it must be a number"),
+        ("bench --batch-size 16 --batch-size ''", "--batch-size is \"''\"; it must be a whole number"),
+        ("app --port 80a", "--port is '80a'; it must be a whole number"),
+        ("caption x --top-p half", "--top-p is 'half'; it must be a number"),
+    ],
+)
+def test_a_wrong_number_is_shown(words, said, capsys):
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == f"imgcap: {said}\n"
+
+
+@pytest.mark.parametrize(
+    "message, typed, shown",
+    [
+        ("freeze names 'x', and the model has", [], "--freeze names 'x', and the model has"),
+        ("lora needs the library peft", [], "--lora needs the library peft"),
+        ("warning: lora needs the library peft", [], "warning: --lora needs the library peft"),
+        ("warning: say language='zh'", [], "warning: say --language 'zh'"),
+        ("lora needs the library peft", ["--out", "lora"], "lora needs the library peft"),
+        ("lora holds another run", [], "lora holds another run"),
+    ],
+)
+def test_an_option_that_begins_a_message_has_its_own_name(message, typed, shown):
+    parameters = [
+        SimpleNamespace(name=name, opts=[f"--{name}"])
+        for name in ("freeze", "lora", "language", "out")
+    ]
+    assert _with_option_names(message, parameters, typed) == shown
+
+
+def test_a_warning_speaks_of_options(tmp_path, capsys):
+    photo = tmp_path / "photos"
+    photo.mkdir()
+    for number, row in enumerate(make_creatures({"train": 3})["train"]):
+        row["image"].save(photo / f"{number}.png")
+        (photo / f"{number}.txt").write_text("一只红色的鸟在树上", encoding="utf-8")
+    assert main(["check", "--data", str(photo)]) in (0, 2)
+    said = "".join(capsys.readouterr())
+    assert "--language 'zh'" in said and "language=" not in said, said
