@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['DocumentFrequencies', 'cider_document_frequencies', 'CaptionStatistics', 'caption_statistics', 'caption_scores',
-           'CiderReward', 'bootstrap_intervals', 'Comparison', 'compare_scores', 'read_predictions', 'read_references',
-           'read_file_names', 'match_ids', 'java_scores', 'clip_scores', 'sentence_similarity']
+           'CiderReward', 'bootstrap_intervals', 'Comparison', 'compare_scores', 'java_scores', 'clip_scores',
+           'sentence_similarity', 'match_ids', 'read_file_names', 'read_predictions', 'read_references']
 
 # %% ../../nbs/metrics/scores.ipynb #fd42c74b
-import contextlib, importlib.util, json, os, re, shutil, subprocess, sys, unicodedata, warnings
+import contextlib, importlib.util, json, os, re, shutil, subprocess, sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,9 +21,16 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
 from ..extras import install_hint
-from ..files import parse_json, read_file, read_json_lines, some, write_atomic
-from ..data.texts import flagged, picture_id
-from ..words import join_words, language_doubt, primary_language, tokenize_caption
+from ..files import parse_json, read_file, write_atomic
+from ..data.texts import picture_id
+from .predictions import (
+    SPECIAL_TOKEN, by_text_id, checked_captions, checked_predictions, checked_references, few_of,
+    highest_of_each, match_ids, owner_of_each, read_file_names, read_predictions, read_references,
+    warn_of_captions, warn_of_references, warn_once)
+from ..words import join_words, primary_language, tokenize_caption
+
+# %% ../../nbs/metrics/scores.ipynb #b7d2410c
+_all_ = ["match_ids", "read_file_names", "read_predictions", "read_references"]
 
 # %% ../../nbs/metrics/scores.ipynb #d1484a9a
 class _NgramTable(NamedTuple):
@@ -87,77 +94,6 @@ class DocumentFrequencies:
             raise ValueError(f"{path} counts {found['images']!r} images; count at least one")
         return cls(**found)
 
-# %% ../../nbs/metrics/scores.ipynb #2496f0be
-def _some(names): return some([r if len(r) < 80 else r[:79] + "…" for r in map(repr, names)], 3)
-
-def _by_text_id(name, given):
-    "The same with ids as text; ValueError where there is nothing or two ids become one."
-    if not given: raise ValueError(f"no {name} to score; give at least one image")
-    found = {picture_id(k): v for k, v in given.items()}
-    if len(found) != len(given):
-        twice = Counter(map(picture_id, given)).most_common(1)[0][0]
-        raise ValueError(f"two ids of the {name} are the same as text, such as 1, 1.0 and '1': "
-                         f"image {_some([twice])}; use one kind")
-    return found
-
-# %% ../../nbs/metrics/scores.ipynb #5e0c9b71
-def _checked_references(references):
-    references = _by_text_id("references", references)
-    texts = lambda v: (isinstance(v, Iterable) and not isinstance(v, str)
-                       and all(isinstance(c, str) for c in v))
-    if bad := [k for k, v in references.items() if not texts(v)]:
-        raise ValueError("references are a list of texts, which they are not for image "
-                         f"{_some(bad)}; put a single caption into a list")
-    if bad := [k for k, v in references.items() if len(v) == 0]:
-        raise ValueError(f"the list of references is empty for image {_some(bad)}; "
-                         "add a reference or leave out the image")
-    return references
-
-def _checked_predictions(predictions):
-    predictions = _by_text_id("predictions", predictions)
-    if bad := [k for k, v in predictions.items() if not isinstance(v, str)]:
-        raise ValueError(f"a prediction is one text, which it is not for image {_some(bad)}; "
-                         "give '' where the model wrote nothing")
-    return predictions
-
-# %% ../../nbs/metrics/scores.ipynb #a2f4d6c8
-def _checked(predictions, references):
-    "Both with ids as text, in the order of the predictions; ValueError where they do not fit."
-    predictions, references = _checked_predictions(predictions), _checked_references(references)
-    if missing := [k for k in predictions if k not in references]:
-        raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no references: "
-                         f"image {_some(missing)}; add the references or leave out these "
-                         "predictions (match_ids finds ids that are written in another way)")
-    if missing := [k for k in references if k not in predictions]:
-        raise ValueError(f"{len(missing)} of {len(references)} images have references and no "
-                         f"prediction: image {_some(missing)}; predict a caption for each (it "
-                         "may be empty) or leave out these references")
-    return predictions, {k: references[k] for k in predictions}
-
-# %% ../../nbs/metrics/scores.ipynb #d6b1e840
-_SPECIAL_TOKEN = re.compile(
-    r"\[(?:sep|cls|pad|unk|mask|bos|eos|/?inst)\]|</?s>|<\|[^<>|\s]{1,40}\|>"
-    r"|<(?:pad|unk|mask|bos|eos|sos|start|end|image|(?:start|end)_of_\w+|extra_id_\d+)>",
-    re.IGNORECASE)
-
-def _warn(text): warnings.warn(text, stacklevel=2) # one place, so that Python shows a text once
-
-def _warn_of(name, captions, language):
-    "Say what of the captions would spoil a score."
-    if held := [c for c in captions if _SPECIAL_TOKEN.search(c)]:
-        _warn(f"{len(held)} of {len(captions)} {name} hold special tokens of a tokenizer, such as "
-              f"{_SPECIAL_TOKEN.search(held[0])[0]} in {_some(held[:1])}, which count as words; "
-              "decode with skip_special_tokens=True")
-    odd = (c for c in captions if not re.search("[A-Za-z0-9]", c) and c.strip())
-    if wordless := [c for c in odd if not tokenize_caption(c, language)]:
-        _warn(f"{len(wordless)} of {len(captions)} {name} have no words, only what is dropped, "
-              f"such as {_some(wordless[:1])}; they have nothing in common with any caption")
-
-def _warn_of_references(references, language):
-    captions = [c for r in references.values() for c in r]
-    if doubt := language_doubt(captions, language): _warn(doubt)
-    _warn_of("references", captions, language)
-
 # %% ../../nbs/metrics/scores.ipynb #82540e0b
 def cider_document_frequencies(
     references: dict[str, list[str]], # image id → its reference captions
@@ -165,10 +101,10 @@ def cider_document_frequencies(
     language: str | None = "en", # as in `tokenize_caption`
 ) -> DocumentFrequencies: # what CIDEr-D weighs n-grams with
     "Count in how many images each n-gram occurs."
-    references = _checked_references(references)
-    _warn_of_references(references, language)
+    references = checked_references(references)
+    warn_of_references(references, language)
     captions = [tokenize_caption(c, language) for r in references.values() for c in r]
-    image = np.repeat(np.arange(len(references)), [len(r) for r in references.values()])
+    image = owner_of_each(references)
     counts = {}
     for t in _ngram_tables(captions, names=True):
         seen = np.unique(image[t.caption]*t.size + t.gram)
@@ -223,17 +159,13 @@ def _ngram_statistics(predictions, references, image, frequencies, sigma=6.0):
     return correct, 10 * np.bincount(image, similarity/4 * penalty, minlength=N) / share
 
 # %% ../../nbs/metrics/scores.ipynb #ceadd822
-def _best(values, image):
-    "The highest value among those of each image: values (R,), image (R,) in order → (N,)."
-    return np.maximum.reduceat(values, np.flatnonzero(np.diff(image, prepend=-1)))
-
 def _rouge_l(predictions, references, image, beta=1.2):
     "ROUGE-L (N,) as the COCO caption code has it: best precision and recall, of any reference."
     # what has no words is equal to nothing, not even to what has none
     ours, theirs = [c or ["\n"] for c in predictions], [c or [" "] for c in references]
     common = cpdist(theirs, [ours[i] for i in image], scorer=LCSseq.similarity)
-    precision = _best(common, image) / [len(c) for c in ours]
-    recall = _best(common / [len(c) for c in theirs], image)
+    precision = highest_of_each(common, image) / [len(c) for c in ours]
+    recall = highest_of_each(common / [len(c) for c in theirs], image)
     return (1 + beta**2)*precision*recall / np.where(recall > 0, recall + beta**2*precision, 1)
 
 # %% ../../nbs/metrics/scores.ipynb #0fae07f8
@@ -307,7 +239,7 @@ def _scores_of(
 # %% ../../nbs/metrics/scores.ipynb #0bc1b4ef
 def _tokenised(predictions, references, language):
     "Tokens of the predictions, tokens of all references in one list, whose each reference is."
-    image = np.repeat(np.arange(len(references)), [len(r) for r in references.values()])
+    image = owner_of_each(references)
     return ([tokenize_caption(c, language) for c in predictions.values()],
             [tokenize_caption(c, language) for r in references.values() for c in r], image)
 
@@ -338,9 +270,9 @@ def caption_statistics(
     document_frequencies: DocumentFrequencies | None = None, # of CIDEr-D; None: of these references
 ) -> CaptionStatistics: # one row an image
     "What each image adds to the scores, for intervals and comparisons."
-    predictions, references = _checked(predictions, references)
+    predictions, references = checked_captions(predictions, references)
     if _frequencies_for(language, document_frequencies) is None: # else said when they were counted
-        _warn_of_references(references, language)
+        warn_of_references(references, language)
     tokens = _tokenised(predictions, references, language)
     return _statistics(list(predictions), *tokens, document_frequencies, language)
 
@@ -371,7 +303,7 @@ def caption_scores(
     elif statistics.ids != list(map(picture_id, predictions)):
         raise ValueError("the statistics are of other images, or in another order, than the "
                          "predictions; leave them out to have them counted")
-    _warn_of("predictions", list(predictions.values()), language)
+    warn_of_captions("predictions", list(predictions.values()), language)
     ours = [tokenize_caption(c, language) for c in predictions.values()]
     scores = statistics.scores() | _diversity(ours)
     if training_captions is not None:
@@ -393,7 +325,7 @@ class CiderReward:
         if self.frequencies is None:
             self.frequencies = cider_document_frequencies(references, language=language)
         self.words = {k: [" ".join(tokenize_caption(c, language)) for c in r]
-                      for k, r in _checked_references(references).items()}
+                      for k, r in checked_references(references).items()}
 
     def __call__(
         self,
@@ -406,11 +338,11 @@ class CiderReward:
             raise ValueError(f"{len(image_ids)} image ids and {len(captions)} captions; "
                              "give one id a caption")
         if unknown := [k for k in image_ids if k not in self.words]:
-            raise ValueError(f"no references were given for image {_some(dict.fromkeys(unknown))}; "
-                             "make the reward with them")
+            raise ValueError("no references were given for image "
+                             f"{few_of(dict.fromkeys(unknown))}; make the reward with them")
         if not captions: return []
-        if any(map(_SPECIAL_TOKEN.search, captions)):
-            _warn("captions hold special tokens of a tokenizer, which count as words; "
+        if any(map(SPECIAL_TOKEN.search, captions)):
+            warn_once("captions hold special tokens of a tokenizer, which count as words; "
                   "decode with skip_special_tokens=True")
         ours = [tokenize_caption(c, self.language) for c in captions]
         theirs = [c.split() for k in image_ids for c in self.words[k]]
@@ -464,7 +396,7 @@ def compare_scores(
     "Compare two systems on the same resampled images."
     if set(a.ids) != set(b.ids):
         raise ValueError("the two systems were scored on different images, such as "
-                         f"{_some(sorted(set(a.ids) ^ set(b.ids)))}; score both on the same")
+                         f"{few_of(sorted(set(a.ids) ^ set(b.ids)))}; score both on the same")
     row = {k: i for i, k in enumerate(b.ids)}
     b = CaptionStatistics(a.ids, b.table[[row[k] for k in a.ids]])
     drawn = [(a.scores(i), b.scores(i)) for i in _resamples(len(a), resamples, seed)]
@@ -477,161 +409,6 @@ def compare_scores(
         better = np.mean(d < 0 if k in _LOWER_IS_BETTER else d > 0) + np.mean(d == 0)/2
         found[k] = Comparison(exact[k] - other[k], *_interval(d, level), float(better))
     return found
-
-# %% ../../nbs/metrics/scores.ipynb #f2cc63be
-def _read_json(path):
-    "(where it stands, value) of each record in a JSON or JSONL file."
-    content = read_file(path)
-    try: text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise ValueError(f"{path} is not UTF-8 (byte {e.start}); save it as UTF-8") from None
-    try: found = parse_json(text)
-    except json.JSONDecodeError: # not one JSON value, so one a line
-        return [(f"{path}, line {i}", row) for i, row in read_json_lines(path, content)]
-    except ValueError as error:
-        if Path(path).suffix.lower() == ".jsonl": # which names the line
-            list(read_json_lines(path, content))
-        raise ValueError(f"{path}: {error}") from None
-    if isinstance(found, dict): found = found.get("annotations", [found])
-    if not isinstance(found, list):
-        raise ValueError(f"{path} holds {type(found).__name__}; "
-                         "expected COCO results, COCO annotations or JSONL")
-    return [(f"{path}, record {i}", r) for i, r in enumerate(found, 1)]
-
-# %% ../../nbs/metrics/scores.ipynb #9d2e6f13
-_ID_KEYS = ("image_id", "path", "file_name")
-
-def _records(path):
-    "(where it stands, image id, object) of each caption record."
-    found = _read_json(path)
-    if not found: raise ValueError(f"{path} holds no captions")
-    for where, r in found:
-        if not isinstance(r, dict):
-            raise ValueError(f"{where} is {type(r).__name__}; "
-                             "expected an object with image_id and caption")
-        image = next((r[k] for k in _ID_KEYS if k in r), None)
-        whole = isinstance(image, (str, int)) or isinstance(image, float) and image.is_integer()
-        if not whole or isinstance(image, bool):
-            raise ValueError(f"{where} has no image_id (its keys: {_some(r) or 'none'}); write an "
-                             'object a caption: {"image_id": text or number, "caption": text}')
-        yield where, picture_id(image), r
-
-# %% ../../nbs/metrics/scores.ipynb #cc582689
-def read_predictions(
-    path: str | Path, # JSONL with image_id or path, and caption; or COCO results
-) -> dict[str, str]: # image id, or path → caption
-    "Read one caption for each image; '' with a warning where `imgcap caption` could not read one."
-    predictions, lost = {}, 0
-    for where, image, r in _records(path):
-        unread = "error" in r and "caption" not in r
-        if not unread and not isinstance(r.get("caption"), str):
-            raise ValueError(f"{where} has no text under 'caption' (its keys: {_some(r)}); "
-                             "give '' where the model wrote nothing")
-        if image in predictions:
-            raise ValueError(f"{where} gives a second prediction for image {_some([image])}; "
-                             "keep one")
-        predictions[image], lost = "" if unread else r["caption"], lost + unread
-    if lost: _warn(f"{lost} of {len(predictions)} pictures have an error and no caption; "
-                   "they count as empty captions")
-    return predictions
-
-# %% ../../nbs/metrics/scores.ipynb #0e6d9f42
-def read_references(
-    path: str | Path, # JSONL with image_id and references, captions or caption; or COCO
-) -> dict[str, list[str]]: # image id → captions
-    "Read the reference captions but for rejected ones; records of one image are put together."
-    references, left = {}, 0
-    for where, image, r in _records(path):
-        if flagged(r):
-            left += 1
-            continue
-        captions = next((r[k] for k in ("references", "captions", "caption") if k in r), None)
-        if isinstance(captions, str): captions = [captions]
-        if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
-            raise ValueError(f"{where} has no text under 'references', 'captions' or 'caption' "
-                             f"(its keys: {_some(r)})")
-        references.setdefault(image, []).extend(captions)
-    if not references: raise ValueError(f"{path}: all of its {left} captions are marked as none")
-    if left: _warn(f"{left} references are left out: they are marked as rejected or as no caption")
-    return references
-
-# %% ../../nbs/metrics/scores.ipynb #4a8c0d27
-def _spellings(name):
-    "A path, composed and with / between its parts, and the same without its suffix."
-    name = unicodedata.normalize("NFC", name).replace("\\", "/")
-    return [name, re.sub(r"(?<=[^/])\.[A-Za-z][A-Za-z0-9]{1,4}$", "", name)]
-
-def _ends(name): # a/b/c, b/c, c
-    parts = name.split("/")
-    return ["/".join(parts[i:]) for i in range(len(parts))]
-
-def _numbers(name):
-    "The number that a name is (000042, 42.0), and the one it ends with (COCO_val2014_000042)."
-    last = _ends(_spellings(name)[1])[-1]
-    found = re.search(r"(?<![0-9])0*([0-9]+?)(?:\.0+)?$", last)
-    return found and found[0] == last and found[1], found and found[1]
-
-def read_file_names(
-    path: str | Path, # COCO annotations JSON; any other file of captions has none
-) -> dict[str, str]: # file name → image id
-    "The file names that COCO annotations give to their images."
-    try: found = parse_json(read_file(path).decode("utf-8-sig"))
-    except ValueError: return {}
-    images = found.get("images") if isinstance(found, dict) else None
-    return {r["file_name"]: picture_id(r["id"]) for r in (images if isinstance(images, list) else [])
-            if isinstance(r, dict) and isinstance(r.get("file_name"), str) and "id" in r}
-
-# %% ../../nbs/metrics/scores.ipynb #e1d5b3f7
-class _Names:
-    "Finds the image that a name can be: by the end of a path, without suffix, or by number."
-    def __init__(self, names): # (name, image id) pairs
-        self.whole, self.ends, self.is_number, self.number = ({}, {}), ({}, {}), {}, {}
-        add = lambda index, key, image: index.setdefault(key, {}).setdefault(image)
-        for name, image in names:
-            for spelling, whole, ends in zip(_spellings(name), self.whole, self.ends):
-                add(whole, spelling, image)
-                for end in _ends(spelling): add(ends, end, image)
-            for number, index in zip(_numbers(name), (self.is_number, self.number)):
-                if number: add(index, number, image)
-
-    def find(self, name):
-        "The images that it can be, by the surest way that finds any."
-        for spelling, whole, ends in zip(_spellings(name), self.whole, self.ends):
-            for end in _ends(spelling): # this path ends with a name
-                if end in whole: return list(whole[end])
-            if spelling in ends: return list(ends[spelling]) # a name ends with this path
-        number, last = _numbers(name)
-        return list(self.is_number.get(last) or self.number.get(number) or [])
-
-# %% ../../nbs/metrics/scores.ipynb #70c9a2e6
-def match_ids(
-    predictions: dict[str, str], # image id or path → caption
-    references: dict[str, list[str]], # image id → captions
-    file_names: dict[str, str] | None = None, # other names of the images, from `read_file_names`
-) -> dict[str, str]: # image id as the references have it → caption
-    "Put predictions under the references' ids; ValueError where that can be done in no way or two."
-    predictions = _by_text_id("predictions", predictions)
-    references = _by_text_id("references", references)
-    if all(k in references for k in predictions): return predictions
-    names = _Names([*((k, k) for k in references), *(
-        (name, k) for name, k in (file_names or {}).items() if k in references)])
-    found = {k: [k] if k in references else names.find(k) for k in predictions}
-    if lost := [k for k, v in found.items() if not v]:
-        raise ValueError(f"{len(lost)} of {len(found)} predictions match no image of the "
-                         f"references: {_some(lost)}; the images are {_some(references)}")
-    if many := next((k for k, v in found.items() if len(v) > 1), None):
-        raise ValueError(f"{many} can be image {_some(found[many])} of the references; "
-                         "name predictions by image_id")
-    owner = {}
-    for k, (image,) in found.items():
-        if image in owner:
-            raise ValueError(f"{owner[image]} and {k} both look like image {image!r} of the "
-                             "references; keep one, or name them by image_id")
-        owner[image] = k
-    other = [(k, image) for image, k in owner.items() if k != image]
-    _warn(f"{len(other)} of {len(found)} predictions are matched to references by file name or "
-          f"number, such as {other[0][0]} to {other[0][1]}; are they the same pictures?")
-    return {image: predictions[k] for image, k in owner.items()}
 
 # %% ../../nbs/metrics/scores.ipynb #f0b85bfd
 def _caption_metric():
@@ -729,7 +506,7 @@ def java_scores(
     "METEOR and SPICE of pycocoevalcap; ImportError or OSError where they cannot be had."
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     _check_java(metrics, language)
-    predictions, references = _checked(predictions, references)
+    predictions, references = checked_captions(predictions, references)
     # ||| is the end of a text for METEOR's program
     words = lambda c: " ".join(tokenize_caption(c, language)).replace("|||", "|")
     ours = {k: [words(c)] for k, c in predictions.items()}
@@ -755,9 +532,9 @@ def _unit_vectors(items, embed, batch_size):
 
 def _cosine_with_nearest(ours, references, embed, batch_size):
     "The highest cosine with a reference: ours (N, D), references of N images → (N,)."
-    image = np.repeat(np.arange(len(references)), [len(r) for r in references.values()])
+    image = owner_of_each(references)
     theirs = _unit_vectors([c for r in references.values() for c in r], embed, batch_size)
-    return _best((ours[image]*theirs).sum(1), image)
+    return highest_of_each((ours[image]*theirs).sum(1), image)
 
 # %% ../../nbs/metrics/scores.ipynb #9030257a
 def _clip_embedders(checkpoint, images, device):
@@ -798,12 +575,13 @@ def clip_scores(
     device: str = "auto", # "auto": CUDA where there is one; else a torch device
 ) -> dict[str, np.ndarray]: # (N,) "clip_score", 0 … 2.5, and "ref_clip_score", 0 … 10/7
     "CLIPScore and RefCLIPScore of each caption (Hessel et al. 2021, arXiv:2104.08718)."
-    if references is not None: predictions, references = _checked(predictions, references)
-    else: predictions = _checked_predictions(predictions)
-    images = _by_text_id("images", images)
+    if references is not None: predictions, references = checked_captions(predictions, references)
+    else: predictions = checked_predictions(predictions)
+    images = by_text_id("images", images)
     if missing := [k for k in predictions if k not in images]:
         raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no picture: "
-                         f"image {_some(missing)}; add the pictures or leave out these predictions")
+                         f"image {few_of(missing)}; "
+                         "add the pictures or leave out these predictions")
     embed_texts, embed_images = _clip_embedders(checkpoint, images, device)
     ours = _unit_vectors(list(predictions.values()), embed_texts, batch_size)
     cosine = (ours*_unit_vectors(list(predictions), embed_images, batch_size)).sum(1)
@@ -825,7 +603,7 @@ def sentence_similarity(
 ) -> np.ndarray: # (N,) cosine with the nearest reference, -1 … 1; the set's is the mean
     "Nearness to the nearest reference by a sentence encoder (Reimers & Gurevych 2019)."
     from transformers import AutoModel, AutoTokenizer
-    predictions, references = _checked(predictions, references)
+    predictions, references = checked_captions(predictions, references)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
     longest = min(256, tokenizer.model_max_length, # 256 as in all-MiniLM-L6-v2
