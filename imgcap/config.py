@@ -52,10 +52,10 @@ def _as_kind(value, kind:type):
     if kind in (bool, str) and isinstance(value, kind): return kind(value)
     if kind is bool and type(value).__module__ == "numpy" and str(value) in ("True", "False"):
         return bool(value)
-    raise TypeError(f"{_shown(value)}; it must be {_WANTED[kind]}")
+    raise TypeError(f"{_short_repr(value)}; it must be {_WANTED[kind]}")
 
 
-def _shown(value) -> str:
+def _short_repr(value) -> str:
     "A value in a message, cut where it is long."
     try: text = repr(value)
     except ValueError: return "a number of thousands of digits"  # Python does not write those
@@ -84,11 +84,11 @@ def check_value(
     if choices := field.metadata["choices"]:
         if value not in choices:
             may_be = f"{', '.join(choices[:-1])} or {choices[-1]}"
-            raise ValueError(f"{field.name} is {_shown(value)}; choose {may_be}")
+            raise ValueError(f"{field.name} is {_short_repr(value)}; choose {may_be}")
     limits = {name: field.metadata[name] for name in _LIMITS if field.metadata[name] is not None}
     if all(_LIMITS[name][1](value, limit) for name, limit in limits.items()): return value
     said = " and ".join(f"{_LIMITS[name][0]} {limit}" for name, limit in limits.items())
-    raise ValueError(f"{field.name} is {_shown(value)}; it must be {said}")
+    raise ValueError(f"{field.name} is {_short_repr(value)}; it must be {said}")
 
 # %% ../nbs/ground/config.ipynb #ef96edc0
 def check_options(
@@ -102,15 +102,78 @@ def check_options(
 
 # %% ../nbs/ground/config.ipynb #0e6210dd
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
+_BARE_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
 
 
-def bare_words(text:str) -> list[str]: return _WORD.findall(text.casefold())
+def bare_words(text:str) -> list[str]: return _BARE_WORD.findall(text.casefold())
 
 
 def says(words:list[str], phrase:list[str]) -> bool:
     "Whether the phrase stands among the words, its own in a row."
     return any(words[i:i + len(phrase)] == phrase for i in range(len(words) - len(phrase) + 1))
+
+# %% ../nbs/ground/config.ipynb #1bda4874
+def _check_text(text:str):
+    "Complain about what is no text, such as half of a character."
+    try: text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{_short_repr(text)} cannot be written as UTF-8") from None
+
+# %% ../nbs/ground/config.ipynb #673b423f
+def _word_tuple(name:str, given) -> tuple[str, ...]:
+    "What was given as one word or a list of them, as a tuple."
+    words = () if given is None else given
+    if isinstance(words, str): words = (words,)
+    try: words = None if isinstance(words, (bytes, bytearray, Mapping)) else tuple(words)
+    except TypeError: words = None
+    if words is None:
+        raise ValueError(f"{name} is {_short_repr(given)}; it must be a list of words")
+    for word in words:
+        if not isinstance(word, str) or not bare_words(word):
+            raise ValueError(f"{name} holds {_short_repr(word)}, which is no word")
+    return words
+
+# %% ../nbs/ground/config.ipynb #de150f6b
+def _check_search(how):
+    "One way to search, and no option of another."
+    if how.min_new_tokens > how.max_new_tokens:
+        raise ValueError(f"min_new_tokens={how.min_new_tokens} is more than "
+                         f"max_new_tokens={how.max_new_tokens}")
+    chosen = {"num_beams": how.num_beams > 1, "do_sample": how.do_sample,
+              "diversity_penalty": how.diversity_penalty > 0, "force_words": how.force_words}
+    ways = [name for name, wanted in chosen.items() if wanted]
+    if len(ways) > 1:
+        raise ValueError(f"{ways[0]} and {ways[1]} are two ways to search; choose one")
+    if how.length_penalty != 1 and how.num_beams == 1:
+        raise ValueError("length_penalty is for beams: set num_beams")
+    sampling = ("temperature", "top_k", "top_p", "seed")
+    given = [name for name in sampling if getattr(how, name) is not None]
+    if given and not how.do_sample:
+        raise ValueError(f"{given[0]} is for sampling: add do_sample=True")
+
+# %% ../nbs/ground/config.ipynb #62b161e4
+def _check_several(how):
+    "Several captions of a picture need a way to differ."
+    several = how.num_return_sequences
+    if several > 1 and how.force_words:
+        raise ValueError("force_words gives one caption a picture; "
+                         "leave num_return_sequences at 1")
+    differ = how.do_sample or how.diversity_penalty
+    if several > 1 and not differ and several > how.num_beams:
+        raise ValueError(f"num_return_sequences={several} different captions need num_beams of "
+                         "at least as many, or do_sample=True, or a diversity_penalty")
+    if how.diversity_penalty and several == 1:
+        raise ValueError("diversity_penalty tells several captions of a picture apart: "
+                         "set num_return_sequences")
+
+
+def _check_forbidden(how):
+    "Nothing that has to be said is forbidden."
+    said = [("prefix", how.prefix), *(("force_words", word) for word in how.force_words)]
+    for phrase in map(bare_words, how.forbid_words):
+        for name, text in said:
+            if says(bare_words(text), phrase):
+                raise ValueError(f"{name} says {' '.join(phrase)!r}, which forbid_words forbids")
 
 # %% ../nbs/ground/config.ipynb #c76848aa
 @dataclass(frozen=True)
@@ -158,63 +221,10 @@ class Decoding:
     forbid_words: Sequence[str] = option((), "Words or phrases that no caption says")
 
     def __post_init__(self):
-        for name in ("force_words", "forbid_words"): self._as_tuple(name)
+        for name in ("force_words", "forbid_words"):
+            object.__setattr__(self, name, _word_tuple(name, getattr(self, name)))
         check_options(self)
         for text in (self.prefix, *self.force_words, *self.forbid_words): _check_text(text)
-        self._check_search()
-        self._check_several()
-        for phrase in map(bare_words, self.forbid_words):
-            said = [("prefix", self.prefix), *(("force_words", word) for word in self.force_words)]
-            for name, text in said:
-                if says(bare_words(text), phrase):
-                    raise ValueError(f"{name} says {' '.join(phrase)!r}, "
-                                     "which forbid_words forbids")
-
-    def _as_tuple(self, name:str):
-        words = () if (given := getattr(self, name)) is None else given
-        if isinstance(words, str): words = (words,)
-        try: words = None if isinstance(words, (bytes, bytearray, Mapping)) else tuple(words)
-        except TypeError: words = None
-        if words is None: raise ValueError(f"{name} is {_shown(given)}; it must be a list of words")
-        object.__setattr__(self, name, words)
-        for word in words:
-            if not isinstance(word, str) or not bare_words(word):
-                raise ValueError(f"{name} holds {_shown(word)}, which is no word")
-
-    def _check_search(self):
-        "One way to search, and no option of another."
-        if self.min_new_tokens > self.max_new_tokens:
-            raise ValueError(f"min_new_tokens={self.min_new_tokens} is more than "
-                             f"max_new_tokens={self.max_new_tokens}")
-        chosen = {"num_beams": self.num_beams > 1, "do_sample": self.do_sample,
-                  "diversity_penalty": self.diversity_penalty > 0, "force_words": self.force_words}
-        ways = [name for name, wanted in chosen.items() if wanted]
-        if len(ways) > 1:
-            raise ValueError(f"{ways[0]} and {ways[1]} are two ways to search; choose one")
-        if self.length_penalty != 1 and self.num_beams == 1:
-            raise ValueError("length_penalty is for beams: set num_beams")
-        sampling = ("temperature", "top_k", "top_p", "seed")
-        given = [name for name in sampling if getattr(self, name) is not None]
-        if given and not self.do_sample:
-            raise ValueError(f"{given[0]} is for sampling: add do_sample=True")
-
-    def _check_several(self):
-        "Several captions of a picture need a way to differ."
-        several = self.num_return_sequences
-        if several > 1 and self.force_words:
-            raise ValueError("force_words gives one caption a picture; "
-                             "leave num_return_sequences at 1")
-        differ = self.do_sample or self.diversity_penalty
-        if several > 1 and not differ and several > self.num_beams:
-            raise ValueError(f"num_return_sequences={several} different captions need num_beams of "
-                             "at least as many, or do_sample=True, or a diversity_penalty")
-        if self.diversity_penalty and several == 1:
-            raise ValueError("diversity_penalty tells several captions of a picture apart: "
-                             "set num_return_sequences")
-
-# %% ../nbs/ground/config.ipynb #1bda4874
-def _check_text(text:str):
-    "Complain about what is no text, such as half of a character."
-    try: text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{_shown(text)} cannot be written as UTF-8") from None
+        _check_search(self)
+        _check_several(self)
+        _check_forbidden(self)

@@ -40,7 +40,8 @@ def is_small(
 
 # %% ../nbs/ground/devices.ipynb #a2bc45fc
 def keep_freed_memory():
-    "Let glibc keep what large tensors leave behind: for a program, as it changes the whole process."
+    """Let glibc keep what large tensors leave behind: for a program, as it changes the whole
+    process."""
     if platform.libc_ver()[0] != "glibc": return
     allocator = ctypes.CDLL(None)
     allocator.mallopt(ctypes.c_int(-3), ctypes.c_int(2 ** 30))  # M_MMAP_THRESHOLD: blocks to keep

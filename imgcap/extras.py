@@ -20,6 +20,8 @@ EXTRAS = {
 def install_hint(
     extra: str, # A name in `EXTRAS`
 ) -> str: # One line for a shell
-    "The command that installs what an extra needs, whether imgcap itself is installed or runs from a clone."
-    if extra not in EXTRAS: raise ValueError(f"there is no extra {extra!r}; choose from {', '.join(EXTRAS)}")
+    """The command that installs what an extra needs, whether imgcap itself is installed or runs
+    from a clone."""
+    if extra not in EXTRAS:
+        raise ValueError(f"there is no extra {extra!r}; choose from {', '.join(EXTRAS)}")
     return "pip install " + " ".join(f'"{requirement}"' for requirement in EXTRAS[extra])

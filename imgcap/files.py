@@ -25,7 +25,6 @@ from typing import BinaryIO
 
 # %% ../nbs/ground/files.ipynb #5d0c71aa
 _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-_OPEN_HERE = re.compile(r"/dev/stdin|(/dev|/proc/(self|\d+))/fd/\d+") # `<(…)` of a shell too
 
 
 def check_regular(
@@ -36,6 +35,9 @@ def check_regular(
     if not stat.S_ISREG(mode):
         what = _KINDS.get(stat.S_IFMT(mode), "a device")
         raise OSError(f"{path} is {what}, not a regular file; give a file")
+
+# %% ../nbs/ground/files.ipynb #db5d5625
+_OPEN_HERE = re.compile(r"/dev/stdin|(/dev|/proc/(self|\d+))/fd/\d+") # `<(…)` of a shell too
 
 
 def open_file(
@@ -137,29 +139,23 @@ def beside(
     if len(os.fsencode(name)) > 200: name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
     return path.with_name(f"{start}{name}{ending}")
 
-# %% ../nbs/ground/files.ipynb #adccff1c
-@contextmanager
-def held(
-    path:str|os.PathLike, # File or folder that will be written; it need not be there yet
-) -> Iterator[None]:
-    "Within, no other process or thread holds `path`; a BlockingIOError says who does."
-    lock_file, owner = beside(path, ".lock"), beside(path, ".owner")
-    try: lock_file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise type(error)(f"{path} cannot be written: its folder {lock_file.parent} is not there, "
-                          f"and cannot be made ({_reason(error)})") from None
-    lock = _lock(path, lock_file, owner)
-    try:
-        with suppress(OSError): # such as a full disk; the lock counts
-            if lock is not None: write_atomic(owner, _who_this_is())
-        yield
-    finally:
-        if lock is not None:
-            # Both go while the lock is held: a lock file that is removed later may be another's.
-            with suppress(OSError):
-                owner.unlink(missing_ok=True)
-                if os.name != "nt": lock_file.unlink(missing_ok=True)
-            lock.release()
+# %% ../nbs/ground/files.ipynb #e84b20c9
+def _who_this_is() -> str:
+    "The command that runs and its process, for those who have to wait for it."
+    program, *words = sys.argv or [""]
+    name = Path(program).parent.name if Path(program).name == "__main__.py" else Path(program).name
+    if name.removesuffix(".exe") == "imgcap": name = " ".join(["imgcap", *words[:1]])
+    if name in ("", "-c"): name = "python"
+    return f"{name}, process {os.getpid()} on {platform.node()} (since {datetime.now():%H:%M})"
+
+
+def _who(owner:Path) -> str:
+    "Who holds a lock, as far as it is known."
+    try: return read_file(owner).decode() or "another process"
+    except (OSError, UnicodeDecodeError): return "another process"
+
+# %% ../nbs/ground/files.ipynb #715871dd
+def _reason(error:Exception) -> str: return (getattr(error, "strerror", "") or str(error)).lower()
 
 
 def _lock(path, lock_file:Path, owner:Path): # None where there are no locks
@@ -183,20 +179,26 @@ def _lock(path, lock_file:Path, owner:Path): # None where there are no locks
                   stacklevel=4)
     return None
 
-
-def _reason(error:Exception) -> str: return (getattr(error, "strerror", "") or str(error)).lower()
-
-# %% ../nbs/ground/files.ipynb #e84b20c9
-def _who_this_is() -> str:
-    "The command that runs and its process, for those who have to wait for it."
-    program, *words = sys.argv or [""]
-    name = Path(program).parent.name if Path(program).name == "__main__.py" else Path(program).name
-    if name.removesuffix(".exe") == "imgcap": name = " ".join(["imgcap", *words[:1]])
-    if name in ("", "-c"): name = "python"
-    return f"{name}, process {os.getpid()} on {platform.node()} (since {datetime.now():%H:%M})"
-
-
-def _who(owner:Path) -> str:
-    "Who holds a lock, as far as it is known."
-    try: return read_file(owner).decode() or "another process"
-    except (OSError, UnicodeDecodeError): return "another process"
+# %% ../nbs/ground/files.ipynb #adccff1c
+@contextmanager
+def held(
+    path:str|os.PathLike, # File or folder that will be written; it need not be there yet
+) -> Iterator[None]:
+    "Within, no other process or thread holds `path`; a BlockingIOError says who does."
+    lock_file, owner = beside(path, ".lock"), beside(path, ".owner")
+    try: lock_file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: its folder {lock_file.parent} is not there, "
+                          f"and cannot be made ({_reason(error)})") from None
+    lock = _lock(path, lock_file, owner)
+    try:
+        with suppress(OSError): # such as a full disk; the lock counts
+            if lock is not None: write_atomic(owner, _who_this_is())
+        yield
+    finally:
+        if lock is not None:
+            # Both go while the lock is held: a lock file that is removed later may be another's.
+            with suppress(OSError):
+                owner.unlink(missing_ok=True)
+                if os.name != "nt": lock_file.unlink(missing_ok=True)
+            lock.release()

@@ -36,23 +36,7 @@ def offline_if_unreachable():
             _Reach.inside -= 1
             if not _Reach.inside: constants.HF_HUB_OFFLINE = _Reach.before
 
-# %% ../nbs/ground/hub.ipynb #a04725fe
-@contextlib.contextmanager
-def quiet_transformers():
-    "Keep transformers from drawing bars and from remarks that are not errors; nests."
-    with _QUIET["lock"]:
-        if not _QUIET["inside"]: _QUIET["before"] = _hush()
-        _QUIET["inside"] += 1
-    try: yield
-    finally:
-        with _QUIET["lock"]:
-            _QUIET["inside"] -= 1
-            if not _QUIET["inside"]: _speak(*_QUIET["before"])
-
-
-_QUIET = {"lock": threading.Lock(), "inside": 0, "before": None}
-
-
+# %% ../nbs/ground/hub.ipynb #a1c59150
 def _hush() -> tuple[int, bool, bool]: # Level of remarks; bars of transformers, and of downloads
     "Silence, and what was before it."
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
@@ -74,3 +58,18 @@ def _speak(level:int, bars:bool, hub_bars:bool):
     with warnings.catch_warnings(action="ignore"):
         if bars: logging.enable_progress_bar()
         if not hub_bars: disable_progress_bars()
+
+# %% ../nbs/ground/hub.ipynb #a04725fe
+_QUIET = {"lock": threading.Lock(), "inside": 0, "before": None}
+
+@contextlib.contextmanager
+def quiet_transformers():
+    "Keep transformers from drawing bars and from remarks that are not errors; nests."
+    with _QUIET["lock"]:
+        if not _QUIET["inside"]: _QUIET["before"] = _hush()
+        _QUIET["inside"] += 1
+    try: yield
+    finally:
+        with _QUIET["lock"]:
+            _QUIET["inside"] -= 1
+            if not _QUIET["inside"]: _speak(*_QUIET["before"])

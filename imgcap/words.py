@@ -16,10 +16,12 @@ import regex
 # %% ../nbs/ground/words.ipynb #18b64025
 # What the COCO caption code drops
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
-_TITLES = """adj adm adv alex assoc asst atty ave brig capt cf cie cmdr col comdr cpl dept det dr
+_DOTTED_TITLES = """
+adj adm adv alex assoc asst atty ave brig capt cf cie cmdr col comdr cpl dept det dr
 drs elec ens ft gen gov govs hon insp invt jos lieut lt maj messrs mfg mlle mme mr mrs ms msgr mt
 mtg natl pfc ph pres prof pvt rep reps rev sen sens sfc sgt spc st ste supt vs wm""".split()
-_ENDINGS = """al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak
+_DOTTED_ENDINGS = """
+al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak
 dec ed.d esq est etc ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn
 mo mon mont neb nev nov oct okla penn ph.d plc ppte ppty pte ptes pty ptys rd rt sep sept seq sq sr
 sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo
@@ -57,23 +59,25 @@ ff01-ff0f ff1a-ff20 ff3b-ff40 ff5b-ff65 ffe0-ffe1 ffe5-ffe6""")
 
 # %% ../nbs/ground/words.ipynb #f3cf713b
 # digits in name only (², Ⅳ), and all that Java's 16 bits do not hold
-_ODD = regex.findall(r"[\p{Nl}\p{No}]", "".join(map(chr, range(0x10000))))
-_ODD = "".join(_ODD) + "\U00010000-\U0010ffff"
-_PARTS = {"L": rf"(?:(?![{_ODD}])[^\W\d_])", "A": rf"(?:(?![{_ODD}])[^\W_]|[{_ACCENTS}\xad])",
-          "D": "(?:(?![\U00010000-\U0010ffff])\\d)", "q": "(?:['’\x92]|&apos;)", "h": "[-‐‑]"}
-_PARTS["W"] = "%(L)s%(A)s*" % _PARTS
-_PARTS["s"] = r" \t-\r\x1c-\x1f\x85\u2028\u2029\"<>|" # what ends an address
-_PARTS["E"] = "[^%(s)s(){}.!?,-]" % _PARTS # how an address ends
-_PARTS["a"] = "[A-Za-z0-9]+(?:%(h)s[A-Za-z]+){0,2}" % _PARTS
+_NO_LETTERS = regex.findall(r"[\p{Nl}\p{No}]", "".join(map(chr, range(0x10000))))
+_NO_LETTERS = "".join(_NO_LETTERS) + "\U00010000-\U0010ffff"
+_PATTERN_PARTS = {
+    "L": rf"(?:(?![{_NO_LETTERS}])[^\W\d_])",
+    "A": rf"(?:(?![{_NO_LETTERS}])[^\W_]|[{_ACCENTS}\xad])",
+    "D": "(?:(?![\U00010000-\U0010ffff])\\d)", "q": "(?:['’\x92]|&apos;)", "h": "[-‐‑]"}
+_PATTERN_PARTS["W"] = "%(L)s%(A)s*" % _PATTERN_PARTS
+_PATTERN_PARTS["s"] = r" \t-\r\x1c-\x1f\x85\u2028\u2029\"<>|" # what ends an address
+_PATTERN_PARTS["E"] = "[^%(s)s(){}.!?,-]" % _PATTERN_PARTS # how an address ends
+_PATTERN_PARTS["a"] = "[A-Za-z0-9]+(?:%(h)s[A-Za-z]+){0,2}" % _PATTERN_PARTS
 
-def _one_of(words): # in any case, but a capital first letter must be one
+def _any_case(words): # in any case, but a capital first letter must be one
     first = lambda c: re.escape(c) if c.isupper() else f"(?i:{re.escape(c)})"
     return "|".join(first(w[0]) + f"(?i:{re.escape(w[1:])})" for w in words)
 
 # %% ../nbs/ground/words.ipynb #6b2d9f04
-_PATTERNS = [re.compile(p.replace(r"\d", "%(D)s") % _PARTS) for p in (
+_WORD_PATTERNS = (
     r"(?!%(D)s)%(A)s+|(?:%(L)s|%(D)s|\xad)+",                         # dog, 2nd
-    rf"(?:{_one_of(_ENDINGS)})\.",                                    # inc.
+    rf"(?:{_any_case(_DOTTED_ENDINGS)})\.",                           # inc.
     r"%(A)s+(?:[.,]%(A)s+)*[.,]{0,2}%(h)s%(A)s+(?:%(h)s%(A)s+)*",     # well-known, 3-year-old
     r"%(A)s+(?:(?:%(h)s|_)%(A)s+)+",                                  # under_score
     r"%(W)s(?:[.!?]%(W)s)+(?:%(h)s%(A)s+)*",                          # cat.jpg, end.the
@@ -92,9 +96,13 @@ _PATTERNS = [re.compile(p.replace(r"\d", "%(D)s") % _PARTS) for p in (
     r"(?:'(?!(?i:s|m|d|ll|ve|re)[A-Za-z])|’|\x92|&apos;)(?i:s|m|d|ll|ve|re)", # dog's
     r"(?i:n%(q)st)%(L)s*",                                            # don't
     r"(?:[A-Za-z]\.)+(?:[A-Za-z](?!%(A)s))?(?:-%(A)s+)*",             # p.m., U.S.-made
-    rf"(?:{_one_of(_TITLES)})\.(?:-%(A)s+)?",
-    rf"(?:{_one_of(_BEFORE_NUMBERS)})\.(?=\s*\d)",
+    rf"(?:{_any_case(_DOTTED_TITLES)})\.(?:-%(A)s+)?",
+    rf"(?:{_any_case(_BEFORE_NUMBERS)})\.(?=\s*\d)",
     r"(?:%(A)s+(?:-%(A)s+)*|%(W)s(?:[.!?]%(W)s)+)\.(?=[,;:])",        # a dot before a comma
+)
+
+# %% ../nbs/ground/words.ipynb #72b67d12
+_SIGN_PATTERNS = (
     r"<[/!?]?[A-Za-z][^<>]*>|<!--[^<>]*-->",                          # <b>
     r"&(?i:amp|lt|gt|quot|apos|nbsp|[mn]dash|[a-z](?:acute|grave|uml)|\#\d+);",
     r"(?i:https?)://[^%(s)s(){}]+%(E)s",                              # http://a.de/b?c=1
@@ -107,24 +115,26 @@ _PATTERNS = [re.compile(p.replace(r"\d", "%(D)s") % _PARTS) for p in (
     r"[<>]?[:;=]['o*-]?[()DPdpO{@|\[\]](?![A-Za-z0-9])",              # :-)
     r"[-^x=~<>']_[-^x=~<>']|\([-^x=~<>'][-_.]?[-^x=~<>']\)",          # ^_^
     r"--+|\.{3,5}|[?!]+|\*+|\#+|@+|_+|<<|>>|''|``",
-)]
+)
+_PATTERNS = [re.compile(pattern.replace(r"\d", "%(D)s") % _PATTERN_PARTS)
+             for pattern in _WORD_PATTERNS + _SIGN_PATTERNS]
 
 # %% ../nbs/ground/words.ipynb #02ae6885
-_WORD = r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*"
-_WORDS = rf"{_WORD}(?:(?<=[A-Za-z0-9]{{2}})'s)?" # the dog's too
+_PLAIN_WORD = r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*"
+_WORDS = rf"{_PLAIN_WORD}(?:(?<=[A-Za-z0-9]{{2}})'s)?" # the dog's too
 _PLAIN_CAPTION = re.compile(rf"\s*({_WORDS}(?:,? +{_WORDS})*)(\.?)\s*")
-_PLAIN = re.compile(rf"({_WORD})(?:, +| +|(\.?)\s*$)") # one word, seen without them
-_DOTTED = {w.lower() for w in _TITLES + _ENDINGS}
+_PLAIN = re.compile(rf"({_PLAIN_WORD})(?:, +| +|(\.?)\s*$)") # one word, seen without them
+_DOTTED = {w.lower() for w in _DOTTED_TITLES + _DOTTED_ENDINGS}
 _TIS = re.compile(r"'[tT](?=[iI][sS]|[wW][aA][sS])")
-_NOT, _BEFORE_NOT = re.compile(r"(?i:n%(q)st)" % _PARTS), re.compile(
+_NOT, _BEFORE_NOT = re.compile(r"(?i:n%(q)st)" % _PATTERN_PARTS), re.compile(
     r"[A-Za-z]*[A-MO-Za-mo-z][nN]")
-_OWNED = re.compile(r"%(q)s\w" % _PARTS)
+_OWNED = re.compile(r"%(q)s\w" % _PATTERN_PARTS)
 _SENTENCE = re.compile(r"\s+(?:%s)(?=\s|$)" % "|".join(_STARTERS + [w.upper() for w in _STARTERS]))
 _SHORT = re.compile(r"['’\x92](?:s|m|d|ll|ve|re)|n['’\x92]t")
 _SYMBOL = re.compile(f"[{_SYMBOLS}]")
 
 # %% ../nbs/ground/words.ipynb #7c4e8a15
-def _written(token):
+def _as_coco_writes(token):
     "A token as the COCO caption code has it in the end."
     token = token.lower().replace("\xad", "").replace("&amp;", "&").replace("&apos;", "'")
     if _SHORT.fullmatch(token): token = token.replace("’", "'").replace("\x92", "'")
@@ -161,7 +171,7 @@ def _tokens_with_punctuation(text):
         elif text[at].isspace(): at += 1
         elif found := _longest(text, at):
             token = _shortened(found)
-            tokens += _written(token).split()
+            tokens += _as_coco_writes(token).split()
             at += len(token)
         else: # a symbol, or something the Java program does not know and drops
             tokens.append(_REPLACED.get(text[at], text[at] if _SYMBOL.match(text[at]) else ""))
@@ -181,7 +191,7 @@ _SCRIPTS = { # languages without spaces between words, and what they are written
     "ja": ("Japanese", r"\p{scx=Han}\p{scx=Hira}\p{scx=Kana}"),
     "th": ("Thai", r"\p{scx=Thai}"), "lo": ("Lao", r"\p{scx=Laoo}"),
     "km": ("Khmer", r"\p{scx=Khmr}"), "my": ("Burmese", r"\p{scx=Mymr}")}
-_SAME = dict.fromkeys("chi zho cmn yue wuu gan hak hsn lzh".split(), "zh") | dict(
+_SAME_LANGUAGE = dict.fromkeys("chi zho cmn yue wuu gan hak hsn lzh".split(), "zh") | dict(
     eng="en", jpn="ja", tha="th", lao="lo", khm="km", mya="my", bur="my")
 
 _ALONE = "[[%s]&&[\\p{L}\\p{Nl}\\p{No}]]" % "".join(s for _, s in _SCRIPTS.values()) # no digits
@@ -190,6 +200,7 @@ _CHARACTERS = regex.compile(rf"(?V1)(?={_ALONE})\X\p{{M}}*|(?!{_ALONE})[\p{{L}}\
 _RUNS = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}") # joiners, selectors of a variant
 
+# %% ../nbs/ground/words.ipynb #c10e2dd5
 def primary_language(
     language: str | None, # BCP 47 tag, such as "en", "pt-BR", "zh-Hans-CN"; None stays None
 ) -> str | None: # its first part, which decides how captions are cut into words
@@ -199,7 +210,7 @@ def primary_language(
         raise ValueError(f"language is {language!r}; use a tag such as 'en', 'pt-BR' or 'zh-Hans', "
                          "or None for text that is already tokenised")
     first = re.split("[-_]", language.lower())[0]
-    return _SAME.get(first, first)
+    return _SAME_LANGUAGE.get(first, first)
 
 # %% ../nbs/ground/words.ipynb #53d7ad01
 def tokenize_caption(

@@ -192,9 +192,8 @@ def test_captions_are_read_from_files_only(tmp_path, kind, read):
 def test_predictions_from_a_shell_are_scored():
     lines = "".join(f'{{"image_id": {i}, "caption": "{c}"}}\\n' for i, c in [(1, "a"), (2, "b")])
     code = "import sys; from imgcap.metrics import read_predictions as r; print(r(sys.argv[1]))"
-    told = subprocess.run(
-        ["bash", "-c", f'"$0" -c "$1" <(printf \'{lines}\')', sys.executable, code], capture_output=True
-    )
+    shell = f'"$0" -c "$1" <(printf \'{lines}\')'
+    told = subprocess.run(["bash", "-c", shell, sys.executable, code], capture_output=True)
     assert told.stdout == b"{'1': 'a', '2': 'b'}\n", told.stderr
 
 
