@@ -49,7 +49,7 @@ def one_round(predictions, references, resamples, with_original):
     seconds = {}
     with clock(seconds, "caption_scores"): scores = metrics.caption_scores(predictions, references)
     with clock(seconds, "tokens"): ours, theirs, image = metrics._tokenised(predictions, references, "en")
-    with clock(seconds, "bleu_cider_d"): metrics._ngram_statistics(ours, theirs, image, None)
+    with clock(seconds, "bleu_cider_d"): metrics.ngrams.ngram_statistics(ours, theirs, image, None)
     with clock(seconds, "rouge_l"): metrics._rouge_l(ours, theirs, image)
     seconds["bleu_rouge_l_cider_d"] = total(seconds, "tokens", "bleu_cider_d", "rouge_l")
     with clock(seconds, "make_reward"): reward = metrics.CiderReward(references)
