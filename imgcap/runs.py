@@ -13,13 +13,16 @@ import json
 import os
 import re
 import shutil
+import warnings
+import weakref
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from .files import parse_json, read_file, read_json_lines, some, write_atomic
+from .files import open_file, parse_json, read_file, read_json_lines, some, write_atomic
 
 # %% ../nbs/ground/runs.ipynb #7c0de007
 _RECORDS = ("metrics.json", "measured.json")  # both name the splits that were scored
@@ -41,6 +44,8 @@ _FILES = re.compile(rf"""run\.json|log\.jsonl|README\.md|features(\.done)?
     re.VERBOSE)
 _FOLDERS = re.compile(rf"""model|adapter|{_HALF}|evaluations(/[^/]+)?
     |checkpoints(/checkpoint-\d+|/runs(/[^/]+)*)?""", re.VERBOSE)
+_IN_TRAINING = re.compile(  # where training writes, and deletes what it wrote
+    r"(run\.json|log\.jsonl|features(\.done)?|model|adapter|checkpoints(/checkpoint-\d+)?)")
 _DEMO = ("creatures.png", "captions.png")  # pictures that a demo draws of its data and its captions
 
 # %% ../nbs/ground/runs.ipynb #7c0de020
@@ -142,32 +147,91 @@ def checkpoint_strangers(
     return sorted(name + "/" * path.is_dir() for name, path in names.items()
                   if path.is_symlink() or path.is_dir() or not (known.fullmatch(name) or name in own))
 
+# %% ../nbs/ground/runs.ipynb #7c0de027
+def inside(
+    folder:str|os.PathLike, # It may itself be a link
+) -> Iterator[tuple[str, Path]]: # Path from the folder, with /; the whole path
+    "What really is in a folder, the deepest first: links are named, and never followed."
+    for here, folders, files in os.walk(folder, topdown=False):
+        for name in [*files, *folders]:
+            path = Path(here, name)
+            yield path.relative_to(folder).as_posix(), path
+
+
+def refuse_links(
+    run:str|os.PathLike, # Run folder
+):
+    "An error where training would write, and delete, in what a link leads to."
+    links = [name for name, path in inside(run)
+             if path.is_symlink() and _IN_TRAINING.fullmatch(name)]
+    if links:
+        raise FileExistsError(f"{run} has links where training writes and deletes ({some(links)}); "
+                              "put what they lead to in their place, or choose another --out")
+
+
+# %% ../nbs/ground/runs.ipynb #7c0de028
+def file_digest(
+    path:str|os.PathLike, # A file
+) -> str: # Sixteen hexadecimal digits
+    "A short hash of all that stands in a file."
+    with open_file(path) as file: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def is_edited(
+    path:str|os.PathLike, # A file that an evaluation wrote
+) -> bool: # False also where measured.json beside it has no digest of it, as in earlier versions
+    "Whether a file is no longer what its evaluation wrote."
+    path = Path(path)
+    try: record = parse_json(read_file(path.parent / "measured.json"))
+    except (OSError, ValueError): return False
+    if not isinstance(record, dict): return False
+    files = [about.get("files") for about in record.values() if isinstance(about, dict)]
+    known = {each[path.name] for each in files if isinstance(each, dict) and path.name in each}
+    return bool(known) and file_digest(path) not in known
+
+
+def keep_aside(
+    path:str|os.PathLike, # A file that somebody edited
+) -> Path: # Its new name, `NAME.kept-1` or the next one that is free
+    "Put a file aside that would otherwise be replaced, and say so."
+    path, n = Path(path), 1
+    while os.path.lexists(kept := path.with_name(f"{path.name}.kept-{n}")): n += 1
+    path.rename(kept)
+    warnings.warn(f"{path} was edited since it was written; it is kept as {kept.name}",
+                  stacklevel=3)
+    return kept
+
+
 # %% ../nbs/ground/runs.ipynb #7c0de00c
 def clear_run(
     run:str|os.PathLike, # Run folder; the folder itself stays
 ):
-    "Delete what a run wrote; an error when there is anything else."
+    "Delete what a run wrote, edited or not; an error when there is anything else."
     run = Path(run)
     if found := strangers(run):
         raise FileExistsError(f"{run} holds {some(found)}, which no run wrote, so nothing in it is "
                               "deleted; move that away, or choose another --out")
-    for folder, folders, files in os.walk(run, topdown=False):
-        for name in files: Path(folder, name).unlink()
-        for name in folders: Path(folder, name).rmdir()
+    for _, path in inside(run):
+        if path.is_dir(): path.rmdir()
+        else: path.unlink()
 
 
 def drop_scores(
     run:str|os.PathLike, # Run folder
 ):
-    "Delete what was measured on a run's weights, for others come: scores, captions, our card."
+    "Delete what was measured on a run's weights, for others come; what was edited is kept."
     run = Path(run)
-    here = {"README.md", *_score_files(run)}
-    found = [*run.glob("evaluations/*/*"), *(run / name for name in here)]
-    ours = [path for path in found if _is_ours(path, path.relative_to(run).as_posix())]
+    top = {"README.md", *_score_files(run)}
+    ours = [path for name, path in inside(run)
+            if (name in top or re.fullmatch("evaluations/[^/]+/[^/]+", name))
+            and path.is_file() and _is_ours(path, name)]
+    for path in filter(is_edited, ours): keep_aside(path)
     for path in sorted(ours, key=lambda path: path.name in _RECORDS):  # they say what is ours
-        if path.is_file(): path.unlink()
-    for folder in run.glob("evaluations/*"):
-        if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()): folder.rmdir()
+        path.unlink(missing_ok=True)
+    for name, path in inside(run):
+        if re.fullmatch("evaluations/[^/]+", name) and not path.is_symlink():
+            with suppress(OSError): path.rmdir()  # where nothing is left in it
+
 
 # %% ../nbs/ground/runs.ipynb #7c0de00f
 def read_run(
@@ -201,11 +265,50 @@ def checkpoint_step(checkpoint:str|os.PathLike) -> int:
     "The step at which a checkpoint was written."
     return int(Path(checkpoint).name.split("-")[1])
 
+# %% ../nbs/ground/runs.ipynb #7c0de02a
+_LOADED = weakref.WeakKeyDictionary()  # model → its name, and the folder that was meant by it then
+
+
+def name_model(
+    model, # A transformers model
+    name:str|os.PathLike, # As somebody gave it
+    checkpoint:str|os.PathLike|None, # Folder of its weights; None where there is none here
+):
+    "Say what a model is; where that lies is remembered, for a program may go to another folder."
+    model.config._name_or_path = str(name)
+    folder = None if checkpoint is None else Path(checkpoint).expanduser().absolute()
+    _LOADED[model] = (str(name), folder)
+
+
+def folder_of(
+    model, # A model, or the name that `load_model` takes
+) -> Path|None: # The folder of its weights, or that of its run; None where there is none here
+    "Where a model is from."
+    if isinstance(model, (str, os.PathLike)): name = os.fspath(model)
+    else:
+        name = getattr(getattr(model, "config", None), "_name_or_path", "")
+        known = _LOADED.get(model) if isinstance(model, Hashable) else None
+        if known and known[0] == name: return known[1]
+    if not name or not (path := Path(name).expanduser().absolute()).is_dir(): return None
+    return path
+
+
+def run_of(
+    model, # A model, or the name that `load_model` takes
+) -> Path|None:
+    "The run folder that a model is from: RUN, RUN/model, RUN/checkpoints/…"
+    if (path := folder_of(model)) is None: return None
+    folders = [path]
+    if path.name == "model": folders.append(path.parent)
+    if path.parent.name == "checkpoints": folders.append(path.parent.parent)
+    return next(filter(is_run, folders), None)
+
+
 # %% ../nbs/ground/runs.ipynb #7c0de023
 def damage(
     checkpoint:str|os.PathLike, # Folder in a run's `checkpoints` that was written to its end
 ) -> str: # Which file, and what is wrong with it; empty where training can go on from there
-    "What is missing or cut off in a checkpoint, or in that of the best validation before it."
+    "What is missing or damaged in a checkpoint, or in that of the best validation before it."
     folder = Path(checkpoint)
     try:
         state, progress = (_read_object(folder / name)
@@ -216,11 +319,11 @@ def damage(
             return "progress.json lacks what it should say"
         for name in ("optimizer.pt", "scheduler.pt"): _check_zip(folder / name)
         for path in [*folder.glob("rng_state*.pth"), *folder.glob("scaler.pt")]: _check_zip(path)
-        _check_weights(folder)
+        check_weights(folder)
         best = state.get("best_global_step")
         if best and best != checkpoint_step(folder):
             folder = folder.with_name(f"checkpoint-{best}")
-            _check_weights(folder)
+            check_weights(folder)
     except (OSError, ValueError) as error:
         of_best = "" if folder == Path(checkpoint) else f" in {folder.name}, the best before it"
         return f"{error}{of_best}"
@@ -244,25 +347,51 @@ def _check_zip(path:Path):
     if bad: raise ValueError(f"{path.name} is damaged")
 
 
-def _check_weights(folder:Path):
-    "Complain of weights that are missing or cut off."
+# %% ../nbs/ground/runs.ipynb #7c0de029
+def weight_digests(
+    checkpoint:str|os.PathLike, # Folder with weights
+) -> dict[str, str]: # File → digest
+    "What tells weights that were saved from what became of them."
+    return {path.name: file_digest(path) for path in sorted(Path(checkpoint).glob("*.safetensors"))}
+
+
+def check_weights(
+    checkpoint:str|os.PathLike, # Folder in a run's `checkpoints`
+):
+    "Complain of weights that are missing, cut off, or not those that were saved."
     from safetensors import SafetensorError, safe_open
+    folder = Path(checkpoint)
     parts = _read_object(folder / "model.safetensors.index.json").get("weight_map", {}).values()
     wanted = set(parts) or {"adapter_model.safetensors" if
                             (folder / "adapter_config.json").is_file() else "model.safetensors"}
     config = read_run(folder.parents[1])["config"] if is_run(folder.parents[1]) else {}
     if config.get("ema"): wanted.add("raw_weights.safetensors")
+    saved = _read_object(folder / "progress.json").get("weights") or {}  # earlier versions: none
     for name in sorted(wanted):
         if not (folder / name).is_file(): raise ValueError(f"{name} is missing")
         try: safe_open(folder / name, framework="numpy").__exit__(None, None, None)
         except SafetensorError: raise ValueError(f"{name} is damaged") from None
+        if name in saved and file_digest(folder / name) != saved[name]:
+            raise ValueError(f"{name} is damaged")
+
 
 # %% ../nbs/ground/runs.ipynb #7c0de010
 def _has_results(run:Path) -> bool:
     "Whether there is anything in a run that took time: what failed at its start leaves nothing."
-    results = ("model", "adapter", "metrics.json", "evaluations")
+    results = ("model", "adapter", "evaluations", *_RECORDS, *_DEMO)
     if is_run(run) and "finished" in read_run(run): return True
-    return bool(_checkpoints(run)) or any((run / name).exists() for name in results)
+    if _checkpoints(run) or _has_notes(run / "log.jsonl"): return True
+    return any((run / name).exists() for name in results)
+
+
+def _has_notes(log:Path) -> bool:
+    "Whether anything stands in a log that `append_log` would not write so, but for half a line."
+    if not log.is_file(): return False
+    *lines, _ = read_file(log).split(b"\n")
+    try: entries = [parse_json(line) for line in lines]
+    except ValueError: return True
+    return any(json.dumps(entry).encode() != line or entry and "step" not in entry
+               for line, entry in zip(lines, entries))
 
 # %% ../nbs/ground/runs.ipynb #7c0de011
 def begin_run(
@@ -340,6 +469,7 @@ def resume_run(
 ) -> tuple[dict, Path]: # What run.json says, and that it goes on now; from where
     "Bring a stopped run back to its last checkpoint, or refuse."
     run = Path(run)
+    refuse_links(run)
     damaged, checkpoint = {}, None
     for folder in _checkpoints(run):
         if wrong := damage(folder): damaged[folder] = wrong
@@ -357,6 +487,7 @@ def resume_run(
                          "give what it began with, or choose another --out")
     _forget_after(run / "log.jsonl", checkpoint_step(checkpoint))
     for left in run.glob(".*"):
+        if left.is_symlink(): continue
         if left.is_dir() and re.fullmatch(_HALF, left.name): shutil.rmtree(left)
         elif left.is_file() and re.fullmatch(_PARTIAL, left.name): left.unlink()
     drop_scores(run)

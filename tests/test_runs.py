@@ -1,8 +1,10 @@
 "A run folder: what is deleted in it, whose it is, and when it can be resumed."
 
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -312,6 +314,96 @@ def test_scores_go_and_the_rest_stays(run):
     assert (run / "README.md").read_text() == "mine"
 
 
+def evaluated(folder, **files):
+    "Files of an evaluation, with digests in measured.json as they were written."
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    digests = {name.replace("__", "."): hashlib.sha256(text.encode()).hexdigest()[:16]
+               for name, text in files.items()}
+    record = {"test": {"weights": "ab12", "files": digests}}
+    (folder / "measured.json").write_text(json.dumps(record))
+
+
+PAGES = {"report__html": "<p>9", "predictions__jsonl": "{}\n", "metrics__json": '{"test": {"model": {}}}'}
+
+
+@pytest.mark.parametrize("where", ["", "evaluations/photos-ab12"])
+@pytest.mark.parametrize("name", ["report.html", "predictions.jsonl", "metrics.json"])
+def test_what_was_edited_is_put_aside(tmp_path, where, name):
+    run = written(tmp_path / "run")
+    evaluated(run / where, **PAGES)
+    (run / where / name).write_text("two years of notes")
+    (run / where / f"{name}.kept-1").write_text("earlier notes")
+    with pytest.warns(UserWarning, match=f"{name} was edited .* kept as {name}.kept-2"):
+        runs.drop_scores(run)
+    assert (run / where / f"{name}.kept-2").read_text() == "two years of notes"
+    assert (run / where / f"{name}.kept-1").read_text() == "earlier notes"
+    left = {f"{name}.kept-1", f"{name}.kept-2"}
+    assert {path.name for path in (run / where).iterdir()} - {"run.json"} == left
+    with pytest.raises(FileExistsError, match="kept-1"):
+        runs.begin_run(run, RECORD, overwrite=True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_nobody_edited_goes(tmp_path):
+    run = written(tmp_path / "run")
+    for where in ("", "evaluations/photos-ab12"):
+        evaluated(run / where, **PAGES)
+    runs.drop_scores(run)
+    assert everything(run) == {"run.json", "evaluations"}
+
+
+@pytest.mark.parametrize("link", ["evaluations", "evaluations/compare-with"])
+@pytest.mark.parametrize("begin", [runs.drop_scores, lambda run: runs.resume_run(run, RECORD)])
+def test_scores_behind_a_link_are_left_alone(tmp_path, link, begin):
+    run = written(tmp_path / "run")
+    checkpoint(run, 5)
+    outside = tmp_path / "elsewhere/precious"
+    for folder in (outside, outside / "photos-ab12"):
+        evaluated(folder, **PAGES)
+    before = everything(outside)
+    (run / link).parent.mkdir(exist_ok=True)
+    (run / link).symlink_to(outside)
+    begin(run)
+    assert everything(outside) == before and (run / link).is_symlink()
+
+
+@pytest.mark.parametrize(
+    "link", ["checkpoints", "checkpoints/checkpoint-9", "model", "adapter", "log.jsonl", "features"]
+)
+def test_a_run_does_not_go_on_through_a_link(tmp_path, link):
+    run, other = written(tmp_path / "run"), written(tmp_path / "other", "log.jsonl", "features")
+    checkpoint(run, 5), checkpoint(other, 5), checkpoint(other, 9)
+    written(other, "model/config.json", "adapter/adapter_config.json")
+    if link == "checkpoints":
+        shutil.rmtree(run / link)
+    (run / link).symlink_to(other / link)
+    before = everything(other)
+    with pytest.raises(FileExistsError, match=f"has links .*{link}") as error:
+        runs.resume_run(run, RECORD)
+    assert "\n" not in str(error.value) and everything(other) == before
+
+
+@pytest.mark.parametrize("note", [b"remember: rate too high\n", b'{"note": "too high"}\n', b'{"step":5}\n'])
+def test_a_log_with_notes_is_not_replaced_without_being_asked(tmp_path, note):
+    run = written(tmp_path / "run")
+    (run / "log.jsonl").write_bytes(b'{"step": 5, "loss": 3.2}\n' + note + b'{"step": 6, "lo')
+    with pytest.raises(FileExistsError, match="holds another run"):
+        runs.begin_run(run, RECORD)
+    (run / "log.jsonl").write_bytes(b'{"step": 5, "loss": 3.2}\n{"step": 6, "lo')
+    runs.begin_run(run, RECORD)
+    assert everything(run) == {"run.json"}
+
+
+@pytest.mark.parametrize("name", ["measured.json", "captions.png", "creatures.png"])
+def test_what_was_measured_is_not_replaced_without_being_asked(tmp_path, name):
+    run = written(tmp_path / "run", name, record={**RECORD, "command": "demo"})
+    with pytest.raises(FileExistsError, match="holds another run"):
+        runs.begin_run(run, RECORD)
+    assert (run / name).exists()
+
+
 # --- resuming
 
 
@@ -502,6 +594,32 @@ def test_the_best_checkpoint_has_to_be_whole_too(tmp_path):
     checkpoint(run, 10, best_global_step=5)
     with pytest.raises(FileNotFoundError, match="in checkpoint-5, the best before it"):
         runs.resume_run(run, RECORD)
+
+
+def zeroed(path):
+    "The same length, the same header, other numbers."
+    content = path.read_bytes()
+    path.write_bytes(content[:-40] + bytes(8) + content[-32:])
+
+
+def digested(folder):
+    progress = {"seconds": 1.0, "skipped": {}, "weights": runs.weight_digests(folder)}
+    (folder / "progress.json").write_text(json.dumps(progress))
+    return folder
+
+
+@pytest.mark.parametrize("harmed, said", [(10, ""), (5, "in checkpoint-5, the best before it")])
+def test_weights_that_are_not_those_that_were_saved(tmp_path, harmed, said):
+    run = written(tmp_path / "run")
+    for step, more in ((5, {}), (10, {"best_global_step": 5})):
+        folder = checkpoint(run, step, **more)
+        save_file({"weight": np.ones(99, "float32")}, folder / "model.safetensors")
+        digested(folder)
+    assert runs.damage(folder) == ""
+    zeroed(run / f"checkpoints/checkpoint-{harmed}/model.safetensors")
+    assert runs.damage(folder) == f"model.safetensors is damaged {said}".strip()
+    (run / f"checkpoints/checkpoint-{harmed}/progress.json").write_text('{"seconds": 1, "skipped": {}}')
+    assert runs.damage(folder) == "", "an earlier version kept no digests"
 
 
 def test_an_average_needs_the_weights_that_go_on(tmp_path):

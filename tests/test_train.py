@@ -25,6 +25,7 @@ from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import CiderReward, caption_scores
 from imgcap.model import load_model, new_git_tiny
+from imgcap.model.decoding import decoding_for
 from imgcap.preprocess import CaptionCollator
 from imgcap.runs import settings_fingerprints
 from imgcap.train import (
@@ -271,9 +272,11 @@ def test_the_model_is_given_back(data, tmp_path, changes, end):
 
 def test_twice_on_one_model_is_recorded_as_that(data, tmp_path):
     model = load_model("git-tiny", device="cpu")
-    short = {"max_steps": 2, "validations": 1, "overwrite": True}
+    short = {"max_steps": 2, "validations": 1}
     first = about(train(model, data, tmp_path / "run", **short))
-    second = about(train(model, data, tmp_path / "run", **short))
+    with pytest.raises(ValueError, match="the model .*/run lies in"):
+        train(model, data, tmp_path / "run", overwrite=True, **short)
+    second = about(train(model, data, tmp_path / "again", **short))
     assert first["model"]["name"] == "git-tiny" != second["model"]["name"]
     assert first["model"]["weights"] != second["model"]["weights"] == first["finished"]["weights"]
     assert first["model"]["weights"] == weights_fingerprint(load_model("git-tiny", device="cpu")[0])
@@ -699,6 +702,98 @@ def test_a_moved_run_keeps_its_best_checkpoint(data, tmp_path):
     run = train(tiny(), data, tmp_path / "elsewhere", resume=True, **changes)
     assert about(run)["finished"]["best_step"] == about(whole)["finished"]["best_step"]
     assert weights(run) == weights(whole)
+
+
+def other_weights(path):
+    "The same length, the same header, other numbers: nothing is left of the last third."
+    content = path.read_bytes()
+    third = len(content) // 3
+    path.write_bytes(content[:-third] + bytes(third))
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"ema": 0.9}], ids=lambda c: next(iter(c), ""))
+def test_scores_belong_to_the_weights_that_had_them(data, tmp_path, changes):
+    if "lora" in changes:
+        pytest.importorskip("peft")
+    name = "adapter_model.safetensors" if "lora" in changes else "model.safetensors"
+    whole = train(tiny(), data, tmp_path / "whole", **changes)
+    run, said = stopped(tiny(), data, tmp_path / "run", **changes), []
+    other_weights(run / "checkpoints/checkpoint-4" / name)
+    train(tiny(), data, run, resume=True, echo=said.append, **changes)
+    assert f"in checkpoint-4 {name} is damaged; going on from checkpoint-2" in said
+    assert weights(run) == weights(whole)
+
+
+def test_the_best_weights_are_looked_at_before_they_are_kept(data, tmp_path):
+    def harm(args, state, **kwargs):
+        if state.global_step == state.max_steps:
+            best = f"checkpoints/checkpoint-{state.best_global_step}/model.safetensors"
+            other_weights(tmp_path / "run" / best)
+
+    changes = {"learning_rate": 0.2, "max_steps": 10, "validations": 5}
+    with pytest.raises(OSError, match="model.safetensors is damaged since it was saved"):
+        train(tiny(), data, tmp_path / "run", callbacks=[Watch(step=harm)], **changes)
+    assert not (tmp_path / "run/model").exists() and "finished" not in about(tmp_path / "run")
+
+
+def test_a_run_does_not_end_in_what_a_link_leads_to(data, tmp_path):
+    save_checkpoint(*tiny(seed=3), tmp_path / "precious")
+    before = weights(tmp_path / "precious")
+
+    def link(**kwargs):
+        if not (tmp_path / "run/model").is_symlink():
+            (tmp_path / "run/model").symlink_to(tmp_path / "precious")
+
+    with pytest.raises(OSError, match="has links .*model"):
+        train(tiny(), data, tmp_path / "run", max_steps=1, callbacks=[Watch(step=link)])
+    assert weights(tmp_path / "precious") == before
+    (tmp_path / "run/model").unlink()
+    train(tiny(), data, tmp_path / "run", max_steps=1, resume=True)
+    assert weights(tmp_path / "precious") == before
+
+
+@pytest.mark.parametrize("start", ["", "model", "model, in a link"])
+def test_a_run_does_not_delete_the_weights_it_starts_from(data, tmp_path, monkeypatch, start):
+    run = train(tiny(), data, tmp_path / "run", max_steps=2, validations=1)
+    if "link" in start:
+        (tmp_path / "link").symlink_to(run / "model")
+    before, name = weights(run), tmp_path / "link" if "link" in start else run / start
+    monkeypatch.chdir(tmp_path)
+    model = load_model(name.relative_to(tmp_path), device="cpu")
+    monkeypatch.chdir(run)
+    with pytest.raises(ValueError, match="the model .* lies in .*/run") as error:
+        train(model, data, run, overwrite=True)
+    assert weights(run) == before and "\n" not in str(error.value)
+    train(model, data, tmp_path / "next", max_steps=1)
+
+
+def test_a_run_does_not_delete_the_data_it_starts_from(data, tmp_path):
+    run = train(tiny(), data, tmp_path / "run", max_steps=2, validations=1)
+    evaluate_model(run, data, "validation", resamples=10).save(run)
+    own = run / "predictions-validation.jsonl"
+    with pytest.raises(ValueError, match="the data .*predictions-validation.jsonl lies in"):
+        train(tiny(), data, run, overwrite=True, source=str(own))
+    assert own.exists()
+    train(tiny(), data, run, overwrite=True, source=run.name, max_steps=1)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_model_knows_its_run_in_another_folder(data, tmp_path, monkeypatch, loaded):
+    (tmp_path / "away/runs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    model, processor = tiny()
+    train((model, processor), data, "runs/mine", max_steps=1, max_new_tokens=7)
+    if loaded:
+        model, processor = load_model("runs/mine", device="cpu")
+    for there in (tmp_path, tmp_path / "away"):
+        monkeypatch.chdir(there)
+        assert Captioner(model, processor=processor).decoding.max_new_tokens == 7
+        assert decoding_for(model).max_new_tokens == 7
+    save_checkpoint(model, processor, tmp_path / "saved")
+    for path in [*(tmp_path / "saved").iterdir(), tmp_path / "runs/mine/run.json"]:
+        assert str(tmp_path).encode() not in path.read_bytes(), path
+    model.config._name_or_path = "another"
+    assert decoding_for(model).max_new_tokens == 40, "it was given another name"
 
 
 SCORES = json.dumps({"test": {"model": {"cider_d": 1.0}}})

@@ -39,6 +39,7 @@ from ..hub import offline_if_unreachable, quiet_transformers
 from ..files import parse_json
 from ..families.git import LARGEST_SIDE, GitForCausalLM, check_image_size, set_image_size
 from ..preprocess import encode_text, picture_pixels
+from ..runs import name_model
 
 # %% ../../nbs/04_model.ipynb #5c0e71aa
 _all_ = ["is_small", "keep_freed_memory", "pick_device", "quiet_transformers"]
@@ -497,7 +498,7 @@ def load_model(
             processor = load_processor(checkpoint, config)
     except Exception as error:
         raise _why_not(name, error, is_here) from error
-    model.config._name_or_path = str(name)
+    name_model(model, name, checkpoint if is_here else None)
     if image_size is not None:
         if config.model_type != "git":
             raise ValueError(f"image_size can be changed for GIT only, and {name} is of type "

@@ -30,7 +30,7 @@ from ..config import CJK, Decoding, bare_words, says
 from ..hub import quiet_transformers
 from . import (
     Caption, evaluating, generate_captions, last_token)
-from ..runs import is_run, read_run
+from ..runs import read_run, run_of
 
 # %% ../../nbs/model/decoding.ipynb #b82caf1b
 class _NoRepeat(LogitsProcessor):
@@ -369,7 +369,7 @@ def decoding_for(
     **choices, # Fields of `Decoding`, which count more than what the run says
 ) -> Decoding:
     "How a run wrote the captions that it was validated with; for other models, the defaults."
-    run = _run_of(model)
+    run = run_of(model)
     about = read_run(run) if run else {}
     validation = about.get("validation")
     chosen = validation.get("decoding") if isinstance(validation, dict) else None
@@ -380,18 +380,6 @@ def decoding_for(
     try: usual = Decoding(**{name: value for name, value in chosen.items() if name in known})
     except ValueError as error: raise ValueError(f"{run / 'run.json'}: {error}") from None
     return replace(usual, **choices)
-
-
-def _run_of(model) -> Path|None:
-    "The run folder that a model is from: RUN, RUN/model, RUN/checkpoints/…"
-    name = model
-    if not isinstance(model, (str, os.PathLike)):
-        name = getattr(getattr(model, "config", None), "_name_or_path", "")
-    if not name or not (path := Path(name).expanduser().absolute()).is_dir(): return None
-    folders = [path]
-    if path.name == "model": folders.append(path.parent)
-    if path.parent.name == "checkpoints": folders.append(path.parent.parent)
-    return next(filter(is_run, folders), None)
 
 # %% ../../nbs/model/decoding.ipynb #abd305e6
 class _Listener(StoppingCriteria):

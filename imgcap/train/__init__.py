@@ -52,8 +52,9 @@ from ..model import (
 from ..pictures import ImageError
 from ..preprocess import CaptionCollator, augment_picture
 from ..runs import (
-    append_log, begin_run, checkpoint_strangers, clear_run, describe_data, drop_scores, fingerprint,
-    is_run, last_checkpoint, resume_run, settings_fingerprints, write_run)
+    append_log, begin_run, checkpoint_strangers, clear_run, check_weights, describe_data,
+    drop_scores, fingerprint, folder_of, is_run, last_checkpoint, name_model, refuse_links,
+    resume_run, settings_fingerprints, weight_digests, write_run)
 from ..words import language_doubt
 
 # %% ../../nbs/05_train.ipynb #a4b32203
@@ -167,7 +168,8 @@ class TrainConfig:
         "between epochs", at_least=0, at_most=64)
     resume: bool = option(False,
         "Continue the run in `out` from its last complete checkpoint; the same data and choices")
-    overwrite: bool = option(False, "Delete the run in `out` first, if nothing but a run is there")
+    overwrite: bool = option(False, "Delete the run in `out` first, also what was edited in its pages and captions since; not "
+        "if anything but a run is there")
     report_to: str = option("none", "Where else Trainer logs to, such as tensorboard")
 
     def __post_init__(self):
@@ -492,8 +494,10 @@ class CaptionTrainer(Trainer):
             save_file(self.average.learning_weights(), Path(output_dir) / _RAW_WEIGHTS)
         with self._averaged(): super()._save(output_dir, None if self.average else state_dict)
         Path(output_dir, "README.md").unlink(missing_ok=True)  # peft's, without content
+        _note_weights(Path(output_dir))
 
     def _load_best_model(self):
+        _check_saved(self.state.best_model_checkpoint)
         if self.config.lora: super()._load_best_model()
         else: _load_weights(self.model, self.state.best_model_checkpoint)
 
@@ -528,6 +532,22 @@ def _write_progress(trainer:CaptionTrainer, folder:Path):
     if not trainer.args.should_save: return
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "progress.json", json.dumps(progress))
+
+
+def _note_weights(folder:Path):
+    "Digests of the weights as they were saved, so that others cannot pass for them."
+    path = folder / "progress.json"
+    if not path.is_file(): return
+    progress = json.loads(path.read_text(encoding="utf-8"))
+    write_atomic(path, json.dumps({**progress, "weights": weight_digests(folder)}))
+
+
+def _check_saved(folder:str|os.PathLike):
+    "An error where the weights of a checkpoint are no longer those that were validated."
+    try: check_weights(folder)
+    except ValueError as error:
+        raise OSError(f"cannot load {folder}, the best checkpoint: {error} since it was saved; "
+                      "resume goes on from one before it, if there is any") from None
 
 
 def _read_progress(trainer:CaptionTrainer, folder:Path):
@@ -787,6 +807,7 @@ def finetune(
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
     asked = TrainConfig(**{**asdict(config or TrainConfig()), **changes})
     _check_splits(data)
+    _check_start(model, source, asked)
     config = fill_defaults(asked, model, processor.tokenizer)
     args, language = _training_arguments(model, data, config), caption_language(data["train"])
     if not args.should_save: echo = _say_nothing
@@ -834,6 +855,22 @@ def _check_rows(rows, split:str):
 
 def _has_text(captions) -> bool:
     return bool(captions) and all(isinstance(c, str) and c.strip() for c in captions)
+
+# %% ../../nbs/05_train.ipynb #6a1f0421
+def _check_start(model:nn.Module, source:str|None, config:TrainConfig):
+    "Refuse a run folder that would be emptied of the model or the data that training starts from."
+    if config.resume: return
+    out, model_folder = os.path.realpath(Path(config.out).expanduser()), folder_of(model)
+    starts = [("the data", source, source)] if source else []
+    if model_folder:
+        name = model.config._name_or_path
+        starts += [("the model", name, model_folder), ("the model", name, model_folder / "model")]
+    for what, name, path in starts:
+        path = Path(os.path.realpath(os.path.expanduser(path)))
+        if os.path.exists(path) and Path(out) in path.parents:
+            raise ValueError(f"{what} {name} lies in {config.out}, where the run begins with an "
+                             "empty folder; choose another --out")
+
 
 # %% ../../nbs/05_train.ipynb #6a1f0411
 def _language_doubt(rows, language:str) -> str:
@@ -967,13 +1004,15 @@ def _finish(trainer:CaptionTrainer, processor, run:Path, about:dict):
     if args.should_save:
         if features is not None: features.remove()
         trained = trainer.model.merge_and_unload() if trainer.config.lora else trainer.model
-        try: save_checkpoint(trained, processor, run / "model")
+        try:
+            refuse_links(run)
+            save_checkpoint(trained, processor, run / "model")
         except (OSError, SafetensorError) as error:
             raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make "
                           "room, then end the run with resume") from error
         finished = _describe_end(trainer, progress, weights_fingerprint(trained))
         write_run(run, {**about, "finished": finished})
-    trainer.bare_model.config._name_or_path = str(run)  # no longer what it was loaded as
+    name_model(trainer.bare_model, run, run / "model")  # no longer what it was loaded as
     args.distributed_state.wait_for_everyone()
 
 
