@@ -8,7 +8,6 @@ __all__ = ['spell', 'CaptionError', 'CaptionWriter', 'write_captions', 'decoding
 # %% ../../nbs/model/decoding.ipynb #7ecaff82
 import hashlib
 import math
-import os
 import queue
 import random
 import re
@@ -18,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import torch
 from torch import nn
