@@ -917,7 +917,7 @@ def test_ids_that_cannot_be_matched_in_one_way(predictions, references, named):
 
 
 @pytest.mark.parametrize(
-    "content, named", [('{"image_id": 1, "captions": ["一只狗"]}', "say language='zh'")]
+    "content, named", [('{"image_id": 1, "captions": ["一只狗"]}', "say --language 'zh'")]
 )
 def test_the_score_command_takes_a_language(content, named, tmp_path, capsys):
     from imgcap.cli import main
