@@ -110,3 +110,51 @@ def test_a_warning_speaks_of_options(tmp_path, capsys):
     assert main(["check", "--data", str(photo)]) in (0, 2)
     said = "".join(capsys.readouterr())
     assert "--language 'zh'" in said and "language=" not in said, said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are in Unicode")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --data creatures --out NAME",
+        "demo --quick --out NAME",
+        "export git-tiny --out NAME",
+        "export NAME --out x",
+        "caption x.png --model NAME",
+        "push NAME --repo-id a/b",
+    ],
+)
+def test_a_name_that_is_no_text_is_refused_first(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9")
+    assert main([name if word == "NAME" else word for word in words.split()]) == 2
+    err = capsys.readouterr().err
+    assert "is 'caf\\udce9', which is no text in UTF-8" in err and len(err.splitlines()) == 1, err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are in Unicode")
+def test_captions_are_written_to_a_file_of_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_creatures({"train": 1})["train"][0]["image"].save(tmp_path / "creature.png")
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    assert main(["caption", "creature.png", "--out", name]) == 0
+    assert (tmp_path / name).read_text().count('"caption"') == 1
+
+
+def test_an_export_to_a_file_is_refused_before_anything_is_loaded(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    began = time.perf_counter()
+    assert main(["export", "git-tiny", "--out", str(file)]) == 2
+    assert time.perf_counter() - began < 0.5 and file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("words, said", [("--license MIT!", "license"), ("", "no trained model")])
+def test_a_push_is_looked_at_before_a_login_is_asked_for(words, said, tiny_run, monkeypatch, capsys):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")
+    run = tiny_run if words else tiny_run / "checkpoints"
+    assert main(["push", str(run), "--repo-id", "you/name", *words.split()]) == 2
+    err = capsys.readouterr().err
+    assert said in err and "logged in" not in err and len(err.splitlines()) == 1, err

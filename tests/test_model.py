@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import platform
 import random
 import shutil
@@ -565,7 +566,15 @@ def test_a_folder_is_no_file(older, tmp_path, name):
         ("config.json", {"model_type": ["git"]}),
         ("config.json", {"model_type": "elephant"}),
         ("config.json", {"dtype": []}),
+        ("config.json", {"num_hidden_layers": 0}),
+        ("config.json", {"num_hidden_layers": -1}),
+        ("config.json", {"num_attention_heads": -1}),
+        ("config.json", {"patch_size": 0}),
+        ("config.json", {"hidden_size": 0}),
         ("generation_config.json", {"pad_token_id": "x"}),
+        ("generation_config.json", {"pad_token_id": {}}),
+        ("generation_config.json", {"eos_token_id": [1, "x"]}),
+        ("generation_config.json", {"eos_token_id": 1.5}),
         ("processor_config.json", {"image_processor": "x"}),
         ("processor_config.json", {"processor_class": [1]}),
         ("processor_config.json", {"image_mean": "x"}),
@@ -582,6 +591,46 @@ def test_a_folder_is_no_file(older, tmp_path, name):
 def test_a_file_with_wrong_types_in_it_is_named(git, name, values):
     change(git / name, **values)
     refused(git, f"its {name}")
+
+
+@pytest.mark.parametrize("wrong", ["x", {}, [[1]], True])
+@pytest.mark.parametrize("name", ["bos_token_id", "decoder_start_token_id"])
+def test_a_token_that_is_no_number_is_named(checkpoint, name, wrong):
+    folder, _ = checkpoint
+    content = json.loads((folder / "generation_config.json").read_text()) | {name: wrong}
+    (folder / "generation_config.json").write_text(json.dumps(content))
+    refused(folder, "its generation_config.json", name)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [10**9, 1001, 0, -1])
+def test_layers_are_counted_before_they_are_made(checkpoint, value):
+    folder, family = checkpoint
+    name = "n_layer" if family == "vision-encoder-decoder" else "num_hidden_layers"
+    change(folder / "config.json", **{name: value})
+    refused(folder, f"its config.json cannot be used: {name} is {value}; it must be from 1 to")
+
+
+@pytest.mark.parametrize("name", ["num_image_with_embedding", "num_labels"])
+def test_what_is_made_one_by_one_has_a_limit(git, name):
+    content = json.loads((git / "config.json").read_text())
+    (git / "config.json").write_text(json.dumps(content | {name: 10**9}))
+    refused(git, name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("name", [*SETTINGS[1:], "model.safetensors", "spiece.model", "vocab.txt"])
+def test_a_pipe_is_not_waited_for(older, tmp_path, name):
+    folder = shutil.copytree(older, tmp_path / "model")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    refused(folder, f"its {name} is a pipe, not a regular file")
+
+
+def test_a_fingerprint_does_not_wait_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(OSError, match="is a pipe"):
+        weights_fingerprint(tmp_path)
 
 
 @pytest.mark.parametrize("names", [["special_tokens_map.json"], ["added_tokens.json"]])

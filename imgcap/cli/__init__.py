@@ -203,17 +203,30 @@ def _number(help:str, **limits):
 
 
 class _Command(typer.core.TyperCommand):
-    "A command that takes an empty text only where that is the default."
+    "A command that takes an empty text only where that is the default, and names in UTF-8."
     def invoke(self, ctx):
         for param in self.params:
             value = ctx.params.get(param.name)
             if param.default == "": continue
             for text in value if isinstance(value, (list, tuple)) else [value]:
-                if not isinstance(text, (str, os.PathLike)) or str(text).strip(): continue
+                if not isinstance(text, (str, os.PathLike)): continue
                 is_option = param.opts[0].startswith("-")
                 name = param.opts[0] if is_option else param.metavar or param.name.upper()
+                if param.name in _NAMED and (ctx.info_name, param.name) != ("caption", "out"):
+                    _check_name(name, str(text))
+                if str(text).strip(): continue
                 raise ValueError(f"{name} is empty; {ctx.command_path} --help says what it takes")
         return super().invoke(ctx)
+
+
+_NAMED = ("out", "model", "run") # stand in JSON, and are opened by libraries that read UTF-8
+
+
+def _check_name(option:str, text:str):
+    try: text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{option} is {text!r}, which is no text in UTF-8; "
+                         "choose another name, or rename it") from None
 
 # %% ../../nbs/cli/main.ipynb #eea7871c
 def demo(
@@ -592,6 +605,7 @@ def export(
     int8:Annotated[bool, typer.Option(help="Weights in 8 bits: smaller and faster on a CPU, not exactly the same")]=False,
 ):
     "Write a model as ONNX; needs onnxruntime."
+    if Path(out).is_file(): raise FileExistsError(f"--out {out} is a file; give a folder")
     from imgcap.share.export import export_onnx
     print(export_onnx(model, out, int8=int8))
 
@@ -603,8 +617,10 @@ def push(
     license:Annotated[str|None, typer.Option(help="Licence of the model, as the Hub abbreviates it: apache-2.0, cc-by-4.0, …")]=None,
 ):
     "Put a run on the Hugging Face Hub."
-    from imgcap.share import push_run
-    print(push_run(run, repo_id, private=private, **({"license": license} if license else {})))
+    from imgcap.share import model_card, published_files, push_run
+    fields = {"license": license} if license else {}
+    published_files(run), model_card(run, repo_id=repo_id, **fields) # before a login is asked for
+    print(push_run(run, repo_id, private=private, **fields))
 
 
 def app(

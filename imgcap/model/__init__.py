@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'train_tokenizer', 'new_git_tiny', 'evaluating', 'Family', 'model_family', 'caption_loss', 'Caption',
-           'generate_captions', 'generate_tokens', 'begin_caption', 'caption_from_tokens', 'last_token', 'load_model',
-           'weights_fingerprint', 'add_ends', 'is_small', 'keep_freed_memory', 'pick_device', 'quiet_transformers']
+           'generate_captions', 'generate_tokens', 'begin_caption', 'caption_from_tokens', 'last_token',
+           'check_numbers', 'load_model', 'weights_fingerprint', 'add_ends', 'is_small', 'keep_freed_memory',
+           'pick_device', 'quiet_transformers']
 
 # %% ../../nbs/04_model.ipynb #f7460cac
 import copy
@@ -36,7 +37,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ..data.creatures import ATTRIBUTES, caption_creature
 from ..devices import is_small, keep_freed_memory, pick_device
 from ..hub import offline_if_unreachable, quiet_transformers
-from ..files import parse_json
+from ..files import check_regular, parse_json
 from ..families.git import LARGEST_SIDE, GitForCausalLM, check_image_size, set_image_size
 from ..preprocess import encode_text, picture_pixels
 from ..runs import name_model
@@ -312,10 +313,12 @@ def check_settings(
     folder:Path, # A checkpoint, or an export
 ):
     "Complain of a file beside the weights that cannot be read, also where a library passes over it."
+    for pattern in (*_SETTINGS, "*.safetensors", "*.model", "vocab.*", "*.onnx"):
+        for path in folder.glob(pattern): # a library would wait for what a pipe says
+            if path.exists(): check_regular(f"its {path.name}", path.stat().st_mode)
     for name in _SETTINGS:
         path = folder / name
         if not path.exists(): continue
-        if not path.is_file(): raise ValueError(f"its {name} is no file")
         try:
             text = path.read_text(encoding="utf-8")
             found = parse_json(text) if path.suffix == ".json" else {}
@@ -325,6 +328,50 @@ def check_settings(
         if not isinstance(found, dict):
             raise ValueError(f"its {name} is damaged: a JSON object was expected, "
                              f"found {type(found).__name__}")
+
+# %% ../../nbs/04_model.ipynb #b5e0c7d8
+def check_numbers(
+    folder:Path, # A checkpoint whose settings can be read
+):
+    "Complain of numbers with which no model could be made, or not in any time, before one is."
+    for file in ("config.json", "generation_config.json"):
+        path = folder / file
+        for name, value in _entries(parse_json(path.read_bytes())) if path.is_file() else ():
+            wanted = next((wanted for pattern, wanted, fits in _NUMBERS
+                           if re.fullmatch(pattern, name) and not fits(value)), None)
+            if wanted:
+                value = str(value) if len(str(value)) <= 40 else f"{str(value)[:37]}..."
+                raise ValueError(f"its {file} cannot be used: {name} is {value}; "
+                                 f"it must be {wanted}")
+
+
+def _entries(settings) -> Iterator[tuple[str, object]]:
+    "All names in a JSON object with their values, at any depth."
+    for name, value in settings.items():
+        yield name, value
+        if isinstance(value, dict): yield from _entries(value)
+
+# %% ../../nbs/04_model.ipynb #b5e0c7d9
+def _each(test:Callable) -> Callable: # What is neither a number nor several is the library's to judge
+    def fits(value):
+        values = value if isinstance(value, list) else [value]
+        return all(test(n) for n in values if isinstance(n, (int, float)))
+    return fits
+
+
+def _is_token(value) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return value is None or all(type(n) is int for n in values)
+
+
+_NUMBERS = ( # Names in a configuration, what their values must be, whether one is
+    (r"\w+_token_id", "the number of a token", _is_token),
+    (r"(num_(hidden_)?|decoder_|encoder_)layers|n_layers?|depths?", "from 1 to 1000",
+     _each(lambda n: 1 <= n <= 1000)),
+    (r"num_image_with_embedding", "from 1 to 1000", _each(lambda n: 1 <= n <= 1000)),
+    (r"num_labels", "at most 100000", _each(lambda n: n <= 100_000)),
+    (r"(hidden|intermediate|patch|image|vocab)_size|num_channels|num_attention_heads"
+     r"|n_(embd|head|positions)|max_position_embeddings", "at least 1", _each(lambda n: n >= 1)))
 
 # %% ../../nbs/04_model.ipynb #b5e0c7d2
 @contextmanager
@@ -484,7 +531,9 @@ def load_model(
     is_here = Path(checkpoint).is_dir()
     try:
         with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
-            if is_here: check_settings(Path(checkpoint))
+            if is_here:
+                check_settings(Path(checkpoint))
+                check_numbers(Path(checkpoint))
             with naming(checkpoint, "config.json"): config = AutoConfig.from_pretrained(checkpoint)
             family = model_family(config)
             if is_here:
@@ -582,6 +631,7 @@ def _tensors(model) -> Iterator[torch.Tensor]:
     folder = Path(model).expanduser()
     if (folder / "model").is_dir(): folder = folder / "model"
     for path in sorted(folder.glob("*.safetensors")):
+        check_regular(path, path.stat().st_mode)
         with safe_open(path, framework="pt") as file:
             for name in file.keys(): yield file.get_tensor(name)
 
