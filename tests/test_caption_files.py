@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -107,7 +108,7 @@ def test_a_replaced_picture_is_captioned_again(photos, captioner, out, change):
     else:
         Image.new("RGB", (32, 32), "red").save(name)
     counts = caption_files("photos", captioner, out=out, resume=True, **SHORT)
-    assert (counts.skipped, counts.captioned) == (5, 1)
+    assert (counts.skipped, counts.captioned) == ((6, 0) if change == "date" else (5, 1))
     after = told(out)
     assert sorted(paths_in(out)) == sorted(before)
     assert {path for path in before if before[path] != after[path]} == (
@@ -125,9 +126,10 @@ def test_a_replaced_picture_in_a_part_is_captioned_again(photos, captioner):
     ]
 
 
+@pytest.mark.parametrize("begun", ["photos/0.png", "photos"])  # with something to do, and nothing
 @pytest.mark.parametrize("other", ["weights", "option", "precision"])
-def test_another_run_does_not_go_on(photos, captioner, other):
-    caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
+def test_another_run_does_not_go_on(photos, captioner, other, begun):
+    caption_files(begun, captioner, out="c.jsonl", **SHORT)
     before, options, model = open("c.jsonl").read(), dict(SHORT), captioner
     if other == "option":
         options["prefix"] = "a red"
@@ -200,10 +202,8 @@ def test_a_file_that_does_not_say_what_wrote_it(photos, captioner):
     assert told("c.jsonl")["photos/0.png"] == "old"
     with open(".c.jsonl.run.json", "w") as file:
         file.write("[]")
-    os.unlink("photos/5.png")
-    caption_files(
-        "photos", captioner, out="c.jsonl", resume=True, **SHORT
-    )  # there is nothing to do
+    with pytest.raises(ValueError, match="nothing says which model"):  # also with nothing to do
+        caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT)
 
 
 def test_the_same_weights_under_another_name_go_on(photos, captioner, tmp_path):
@@ -223,6 +223,160 @@ def test_text_files_that_are_there_stay(photos, captioner):
     assert (photos / "1.txt").read_text().count("\n") == 1 and not (photos / "3.txt").exists()
     caption_files("photos", captioner, sidecar=True, overwrite=True, **SHORT)
     assert (photos / "0.txt").read_text() != "my own words\n"
+
+
+# --- what a person corrected
+
+
+def correct(out, path="photos/1.png", **changes):
+    "Rows of a file of captions, one of them corrected by hand, and others changed."
+    rows = [row | {"caption": "mine"} if row["path"] == path else row for row in read_rows(out)]
+    rows = [{name: v for name, v in (row | changes).items() if v != "away"} for row in rows]
+    write_rows(out, rows, several=False)
+
+
+@pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
+@pytest.mark.parametrize("change", ["date", "bytes of one size", "date, and no digest"])
+def test_a_corrected_caption_stays_while_the_picture_does(photos, captioner, out, change):
+    caption_files("photos", captioner, out=out, **SHORT)
+    correct(out, **({"digest": "away"} if "no digest" in change else {}))
+    if "bytes" in change:
+        content = bytearray((photos / "1.png").read_bytes())
+        content[-1] ^= 1
+        (photos / "1.png").write_bytes(content)
+    os.utime("photos/1.png", (1, 1))
+    counts = caption_files("photos", captioner, out=out, resume=True, **SHORT)
+    assert (told(out)["photos/1.png"] == "mine") == (change == "date")
+    assert counts.skipped == (6 if change == "date" else 5)
+
+
+def test_a_picture_that_is_replaced_while_it_is_read_has_no_digest(photos):
+    with ThreadPoolExecutor(1) as threads:
+        noted = [jobs.note_picture("photos/1.png", threads) for _ in range(2)]
+        assert set(noted[0]()) == {"size", "modified", "digest"}
+        os.utime("photos/1.png", (1, 1))
+        assert set(noted[1]()) == {"size", "modified"}
+        assert jobs.note_picture("http://127.0.0.1/a.png", threads)() == {}
+
+
+@pytest.mark.parametrize("end", ["", "\r", " ", "\n"])
+@pytest.mark.parametrize("begin", ['{"path"', '{ "path"'])
+def test_a_whole_last_row_without_the_end_of_its_line_is_kept(photos, captioner, begin, end):
+    caption_files(["photos/0.png", "photos/1.png"], captioner, out="c.jsonl", **SHORT)
+    correct("c.jsonl")
+    text = open("c.jsonl").read().replace('{"path"', begin)
+    with open("c.jsonl", "w", newline="") as file:
+        file.write(text.removesuffix("\n") + end)
+    assert caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT).skipped == 2
+    assert told("c.jsonl")["photos/1.png"] == "mine"
+    assert len(open("c.jsonl").read().splitlines()) == 6 == len(paths_in("c.jsonl"))
+
+
+@pytest.mark.parametrize("where", ["c.jsonl", "c.csv"])
+def test_such_a_row_is_kept_where_another_is_taken_out(photos, captioner, where):
+    with pytest.raises(KeyboardInterrupt):
+        caption_files("photos", stopping(captioner), out=where, **SHORT)
+    file = where if where == "c.jsonl" else parts(where)[0]
+    text = open(file).read()
+    with open(file, "w") as lines:
+        lines.write(text.removesuffix("\n"))
+    Image.new("RGB", (32, 32), "red").save("photos/0.png")
+    assert caption_files("photos", captioner, out=where, resume=True, **SHORT).skipped == 2
+    assert sorted(paths_in(where)) == [f"photos/{i}.png" for i in range(6)]
+
+
+def test_the_same_names_in_another_folder_are_other_pictures(photos, captioner, tmp_path):
+    out = str(tmp_path / "c.jsonl")
+    os.chdir("photos")
+    caption_files(["0.png", "1.png"], captioner, out=out, **SHORT)
+    before = open(out).read()
+    (tmp_path / "others").mkdir()
+    for name in ("0.png", "1.png"):
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "others" / name)
+    os.chdir(tmp_path / "others")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="photos, and this run has .*others") as refused:
+            caption_files(["0.png", "1.png"], captioner, out=out, resume=True, **SHORT)
+        assert "\n" not in str(refused.value) and open(out).read() == before
+        # whole names are the same anywhere, and do not make the others' folder forgotten
+        whole = [str(tmp_path / "photos/2.png")]
+        caption_files(whole, captioner, out=out, resume=True, **SHORT)
+        before = open(out).read()
+    record = json.load(open(tmp_path / ".c.jsonl.run.json"))
+    assert record.pop("folder") == "photos"
+    json.dump(record, open(tmp_path / ".c.jsonl.run.json", "w"))  # as an earlier version wrote it
+    os.chdir(tmp_path / "photos")
+    assert caption_files("0.png", captioner, out=out, resume=True, **SHORT).skipped == 1
+
+
+def test_file_and_pictures_may_be_moved_together(photos, captioner, tmp_path):
+    caption_files(["photos/0.png"], captioner, out="c.jsonl", **SHORT)
+    os.mkdir("moved")
+    for name in ("photos", "c.jsonl", ".c.jsonl.run.json"):
+        os.rename(name, f"moved/{name}")
+    os.chdir("moved")
+    assert caption_files("photos", captioner, out="c.jsonl", resume=True, **SHORT).skipped == 1
+
+
+# --- overwriting
+
+
+def record_of(out):
+    return json.load(open(f".{out}.run.json"))["decoding"]["max_new_tokens"]
+
+
+def hidden():
+    return sorted(name for name in os.listdir() if name.startswith(".") and ".new" in name)
+
+
+@pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
+def test_the_old_file_is_whole_until_there_is_a_new_one(photos, captioner, out):
+    caption_files("photos", captioner, out=out, **SHORT)
+    correct(out)
+    before = open(out, "rb").read()
+    with pytest.raises(KeyboardInterrupt):
+        caption_files("photos", stopping(captioner), out=out, overwrite=True, max_new_tokens=3)
+    assert open(out, "rb").read() == before and record_of(out) == 6
+    counts = caption_files("photos", captioner, out=out, resume=True, **SHORT)
+    assert counts.skipped == 6 and told(out)["photos/1.png"] == "mine"
+    counts = caption_files(
+        "photos", captioner, out=out, overwrite=True, resume=True, max_new_tokens=3
+    )
+    assert counts.skipped == 3 and record_of(out) == 3 and not hidden()
+    assert paths_in(out) == [f"photos/{i}.png" for i in range(6)]
+    assert told(out)["photos/1.png"] != "mine"
+    with pytest.raises(ValueError, match="no overwriting of c.* was stopped; choose one"):
+        caption_files("photos", captioner, out=out, overwrite=True, resume=True, max_new_tokens=3)
+
+
+def test_overwriting_anew_forgets_what_was_overwriting(photos, captioner):
+    caption_files("photos", captioner, out="c.jsonl", **SHORT)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            caption_files("photos", stopping(captioner), out="c.jsonl", overwrite=True, **SHORT)
+    caption_files(["photos/5.png"], captioner, out="c.jsonl", overwrite=True, max_new_tokens=2)
+    assert paths_in("c.jsonl") == ["photos/5.png"] and record_of("c.jsonl") == 2 and not hidden()
+
+
+@pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
+def test_a_file_is_not_replaced_by_one_without_captions(photos, captioner, out, capsys):
+    caption_files("photos", captioner, out=out, **SHORT)
+    before = open(out, "rb").read()
+    counts = caption_files("photos/3.png", captioner, out=out, overwrite=True, max_new_tokens=3)
+    assert not counts.worked and (counts.captioned, counts.unreadable) == (0, 1)
+    said = [line for line in capsys.readouterr().err.splitlines() if "stays as it was" in line]
+    assert len(said) == 1 and "photos/3.png" in said[0]
+    assert open(out, "rb").read() == before and record_of(out) == 6 and not hidden()
+
+
+def test_overwriting_goes_where_a_link_leads_and_keeps_permissions(photos, captioner):
+    os.mkdir("store")
+    caption_files(["photos/0.png"], captioner, out="store/c.jsonl", **SHORT)
+    os.chmod("store/c.jsonl", 0o640)
+    os.symlink("store/c.jsonl", "c.jsonl")
+    caption_files(["photos/1.png"], captioner, out="c.jsonl", overwrite=True, **SHORT)
+    assert os.path.islink("c.jsonl") and paths_in("store/c.jsonl") == ["photos/1.png"]
+    assert os.stat("store/c.jsonl").st_mode & 0o777 == 0o640
 
 
 # --- one writer at a time
@@ -570,7 +724,7 @@ def test_a_record_is_read_by_strangers(photos, captioner):
         and len(record["weights"]) == 16
     )
     assert all(
-        set(json.loads(line)) <= {"path", "caption", "score", "error", "size", "modified"}
+        set(json.loads(line)) <= {"path", "caption", "score", "error", "size", "modified", "digest"}
         for line in open("c.jsonl")
     )
     assert jobs.ENDINGS == (".jsonl", ".csv", ".parquet")

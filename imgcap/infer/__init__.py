@@ -28,8 +28,9 @@ from ..config import Decoding
 from ..model.decoding import CaptionError, CaptionWriter, decoding_for
 from ..files import held, write_atomic
 from .jobs import (
-    Team, caption_row, check_out, clear, forget, make_plan, open_lines, part, picture_state,
-    pictures_for, print_row, put_together, row_line, row_name, run_record, sign_run, text_files)
+    Team, caption_row, check_out, clear, forget, make_plan, names_folder, note_picture, open_lines,
+    part, pictures_for, print_row, put_together, row_line, row_name, run_record, sign_run,
+    take_place, text_files, writing_place)
 from ..model import Caption, is_small, load_model
 from ..pictures import (
     ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over, shown)
@@ -307,8 +308,8 @@ def caption_files(
     *,
     out:str|os.PathLike|None=None, # A .jsonl, .csv or .parquet file of path, caption, score, or path, error
     sidecar:bool=False, # Write a .txt beside each picture; those that exist are kept
-    overwrite:bool=False, # Replace `out`, and text files that exist
-    resume:bool=False, # Go on with `out`: what has a row there is skipped, unless it was replaced
+    overwrite:bool=False, # Replace `out` when all is written, and text files that exist
+    resume:bool=False, # Go on with `out`, or with overwriting it: what has a row there is skipped
     anyway:bool=False, # With resume: although another model or other options may have written `out`
     batch_size:int|None=None, # Pictures seen together, where a name is given; as for `Captioner`
     device:str="auto", # Where the model runs, where a name is given
@@ -327,21 +328,25 @@ def caption_files(
         if passed and team.rank == 0: print(passed_over(passed), file=sys.stderr)
         if out is not None: team.first(lambda: stack.enter_context(held(out)))
         team.first(lambda: check_out(out, resume, overwrite)) # another may just have ended
-        alone = team.size == 1
-        plan = team.first(lambda: make_plan(pictures, out, sidecar, overwrite, resume, alone))
-        todo = plan.todo[team.rank::team.size]
-        if todo and not isinstance(model, Captioner):
+        place, alone = team.first(lambda: writing_place(out, resume, overwrite)), team.size == 1
+        plan = team.first(lambda: make_plan(pictures, place, sidecar, overwrite, resume, alone))
+        todo, goes_on = plan.todo[team.rank::team.size], place is not None and plan.kept
+        if (todo or goes_on) and not isinstance(model, Captioner):
             model = Captioner(model, batch_size=batch_size, device=device, dtype=dtype)
-        if out is not None and plan.todo:
-            team.first(lambda: _begin(out, model, how, plan, overwrite, anyway))
+        if place is not None and (plan.todo or goes_on):
+            anew = overwrite and not resume
+            team.first(lambda: _begin(place, model, how, plan, pictures, anew, anyway))
         started, file = time.monotonic(), None
-        if out is not None:
-            file = stack.enter_context(open_lines(out if plan.direct else part(out, team), resume))
-        write = _Writing(out, sidecar, overwrite, echo, pictures)
+        if place is not None:
+            lines = place if plan.direct else part(place, team)
+            file = stack.enter_context(open_lines(lines, resume))
+        write = _Writing(place, sidecar, overwrite, echo, pictures)
         captioned = write(model, todo, file, options, is_first=team.rank == 0) if todo else 0
         captioned, unreadable = team.sum(captioned, len(todo) - captioned)
-        if out is not None and not plan.direct:
-            team.first(lambda: put_together(out, pictures, resume, how.num_return_sequences > 1))
+        if file: file.close()
+        if place is not None and not plan.direct:
+            team.first(lambda: put_together(place, pictures, resume, how.num_return_sequences > 1))
+        if place is not None: team.first(lambda: take_place(place, out))
     counts = CaptionCounts(captioned, unreadable, len(pictures) - len(plan.todo),
                            time.monotonic() - started, sum(map(len, passed.values())))
     if team.rank == 0: print(counts, file=sys.stderr)
@@ -350,7 +355,7 @@ def caption_files(
 # %% ../../nbs/07_infer.ipynb #b814e218
 def _check_wishes(out:str|None, sidecar:bool, overwrite:bool, resume:bool, anyway:bool, team:Team):
     "Complain about options that contradict each other."
-    if resume and overwrite: raise ValueError("resume and overwrite: choose one")
+    if resume and overwrite and out is None: raise ValueError("resume and overwrite: choose one")
     if resume and out is None and not sidecar:
         raise ValueError("resume needs out=, the file to go on with")
     if anyway and not resume: raise ValueError("anyway=True is for resume=True")
@@ -358,10 +363,11 @@ def _check_wishes(out:str|None, sidecar:bool, overwrite:bool, resume:bool, anywa
         raise ValueError("several processes cannot share the screen: use out= or sidecar=True")
 
 
-def _begin(out:str, captioner:Captioner, how:Decoding, plan, overwrite:bool, anyway:bool):
+def _begin(out:str, captioner:Captioner, how:Decoding, plan, pictures, anew:bool, anyway:bool):
     "Say what writes the file from now on, and take out of it what is written anew."
-    sign_run(out, run_record(captioner, how), go_on=plan.kept, anyway=anyway)
-    if overwrite: clear(out)
+    record = run_record(captioner, how) | names_folder(out, pictures)
+    sign_run(out, record, go_on=plan.kept, anyway=anyway)
+    if anew: clear(out)
     forget(out, plan.stale)
 
 # %% ../../nbs/07_infer.ipynb #ce6ac53c
@@ -383,13 +389,13 @@ class _Writing:
 
         def noted():
             for path in todo:
-                # Before it is read: it may be replaced meanwhile.
-                states.append({} if self.out is None else picture_state(path))
+                states.append(dict if self.out is None else note_picture(path, threads))
                 yield path
-        with _progress(None if is_first else False, len(todo), on_screen) as bar:
+        bar = _progress(None if is_first else False, len(todo), on_screen)
+        with ThreadPoolExecutor(2) as threads, bar:
             results = captioner.many(noted(), progress=False, **options)
             for path, result in zip(todo, results):
-                row = caption_row(path, result, states.popleft())
+                row = caption_row(path, result, states.popleft()())
                 captioned += "caption" in row
                 self._put(row, file, texts.get(path))
                 bar.update()
