@@ -39,7 +39,7 @@ def _kinds(annotation) -> tuple[type, ...]:
     return tuple(typing.get_origin(part) or part for part in parts)
 
 
-_WANTED = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+_KIND_NAMES = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
 
 
 def _as_kind(value, kind:type):
@@ -52,7 +52,7 @@ def _as_kind(value, kind:type):
     if kind in (bool, str) and isinstance(value, kind): return kind(value)
     if kind is bool and type(value).__module__ == "numpy" and str(value) in ("True", "False"):
         return bool(value)
-    raise TypeError(f"{_short_repr(value)}; it must be {_WANTED[kind]}")
+    raise TypeError(f"{_short_repr(value)}; it must be {_KIND_NAMES[kind]}")
 
 
 def _short_repr(value) -> str:
@@ -77,7 +77,7 @@ def check_value(
     "The value of one option, or a ValueError that says what would do."
     kinds = _kinds(field.type)
     if value is None and (type(None) in kinds or field.default is None): return None
-    kind = next((kind for kind in kinds if kind in _WANTED), None)
+    kind = next((kind for kind in kinds if kind in _KIND_NAMES), None)
     if kind is None: return value
     try: value = _as_kind(value, kind)
     except TypeError as error: raise ValueError(f"{field.name} is {error}") from None
