@@ -37,33 +37,36 @@ class CaptionReport:
 
     def rows(self):
         "The counts as a table of strings, one row a fact"
-        facts = dict.fromkeys(fact for split in self.splits.values() for fact in split)
-        return [[fact.replace("_", " "), *(_shown(split.get(fact))
-                                           for split in self.splits.values())] for fact in facts]
+        splits = self.splits.values()
+        facts = dict.fromkeys(fact for split in splits for fact in split)
+        return [[fact.replace("_", " "), *(_cell_text(split.get(fact)) for split in splits)]
+                for fact in facts]
+
+    def _judged(self):
+        "(kind, text) of each problem, then of each warning"
+        return [("problem", p) for p in self.problems] + [("warning", w) for w in self.warnings]
 
     def __str__(self):
         table = [["", *self.splits], *self.rows()]
         widths = [max(map(len, column)) for column in zip(*table)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-                 for row in table]
-        return "\n".join(lines + [f"problem: {p}"
-                                  for p in self.problems] + [f"warning: {w}"
-                                                             for w in self.warnings])
+        padded = [[cell.ljust(width) for cell, width in zip(row, widths)] for row in table]
+        lines = ["  ".join(row).rstrip() for row in padded]
+        return "\n".join(lines + [f"{kind}: {text}" for kind, text in self._judged()])
 
     __repr__ = __str__
 
     def _repr_html_(self):
-        cells = lambda row, tag: "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>"
-                                                  for c in row) + "</tr>"
-        notes = [f"<li><b>{kind}:</b> {html.escape(text)}</li>" for kind,
-                 texts in (("problem", self.problems), ("warning", self.warnings))
-                 for text in texts]
-        body = "".join(cells(row, "td") for row in self.rows())
-        head = cells(["", *self.splits], "th")
-        return f"<table>{head}{body}</table><ul>{''.join(notes)}</ul>"
+        def line(row, tag):
+            cells = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+            return f"<tr>{cells}</tr>"
+        head = line(["", *self.splits], "th")
+        body = "".join(line(row, "td") for row in self.rows())
+        notes = "".join(f"<li><b>{kind}:</b> {html.escape(text)}</li>"
+                        for kind, text in self._judged())
+        return f"<table>{head}{body}</table><ul>{notes}</ul>"
 
 # %% ../../nbs/data/checks.ipynb #1da6dcc6
-def _shown(value):
+def _cell_text(value):
     "A number, a spread or a tally as text"
     if isinstance(value, dict): return ", ".join(f"{k} {v:,}" for k, v in value.items())
     if isinstance(value, tuple): return " / ".join(f"{v:,g}" for v in value)
@@ -74,7 +77,7 @@ _SPECIAL = re.compile(r"\[(?:SEP|PAD|CLS|UNK|MASK|BOS|EOS|INST)\]|</?s>|<\|[^<>|
                       r"|<(?:unk|pad|bos|eos|mask|cls|sep|image|video|start_of_turn|end_of_turn)>",
                       re.I)
 
-_ODD = {
+_ODD_CAPTIONS = {
     "special tokens of a model": lambda caption, words: bool(_SPECIAL.search(caption)),
     "no words": lambda caption, words: not any(map(str.isalnum, "".join(words))),
     "nothing but numbers": lambda caption, words: bool(words) and all(w.isdecimal() for w in words),
@@ -96,8 +99,9 @@ class _Texts:
             words = tokenize_caption(caption, self.language)
             vocabulary.update(words)
             counts.append(len(words))
-            for kind, has in _ODD.items():
-                if has(caption, words): self.odd[kind].append(f"{_named(name)}: {short(caption)}")
+            for kind, has in _ODD_CAPTIONS.items():
+                if not has(caption, words): continue
+                self.odd[kind].append(f"{_row_name(name)}: {short(caption)}")
         return counts
 
     def warnings(self):
@@ -106,10 +110,10 @@ class _Texts:
         if doubt := language_doubt(self.all, self.language): yield doubt
 
 # %% ../../nbs/data/checks.ipynb #65d8bd45
-def _named(name): return f"{name[1]} ({name[0]})"
+def _row_name(name): return f"{name[1]} ({name[0]})"
 
 def _same_pictures(groups):
-    return some([" = ".join([_named(name) for name in group[:3]] + ["…"] * (len(group) > 3))
+    return some([" = ".join([_row_name(name) for name in group[:3]] + ["…"] * (len(group) > 3))
                  for group in groups])
 
 def _problems(report, repeated_ids, blank):
@@ -117,13 +121,16 @@ def _problems(report, repeated_ids, blank):
     for name, facts in report.splits.items():
         if not facts["pictures"]: yield f"split {name} is empty"
     if report.missing:
-        yield f"{len(report.missing)} pictures are not there: {some(map(_named, report.missing))}"
+        missing = some(map(_row_name, report.missing))
+        yield f"{len(report.missing)} pictures are not there: {missing}"
     if report.unreadable:
-        reasons = [f"{_named(name)}: {reason}" for name, reason in report.unreadable.items()]
+        reasons = [f"{_row_name(name)}: {reason}" for name, reason in report.unreadable.items()]
         yield f"{len(reasons)} pictures cannot be read: {some(reasons)}"
     if repeated_ids:
-        yield f"{len(repeated_ids)} image_ids are not unique: {some(map(_named, repeated_ids))}"
-    if blank: yield f"{len(blank)} rows have no caption or an empty one: {some(map(_named, blank))}"
+        yield f"{len(repeated_ids)} image_ids are not unique: {some(map(_row_name, repeated_ids))}"
+    if blank:
+        without = some(map(_row_name, blank))
+        yield f"{len(blank)} rows have no caption or an empty one: {without}"
 
 # %% ../../nbs/data/checks.ipynb #ded27138
 def _warnings(report):
@@ -164,7 +171,7 @@ def _inspected(part, decode, label):
             bar.update(len(batch["image_id"]))
 
 # %% ../../nbs/data/checks.ipynb #77befd1d
-def _measure(name, part, texts, where, report, decode, progress):
+def _measure_split(name, part, texts, where, report, decode, progress):
     "The facts of a split; what is wrong with its pictures goes into the report. Returns odd rows"
     n, captions, words, widths, heights, modes = 0, [], [], [], [], Counter()
     vocabulary, seen, repeated, blank = set(), set(), [], []
@@ -213,7 +220,7 @@ def describe_captions(
         left, read = noted(part.info.description)
         report.left_out |= left
         report.read_as |= read
-        twice, empty = _measure(split, part, texts, where, report, decode, progress)
+        twice, empty = _measure_split(split, part, texts, where, report, decode, progress)
         repeated += twice
         blank += empty
     report.duplicates = [names for names in where.values() if len(names) > 1]

@@ -73,7 +73,8 @@ def caption_language(
     return tags[0]
 
 # %% ../../nbs/data/rows.ipynb #7422ee30
-def _without(ds, column): return ds.remove_columns(column) if column in ds.column_names else ds
+def _without_column(ds, column):
+    return ds.remove_columns(column) if column in ds.column_names else ds
 
 def _same_everywhere(columns, column, value, before):
     "A few rows of a stream with one value in a column; an error where it held two"
@@ -82,14 +83,14 @@ def _same_everywhere(columns, column, value, before):
                          "a set has one language")
     return columns | {column: [value] * len(next(iter(columns.values())))}
 
-def _constant(ds, column, value):
+def _with_constant(ds, column, value):
     "A table or stream with the same text in each row of a column"
     import datasets
     before = list(_tags(ds))
     if isinstance(ds, datasets.Dataset):
         if before == [value]: return ds
         text = datasets.Value("string")
-        return _without(ds, column).add_column(column, [value] * len(ds), feature=text)
+        return _without_column(ds, column).add_column(column, [value] * len(ds), feature=text)
     features = datasets.Features(ds.features | {column: datasets.Value("string")})
     write = functools.partial(_same_everywhere, column=column, value=value,
                               before=before[0] if before else "")
@@ -120,5 +121,5 @@ def with_language(
     if language is not None: primary_language(language)
     stated, found = _stated_language(found)
     language = language or stated
-    if not language: return {name: _without(ds, "language") for name, ds in found.items()}
-    return {name: _constant(ds, "language", language) for name, ds in found.items()}
+    if not language: return {name: _without_column(ds, "language") for name, ds in found.items()}
+    return {name: _with_constant(ds, "language", language) for name, ds in found.items()}

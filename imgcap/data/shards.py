@@ -18,7 +18,7 @@ from ..pictures import PICTURE_SUFFIXES
 from .texts import clean_texts, flatten_texts
 
 # %% ../../nbs/data/shards.ipynb #6e35bba5
-def _expand(pattern):
+def _shard_names(pattern):
     "`shards-{000..002}.tar` → the three names; `*` matches what is there"
     braces = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
     if not braces:
@@ -28,7 +28,7 @@ def _expand(pattern):
     first, last = braces.groups()
     before, after = pattern[:braces.start()], pattern[braces.end():]
     return [name for n in range(int(first), int(last) + 1)
-            for name in _expand(f"{before}{n:0{len(first)}}{after}")]
+            for name in _shard_names(f"{before}{n:0{len(first)}}{after}")]
 
 def _samples(shard):
     "The samples of a shard as {ending: bytes}: neighbours of one name up to its first dot"
@@ -55,14 +55,14 @@ def _of_sample(sample, image_column, caption_column):
     if caption_column in sample and caption_column != "json":
         value = sample[caption_column].decode()
     elif caption_column and caption_column != "json": value = about.get(caption_column)
-    elif caption_column is None and (text := next((s for s in _TEXTS if s in sample), None)):
+    elif caption_column is None and (text := next((s for s in _TEXT_ENDINGS if s in sample), None)):
         value = sample[text].decode()
     else: value = about
     captions = clean_texts(flatten_texts(value))
     return ({"bytes": sample[image], "path": f"{image}"}, captions) if image and captions else None
 
 # %% ../../nbs/data/shards.ipynb #10697340
-_TEXTS = ("txt", "caption", "cap", "text")
+_TEXT_ENDINGS = ("txt", "caption", "cap", "text")
 
 def _shard_rows(shards, image_column, caption_column):
     "The rows of WebDataset shards; each sample has its own kind of picture"
@@ -91,7 +91,7 @@ def _shard_rows(shards, image_column, caption_column):
 def load_shards(source, image_column, caption_column):
     "WebDataset shards, streamed"
     import datasets
-    names = _expand(source)
+    names = _shard_names(source)
     missing = [name for name in names if not os.path.isfile(name)]
     if missing or not names:
         first = f", the first is {missing[0]}" if missing else ""

@@ -35,7 +35,7 @@ def _side(digest, seed, shares):
 # %% ../../nbs/data/splits.ipynb #6c304239
 def _group_key(value): return hashlib.sha256(f"group {value}".encode()).digest()
 
-def _together(
+def _joined_keys(
     digests: list,  # of each picture, or of those that are near to it
     groups: list | None = None,  # the name of each picture's group; None or "" stands alone
 ) -> list:  # for each picture what decides its side, the same for all that belong together
@@ -78,7 +78,7 @@ def _sides(keys, seed, shares):
     return side_of, borrowed
 
 # %% ../../nbs/data/splits.ipynb #df05819f
-def _tell(borrowed, empty, n):
+def _say_smallness(borrowed, empty, n):
     "What the smallness of a set costs"
     if borrowed: warnings.warn(f"no picture fell on the side {' or '.join(borrowed)} by its hash, "
                                f"so it has the one nearest to it ({n} different pictures); this "
@@ -124,7 +124,7 @@ def _parts(train, shares, seed, near=None, group=None):
         if near is not None:
             raise ValueError("near= compares each picture with all others, which a stream does not "
                              "allow; load the set without streaming")
-        only = lambda name: functools.partial(_only, name, shares, seed, group)
+        only = lambda name: functools.partial(_rows_of_side, name, shares, seed, group)
         encoded = keep_encoded(train)
         return {name: encoded.map(only(name), batched=True, batch_size=16).cast(train.features)
                 for name in ("train", *shares)}
@@ -132,16 +132,15 @@ def _parts(train, shares, seed, near=None, group=None):
     train, digests = _with_digests(train)
     if near is not None: digests = _near_digests(train, digests, near)
     groups = None if group is None else [str(g or "") for g in train[group]]
-    keys, numbers = _together(digests, groups), defaultdict(list)
+    keys, numbers = _joined_keys(digests, groups), defaultdict(list)
     side_of, borrowed = _sides(keys, seed, shares)
     for number, key in enumerate(keys): numbers[side_of[key]].append(number)
-    _tell(borrowed, [side for side in ("validation", "test") if side in shares
-                     and not numbers[side]],
-          len(side_of))
+    empty = [side for side in ("validation", "test") if side in shares and not numbers[side]]
+    _say_smallness(borrowed, empty, len(side_of))
     return {side: train.select(rows) for side, rows in numbers.items() if rows}
 
 # %% ../../nbs/data/splits.ipynb #c7dc2299
-def _only(name, shares, seed, group, columns):
+def _rows_of_side(name, shares, seed, group, columns):
     "The rows of one side, of a few rows of a stream"
     groups = columns[group] if group else [None] * len(columns["image"])
     keys = [_digest_or_reason(image) if g in (None, "") else _group_key(str(g))

@@ -129,7 +129,7 @@ def _han_words(values):
     return len(values) > 2 and all(isinstance(v, str) and _HAN.fullmatch(v.strip())
                                    for v in values) and any(len(v.strip()) == 1 for v in values)
 
-def _joined(words):
+def _as_caption(words):
     if _han_words(words): return "".join(w.strip() for w in words)
     return re.sub(r" (?=[.,!?;:](?:\s|$))", "", " ".join(w.strip() for w in words))
 
@@ -142,7 +142,7 @@ def is_talk(value) -> bool:
         isinstance(turn, dict) and ({"from", "value"} <= turn.keys()
                                     or {"role", "content"} <= turn.keys()) for turn in value)
 
-def _said(turn):
+def _turn_text(turn):
     "What is said in a turn, without the place of the picture"
     said = turn.get("value", turn.get("content"))
     if isinstance(said, (list, tuple)):
@@ -151,7 +151,7 @@ def _said(turn):
 
 def answers(turns) -> list[str]:
     "What the model says in a talk, first answer first"
-    return [_said(turn) for turn in turns
+    return [_turn_text(turn) for turn in turns
             if str(turn.get("from", turn.get("role"))).strip().lower() in _ANSWERS]
 
 # %% ../../nbs/data/texts.ipynb #4ca0ebdf
@@ -216,17 +216,17 @@ def _from_list(values, where, notes, again):
         return [first]
     if _han_words(values):
         notes.read["words joined to a caption"].append(f"{where}: {short(list(values))}")
-        return [_joined(values)]
+        return [_as_caption(values)]
     if _single_words(values):
         if not _SMALL_WORDS.isdisjoint(v.strip().lower() for v in values):
             notes.read["words joined to a caption"].append(f"{where}: {short(list(values))}")
-            return [_joined(values)]
+            return [_as_caption(values)]
         notes.read["lists of single words, each taken for a caption"].append(
             f"{where}: {short(list(values))}")
     nested = list(values)
     for i, v in enumerate(values):
         if isinstance(v, (list, tuple)) and (_single_words(v) or _han_words(v)):
-            nested[i] = _joined(v)
+            nested[i] = _as_caption(v)
             notes.read["words joined to a caption"].append(f"{where}: {short(list(v))}")
     return [text for part in nested for text in again(part)]
 
@@ -237,11 +237,11 @@ _NOT_CAPTIONS = re.compile(r"^__|^(id|key|split|image|source|license|language|la
                            r"|_id$|url$|file|path|name$", re.I)
 NAMES_PICTURE = re.compile(rf"({'|'.join(map(re.escape, sorted(PICTURE_SUFFIXES)))})(#\d+)?$", re.I)
 
-def _one_of(found, columns, what, option):
+def _ask_for_one(found, columns, what, option):
     raise ValueError(f"{'several columns could hold' if found else 'no column seems to hold'} the "
                      f"{what}; say {option}= one of: {some(columns, 20)}")
 
-def _chosen(column, columns):
+def _column_named(column, columns):
     if column in columns: return column
     raise ValueError(f"no column {column!r}; the columns are: {some(columns, 20)}")
 
@@ -269,7 +269,7 @@ def caption_columns(
     if chosen:
         if chosen == image:
             raise ValueError(f"column {chosen!r} holds the pictures; captions are in another")
-        return [_chosen(chosen, columns)]
+        return [_column_named(chosen, columns)]
     text = [c for c in columns if columns[c] and c != image]
     found = [c for c in text if c.lower().strip() in CAPTION_NAMES]
     numbered = [c for c in text if c not in found
@@ -278,15 +278,15 @@ def caption_columns(
         found = [numbered] if numbered else [c for c in text if not _NOT_CAPTIONS.search(c)]
     elif numbered: found += numbered
     if len(found) != 1:
-        _one_of(found, [c for c in columns if c != image], "captions", "caption_column")
+        _ask_for_one(found, [c for c in columns if c != image], "captions", "caption_column")
     return found[0] if isinstance(found[0], list) else found
 
 def image_column(columns, looks_like_picture, chosen=None, names=("file_name", "image")) -> str:
     "The column with the pictures: the only one that looks like it, or the one with the usual name"
-    if chosen: return _chosen(chosen, columns)
+    if chosen: return _column_named(chosen, columns)
     found = [c for c in columns if looks_like_picture(c)]
     named = [c for c in found if c in names]
-    if len(named) != 1 and len(found) != 1: _one_of(found, columns, "pictures", "image_column")
+    if len(named) != 1 and len(found) != 1: _ask_for_one(found, columns, "pictures", "image_column")
     return named[0] if len(named) == 1 else found[0]
 
 # %% ../../nbs/data/texts.ipynb #3a20295f
