@@ -22,7 +22,7 @@ STAGES = {
     "families": "families.git",
     "preprocess": "preprocess",
     "model": "model model.decoding",
-    "metrics": "metrics.predictions metrics.ngrams metrics",
+    "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": "train",
     "infer": "infer.jobs infer.alt_text infer",
     "evaluate": "evaluate evaluate.explain",

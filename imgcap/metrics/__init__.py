@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['CaptionStatistics', 'caption_statistics', 'caption_scores', 'bootstrap_intervals', 'Comparison', 'compare_scores',
-           'java_scores', 'clip_scores', 'sentence_similarity', 'CiderReward', 'DocumentFrequencies',
-           'cider_document_frequencies', 'match_ids', 'read_file_names', 'read_predictions', 'read_references']
+           'CiderReward', 'DocumentFrequencies', 'cider_document_frequencies', 'clip_scores', 'java_scores',
+           'match_ids', 'read_file_names', 'read_predictions', 'read_references', 'sentence_similarity']
 
 # %% ../../nbs/metrics/scores.ipynb #fd42c74b
-import contextlib, importlib.util, os, re, shutil, subprocess, sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,19 +19,19 @@ from rapidfuzz.distance import LCSseq, Levenshtein
 from rapidfuzz.process import cpdist
 
 from ..data.texts import picture_id
-from ..extras import install_hint
+from .learned import clip_scores, java_scores, sentence_similarity
 from imgcap.metrics.ngrams import (
     CiderReward, DocumentFrequencies, cider_document_frequencies, frequencies_for,
     ngram_statistics)
-from imgcap.metrics.predictions import (
-    by_text_id, checked_captions, checked_predictions, few_of, highest_of_each, match_ids,
-    owner_of_each, read_file_names, read_predictions, read_references, warn_of_captions,
-    warn_of_references)
-from ..words import join_words, primary_language, tokenize_caption
+from .predictions import (
+    checked_captions, few_of, highest_of_each, match_ids, owner_of_each, read_file_names,
+    read_predictions, read_references, warn_of_captions, warn_of_references)
+from ..words import join_words, tokenize_caption
 
 # %% ../../nbs/metrics/scores.ipynb #b7d2410c
-_all_ = ["CiderReward", "DocumentFrequencies", "cider_document_frequencies", "match_ids",
-         "read_file_names", "read_predictions", "read_references"]
+_all_ = ["CiderReward", "DocumentFrequencies", "cider_document_frequencies", "clip_scores",
+         "java_scores", "match_ids", "read_file_names", "read_predictions", "read_references",
+         "sentence_similarity"]
 
 # %% ../../nbs/metrics/scores.ipynb #ceadd822
 def _rouge_l(predictions, references, image, beta=1.2):
@@ -56,10 +55,30 @@ def _closest(edits, lengths, image, N):
     return edits[first], lengths[first]
 
 # %% ../../nbs/metrics/scores.ipynb #a4a96f43
-_COLUMNS = [f"{kind}_{n}" for kind in ("matches", "ngrams") for n in (1, 2, 3, 4)] + [
+_TABLE_COLUMNS = [f"{kind}_{n}" for kind in ("matches", "ngrams") for n in (1, 2, 3, 4)] + [
     "length", "reference_length", "rouge_l", "cider_d",
     "word_edits", "words", "word_edits_all", "words_all",
     "character_edits", "characters", "character_edits_all", "characters_all"]
+
+# %% ../../nbs/metrics/scores.ipynb #50a7d99f
+def _scores_of(
+    totals, # (…, 20) sums over images of the columns
+    n, # number of images summed
+):
+    "The scores that belong to the column sums."
+    t = dict(zip(_TABLE_COLUMNS, np.moveaxis(np.asarray(totals, dtype=float), -1, 0)))
+    scores, product = {}, 1.0
+    # constants of the COCO caption code: 0 words score 0
+    ratio = (t["length"] + 1e-15) / (t["reference_length"] + 1e-9)
+    brevity = np.exp(np.minimum(0, 1 - 1/ratio))
+    for k in (1, 2, 3, 4):
+        product = product * (t[f"matches_{k}"] + 1e-15) / (t[f"ngrams_{k}"] + 1e-9)
+        scores[f"bleu_{k}"] = product**(1/k) * brevity
+    scores |= {"rouge_l": t["rouge_l"]/n, "cider_d": t["cider_d"]/n}
+    for name, unit in ("wer", "word"), ("cer", "character"):
+        scores[name] = t[f"{unit}_edits"] / np.maximum(1, t[f"{unit}s"])
+        scores[f"{name}_mean"] = t[f"{unit}_edits_all"] / np.maximum(1, t[f"{unit}s_all"])
+    return scores | {"mean_length": t["length"]/n}
 
 # %% ../../nbs/metrics/scores.ipynb #b9e2d7c5
 @dataclass
@@ -67,7 +86,7 @@ class CaptionStatistics:
     "What each image adds to the scores: every score is a function of the column sums."
     ids: list[str]     # (N,) image ids
     table: np.ndarray  # (N, 20) one row an image, columns as `columns`
-    columns = _COLUMNS
+    columns = _TABLE_COLUMNS
 
     def __len__(self): return len(self.ids)
 
@@ -76,7 +95,7 @@ class CaptionStatistics:
         name: str, # one of `columns`
     ) -> np.ndarray: # (N,) one number an image
         "One statistic of every image."
-        return self.table[:, _COLUMNS.index(name)]
+        return self.table[:, _TABLE_COLUMNS.index(name)]
 
     def scores(
         self,
@@ -92,26 +111,6 @@ class CaptionStatistics:
         drawn = np.bincount(places, minlength=K*len(self)).reshape(K, len(self)) # how often
         return _scores_of(drawn @ self.table, n)
 
-# %% ../../nbs/metrics/scores.ipynb #50a7d99f
-def _scores_of(
-    totals, # (…, 20) sums over images of the columns
-    n, # number of images summed
-):
-    "The scores that belong to the column sums."
-    t = dict(zip(_COLUMNS, np.moveaxis(np.asarray(totals, dtype=float), -1, 0)))
-    scores, product = {}, 1.0
-    # constants of the COCO caption code: 0 words score 0
-    ratio = (t["length"] + 1e-15) / (t["reference_length"] + 1e-9)
-    brevity = np.exp(np.minimum(0, 1 - 1/ratio))
-    for k in (1, 2, 3, 4):
-        product = product * (t[f"matches_{k}"] + 1e-15) / (t[f"ngrams_{k}"] + 1e-9)
-        scores[f"bleu_{k}"] = product**(1/k) * brevity
-    scores |= {"rouge_l": t["rouge_l"]/n, "cider_d": t["cider_d"]/n}
-    for name, unit in ("wer", "word"), ("cer", "character"):
-        scores[name] = t[f"{unit}_edits"] / np.maximum(1, t[f"{unit}s"])
-        scores[f"{name}_mean"] = t[f"{unit}_edits_all"] / np.maximum(1, t[f"{unit}s_all"])
-    return scores | {"mean_length": t["length"]/n}
-
 # %% ../../nbs/metrics/scores.ipynb #0bc1b4ef
 def _tokenised(predictions, references, language):
     "Tokens of the predictions, tokens of all references in one list, whose each reference is."
@@ -119,7 +118,7 @@ def _tokenised(predictions, references, language):
     return ([tokenize_caption(c, language) for c in predictions.values()],
             [tokenize_caption(c, language) for r in references.values() for c in r], image)
 
-def _statistics(ids, ours, theirs, image, frequencies, language):
+def _statistics_of_tokens(ids, ours, theirs, image, frequencies, language):
     "The table of statistics of tokenised captions."
     N = len(ours)
     length, reference_length = (np.array([len(c) for c in x]) for x in (ours, theirs))
@@ -150,7 +149,7 @@ def caption_statistics(
     if frequencies_for(language, document_frequencies) is None: # else said when they were counted
         warn_of_references(references, language)
     tokens = _tokenised(predictions, references, language)
-    return _statistics(list(predictions), *tokens, document_frequencies, language)
+    return _statistics_of_tokens(list(predictions), *tokens, document_frequencies, language)
 
 # %% ../../nbs/metrics/scores.ipynb #9f46dc08
 def _diversity(captions):
@@ -197,9 +196,9 @@ def _resamples(n, resamples, seed, block=2_000_000):
     step = max(1, block//n)
     for i in range(0, resamples, step): yield rng.integers(0, n, (min(step, resamples-i), n))
 
-def _joined(parts): return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+def _concatenated(parts): return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
-def _interval(values, level):
+def _percentiles(values, level):
     "The ends between which so many of the values are."
     if not 0 < level < 1: raise ValueError(f"level is {level}; give a share, such as 0.95")
     return tuple(float(q) for q in np.quantile(values, [(1-level)/2, (1+level)/2]))
@@ -212,8 +211,9 @@ def bootstrap_intervals(
     level: float = 0.95, # share of the resamples inside the interval
 ) -> dict[str, tuple[float, float]]: # metric → (low, high)
     "Percentile interval of each score over resampled images."
-    drawn = _joined([statistics.scores(i) for i in _resamples(len(statistics), resamples, seed)])
-    return {k: _interval(v, level) for k, v in drawn.items()}
+    indices = _resamples(len(statistics), resamples, seed)
+    drawn = _concatenated([statistics.scores(index) for index in indices])
+    return {k: _percentiles(v, level) for k, v in drawn.items()}
 
 # %% ../../nbs/metrics/scores.ipynb #11fd3c07
 class Comparison(NamedTuple):
@@ -238,14 +238,14 @@ def compare_scores(
     row = {k: i for i, k in enumerate(b.ids)}
     b = CaptionStatistics(a.ids, b.table[[row[k] for k in a.ids]])
     drawn = [(a.scores(i), b.scores(i)) for i in _resamples(len(a), resamples, seed)]
-    x, y = (_joined([pair[i] for pair in drawn]) for i in (0, 1))
+    x, y = (_concatenated([pair[i] for pair in drawn]) for i in (0, 1))
     exact, other = a.scores(), b.scores()
     found = {}
     for k in exact:
         if k == "mean_length": continue # neither longer nor shorter is better
         d = x[k] - y[k]
         better = np.mean(d < 0 if k in _LOWER_IS_BETTER else d > 0) + np.mean(d == 0)/2
-        found[k] = Comparison(exact[k] - other[k], *_interval(d, level), float(better))
+        found[k] = Comparison(exact[k] - other[k], *_percentiles(d, level), float(better))
     return found
 
 # %% ../../nbs/metrics/scores.ipynb #f0b85bfd
@@ -276,182 +276,3 @@ def __getattr__(name):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = _caption_metric()
     return globals()[name]
-
-# %% ../../nbs/metrics/scores.ipynb #5118fae9
-_OPENED = ("lang", "math", "net", "text", "util", "util.concurrent")
-_JAVA_OPTIONS = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8 " + " ".join(
-    f"--add-opens=java.base/java.{p}=ALL-UNNAMED" for p in _OPENED)
-
-@contextlib.contextmanager
-def _java_options():
-    "Options for the Java programs (Java 9 and later) that are started meanwhile."
-    before = os.environ.get("JDK_JAVA_OPTIONS")
-    os.environ["JDK_JAVA_OPTIONS"] = f"{before or ''} {_JAVA_OPTIONS}".strip()
-    try: yield
-    finally:
-        del os.environ["JDK_JAVA_OPTIONS"]
-        if before is not None: os.environ["JDK_JAVA_OPTIONS"] = before
-
-# %% ../../nbs/metrics/scores.ipynb #a7e5b2c9
-def _meteor(references, predictions):
-    from pycocoevalcap.meteor.meteor import Meteor
-    meteor = Meteor()
-    try: return meteor.compute_score(references, predictions)[0]
-    except (OSError, ValueError) as e:
-        raise OSError(f"METEOR's Java program failed ({type(e).__name__}: {e}); it needs 2 GB of "
-                      "memory, and captions of at most a thousand words") from None
-    finally: # kept after an error, and asked for again when the object goes
-        if meteor.lock.locked(): meteor.lock.release()
-
-def _spice(references, predictions):
-    from pycocoevalcap.spice.spice import Spice
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return Spice().compute_score(references, predictions)[0]
-    except (OSError, subprocess.CalledProcessError) as e:
-        raise OSError(f"SPICE did not run ({e}); on first use it downloads Stanford CoreNLP 3.6.0 "
-                      "into pycocoevalcap's folder, and it needs 8 GB of memory") from None
-
-# %% ../../nbs/metrics/scores.ipynb #31e769ea
-def _check_java(metrics, language):
-    "Refuse what METEOR and SPICE cannot do here."
-    if unknown := [m for m in metrics if m not in ("meteor", "spice")]:
-        raise ValueError(f"{unknown[0]!r} is none of the metrics that need Java; "
-                         "choose from meteor, spice")
-    if primary_language(language) not in ("en", None):
-        raise ValueError(f"language is {language!r}; METEOR and SPICE know English only")
-    if importlib.util.find_spec("pycocoevalcap") is None:
-        raise ImportError("METEOR and SPICE come with pycocoevalcap, which is not installed: "
-                          f"{install_hint('java')}")
-    if not shutil.which("java"):
-        raise FileNotFoundError("METEOR and SPICE are Java programs, and there is no java on the "
-                                "PATH; install a Java runtime")
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
-    if "spice" in metrics and version and int(version[1]) > 14:
-        raise OSError("SPICE runs on Java 8 to 14 (it writes with the JavaScript engine that Java "
-                      f"15 dropped), found Java {version[1]}; put an older java first on the PATH, "
-                      "or ask for ['meteor'] alone")
-
-# %% ../../nbs/metrics/scores.ipynb #c3f0a8d4
-def java_scores(
-    predictions: dict[str, str], # image id → caption of the model
-    references: dict[str, list[str]], # image id → reference captions
-    metrics: Iterable[str] = ("meteor", "spice"), # which of the two; SPICE needs Java 8 to 14
-    *,
-    language: str | None = "en", # English, or None for text that is already tokenised
-) -> dict[str, float]: # metric → value, 0 … 1
-    "METEOR and SPICE of pycocoevalcap; ImportError or OSError where they cannot be had."
-    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    _check_java(metrics, language)
-    predictions, references = checked_captions(predictions, references)
-    # ||| is the end of a text for METEOR's program
-    words = lambda c: " ".join(tokenize_caption(c, language)).replace("|||", "|")
-    ours = {k: [words(c)] for k, c in predictions.items()}
-    theirs = {k: [words(c) for c in r] for k, r in references.items()}
-    score = {"meteor": _meteor, "spice": _spice}
-    with _java_options(): return {m: float(score[m](theirs, ours)) for m in metrics}
-
-# %% ../../nbs/metrics/scores.ipynb #11cef255
-def _device(name):
-    import torch
-    if name == "auto": name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-def _unit_vectors(items, embed, batch_size):
-    "What `embed` makes of each batch of items, scaled to length one: (n, D)."
-    import torch
-    found = []
-    with torch.inference_mode():
-        for i in range(0, len(items), batch_size):
-            vectors = embed(items[i:i+batch_size]).double()
-            found.append(torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy())
-    return np.concatenate(found)
-
-def _cosine_with_nearest(ours, references, embed, batch_size):
-    "The highest cosine with a reference: ours (N, D), references of N images → (N,)."
-    image = owner_of_each(references)
-    theirs = _unit_vectors([c for r in references.values() for c in r], embed, batch_size)
-    return highest_of_each((ours[image]*theirs).sum(1), image)
-
-# %% ../../nbs/metrics/scores.ipynb #9030257a
-def _clip_embedders(checkpoint, images, device):
-    "Functions that turn texts, and ids of images, into vectors."
-    from transformers import AutoConfig, AutoProcessor, CLIPModel
-    from imgcap.pictures import decode_image
-    found = AutoConfig.from_pretrained(checkpoint).model_type
-    if found != "clip":
-        raise ValueError(f"{checkpoint} is a {found} model; CLIPScore needs a CLIP model, "
-                         "such as openai/clip-vit-base-patch32")
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    model = CLIPModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
-    longest = model.config.text_config.max_position_embeddings
-
-    def embed_texts(captions):
-        inputs = processor.tokenizer(
-            [f"A photo depicts {c}" for c in captions], padding=True, truncation=True,
-            max_length=longest, return_tensors="pt").to(model.device)
-        found = model.text_model(input_ids=inputs["input_ids"],
-                                 attention_mask=inputs["attention_mask"])
-        return model.text_projection(found.pooler_output)
-
-    def embed_images(ids):
-        pictures = [decode_image(images[k]) for k in ids]
-        inputs = processor.image_processor(pictures, return_tensors="pt").to(model.device)
-        return model.visual_projection(
-            model.vision_model(pixel_values=inputs["pixel_values"]).pooler_output)
-    return embed_texts, embed_images
-
-# %% ../../nbs/metrics/scores.ipynb #d4b7e1f6
-def clip_scores(
-    predictions: dict[str, str], # image id → caption of the model
-    images: dict[str, object], # image id → picture, whatever `decode_image` reads
-    checkpoint: str, # CLIP model with safetensors; the paper's is "openai/clip-vit-base-patch32"
-    *,
-    references: dict[str, list[str]] | None = None, # image id → references: adds RefCLIPScore
-    batch_size: int = 32, # pictures, or texts, at once
-    device: str = "auto", # "auto": CUDA where there is one; else a torch device
-) -> dict[str, np.ndarray]: # (N,) "clip_score", 0 … 2.5, and "ref_clip_score", 0 … 10/7
-    "CLIPScore and RefCLIPScore of each caption (Hessel et al. 2021, arXiv:2104.08718)."
-    if references is not None: predictions, references = checked_captions(predictions, references)
-    else: predictions = checked_predictions(predictions)
-    images = by_text_id("images", images)
-    if missing := [k for k in predictions if k not in images]:
-        raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no picture: "
-                         f"image {few_of(missing)}; "
-                         "add the pictures or leave out these predictions")
-    embed_texts, embed_images = _clip_embedders(checkpoint, images, device)
-    ours = _unit_vectors(list(predictions.values()), embed_texts, batch_size)
-    cosine = (ours*_unit_vectors(list(predictions), embed_images, batch_size)).sum(1)
-    scores = {"clip_score": 2.5*np.maximum(0, cosine)}
-    if references is not None:
-        nearest = _cosine_with_nearest(ours, references, embed_texts, batch_size)
-        a, b = scores["clip_score"], np.maximum(0, nearest)
-        scores["ref_clip_score"] = 2*a*b / np.where(a + b > 0, a + b, 1)
-    return scores
-
-# %% ../../nbs/metrics/scores.ipynb #c1edcb9e
-def sentence_similarity(
-    predictions: dict[str, str], # image id → caption of the model
-    references: dict[str, list[str]], # image id → reference captions
-    checkpoint: str, # encoder with safetensors, such as "sentence-transformers/all-MiniLM-L6-v2"
-    *,
-    batch_size: int = 64, # texts at once
-    device: str = "auto", # "auto": CUDA where there is one; else a torch device
-) -> np.ndarray: # (N,) cosine with the nearest reference, -1 … 1; the set's is the mean
-    "Nearness to the nearest reference by a sentence encoder (Reimers & Gurevych 2019)."
-    from transformers import AutoModel, AutoTokenizer
-    predictions, references = checked_captions(predictions, references)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    model = AutoModel.from_pretrained(checkpoint, use_safetensors=True).to(_device(device)).eval()
-    longest = min(256, tokenizer.model_max_length, # 256 as in all-MiniLM-L6-v2
-                  getattr(model.config, "max_position_embeddings", 256))
-
-    def embed(captions):
-        inputs = tokenizer(captions, padding=True, truncation=True, max_length=longest,
-                           return_tensors="pt").to(model.device)
-        mask = inputs["attention_mask"][..., None]
-        return (model(**inputs).last_hidden_state*mask).sum(1) / mask.sum(1).clamp(min=1)
-
-    ours = _unit_vectors(list(predictions.values()), embed, batch_size)
-    return _cosine_with_nearest(ours, references, embed, batch_size)
