@@ -2,7 +2,16 @@
 import pytest
 from places import PLACES
 
-from imgcap.places import hub_id, is_path, last_part, public_ids, without_paths
+from imgcap.places import (
+    hub_id,
+    is_path,
+    last_part,
+    public_address,
+    public_ids,
+    recorded,
+    without_logins,
+    without_paths,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +64,46 @@ def test_public_ids_differ():
     names = public_ids(ids)
     assert len(set(names.values())) == len(ids) and names["7"] == "7" and names["z.png"] == "z.png"
     assert not any("/" in name for name in list(names.values())[:-1]) and names[ids[-1]] == ids[-1]
+
+
+SECRETS = [
+    ("https://ada:secret@example.org/photos.tar", "https://example.org/photos.tar"),
+    ("https://ada:s@secret@example.org/a@b.tar", "https://example.org/a@b.tar"),
+    ("https://example.org/photos.tar?token=secret&x=1", "https://example.org/photos.tar"),
+    ("HTTPS://secret@example.org?sig=a/secret", "HTTPS://example.org"),
+    ("s3://key:secret@bucket/a/b.csv#token=secret", "s3://bucket/a/b.csv"),
+]
+
+
+@pytest.mark.parametrize("address, public", SECRETS)
+def test_addresses_tell_no_secret(address, public):
+    assert public_address(address) == recorded(address) == public
+    assert without_paths(address) == public and "secret" not in last_part(address)
+    assert without_paths(f"cannot read '{address}', twice.") == f"cannot read '{public}', twice."
+    assert list(public_ids([address, "7"]).values()) == [public, "7"]
+    assert ":secret@" not in without_logins(f'{{"source": "{address}", "a": "b@c"}}')
+
+
+def test_ids_that_were_addresses_differ():
+    ids = [f"https://a.org/photo?id={i}" for i in range(3)] + ["https://a.org/photo"]
+    names = public_ids(ids)
+    assert len(set(names.values())) == 4 and not any("?" in name for name in names.values())
+    assert all(name.startswith("https://a.org/photo") for name in names.values())
+
+
+def test_the_name_of_an_older_record():
+    assert without_paths("photos.tar?token=secret") == "photos.tar"
+    assert without_paths("is it a cat? yes=1") == "is it a cat? yes=1"
+
+
+def test_a_record_means_the_same_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "ada/birds").mkdir(parents=True)
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here, small, there = map(recorded, ("ada/birds", "ada/birds:small", "bob/birds"))
+    monkeypatch.chdir(tmp_path / "away")
+    for name in (here, small):
+        assert hub_id(name) is None and is_path(name) and last_part(name).startswith("birds")
+    assert hub_id(there) == "bob/birds" == recorded("bob/birds", here=False)
+    for name in (None, "creatures", "/a/b", "./a/b", "a/b/c", "~/b"):
+        assert recorded(name) == name

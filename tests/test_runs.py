@@ -733,6 +733,45 @@ def test_a_replaced_picture_is_noticed(tmp_path, where):
         assert runs.picture_fingerprint(split([pictures[0], other, pictures[2]])) != known
 
 
+def bmp(side, paint=()):
+    "Uncompressed; `paint` says which rows are painted over."
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    for row in paint:
+        noise[row] = 99
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "bmp")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("side, rows", [(300, [7]), (300, range(160, 280)), (900, range(460, 520))])
+def test_a_picture_that_was_painted_over_is_noticed(tmp_path, side, rows):
+    plain, painted = bmp(side), bmp(side, rows)
+    assert len(plain) == len(painted)
+    (tmp_path / "painted").write_bytes(painted)
+    known = runs.picture_fingerprint(split([plain]))
+    assert runs.picture_fingerprint(split([bmp(side)])) == known
+    for other in (painted, str(tmp_path / "painted")):
+        assert runs.picture_fingerprint(split([other])) != known
+
+
+def test_fingerprints_of_an_earlier_version_are_not_compared():
+    old, new, other = "0123456789ab", "0123456789abcdef", "f123456789abcdef"
+    assert runs.same_pictures(old, new) and runs.same_pictures(None, new)
+    assert runs.same_pictures(new, new) and not runs.same_pictures(new, other)
+    assert not runs.same_pictures(old, old[::-1])
+    before = changed(data__train__picture_fingerprint=old)
+    assert runs.first_difference(before, changed(data__train__picture_fingerprint=new)) == ""
+    before = changed(data__train__picture_fingerprint=other)
+    assert other in runs.first_difference(before, changed(data__train__picture_fingerprint=new))
+
+
+def test_a_record_holds_no_password(tmp_path):
+    source = "https://ada:pw@example.org/photos.tar"
+    runs.write_run(tmp_path, {"source": source, "skipped": {f"{source}/7": f"{source} is gone"}})
+    text = (tmp_path / "run.json").read_text()
+    assert "pw" not in text and text.count("https://example.org/photos.tar") == 3
+
+
 def test_pictures_that_are_not_there(tmp_path):
     (tmp_path / "empty").touch()
     lost = split([str(tmp_path / "lost"), str(tmp_path / "empty"), str(tmp_path), b""])

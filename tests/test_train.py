@@ -28,6 +28,7 @@ from imgcap.model import load_model, new_git_tiny
 from imgcap.model.decoding import decoding_for
 from imgcap.preprocess import CaptionCollator
 from imgcap.runs import settings_fingerprints
+from imgcap.share import model_card
 from imgcap.train import (
     FeatureFile,
     RunLog,
@@ -794,6 +795,28 @@ def test_a_model_knows_its_run_in_another_folder(data, tmp_path, monkeypatch, lo
         assert str(tmp_path).encode() not in path.read_bytes(), path
     model.config._name_or_path = "another"
     assert decoding_for(model).max_new_tokens == 40, "it was given another name"
+
+
+def test_a_card_says_the_same_from_anywhere(data, tmp_path, monkeypatch):
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(*tiny(), "ada/git")
+    (tmp_path / "ada/birds").mkdir()
+    once = {"max_steps": 1, "validations": 1}
+    local = train(load_model("ada/git", device="cpu"), data, "x/1", source="ada/birds", **once)
+    model, processor = tiny()
+    model.config._name_or_path = "bob/git"
+    source = "https://ada:secret@example.org/photos.tar?token=secret"
+    web = train((model, processor), data, "x/2", source=source, **once)
+    hub = train(tiny(), data, "x/3", source="bob/birds", **once)
+    runs = [(tmp_path / run).rename(tmp_path / "away" / run.name) for run in (local, web, hub)]
+    shutil.rmtree(tmp_path / "ada")
+    monkeypatch.chdir(tmp_path / "away")
+    local, web, hub = (model_card(run.name) for run in runs)
+    assert "ada/" not in local and "base_model" not in local and "datasets:" not in local
+    assert "base_model: bob/git" in web and "datasets: bob/birds" in hub
+    assert "https://example.org/photos.tar" in web and "secret" not in web
+    assert not any(b"secret" in (run / "run.json").read_bytes() for run in runs)
 
 
 SCORES = json.dumps({"test": {"model": {"cider_d": 1.0}}})

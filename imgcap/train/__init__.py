@@ -51,6 +51,7 @@ from ..model import (
     Caption, caption_loss, evaluating, generate_tokens, last_token, model_family, weights_fingerprint)
 from ..pictures import ImageError
 from ..preprocess import CaptionCollator, augment_picture
+from ..places import recorded
 from ..runs import (
     append_log, begin_run, checkpoint_strangers, clear_run, check_weights, describe_data,
     drop_scores, fingerprint, folder_of, is_run, last_checkpoint, name_model, refuse_links,
@@ -813,7 +814,7 @@ def finetune(
     if not args.should_save: echo = _say_nothing
     by, why = chosen_by(data["validation"], language)
     options:dict = dict(by=by, language=language, reward=_reward(config, data["train"], language))
-    about = {"source": source, **(notes or {}),
+    about = {"source": recorded(source), **(notes or {}),
              **_describe(model, processor, data, config, args, language)}
     doubts = _language_doubt(data["train"], language), why, _left_by(model, config, about)
     for line in filter(None, doubts): echo(line)
@@ -861,15 +862,15 @@ def _check_start(model:nn.Module, source:str|None, config:TrainConfig):
     "Refuse a run folder that would be emptied of the model or the data that training starts from."
     if config.resume: return
     out, model_folder = os.path.realpath(Path(config.out).expanduser()), folder_of(model)
-    starts = [("the data", source, source)] if source else []
+    starts = {source: f"the data {source}"} if source else {}
     if model_folder:
-        name = model.config._name_or_path
-        starts += [("the model", name, model_folder), ("the model", name, model_folder / "model")]
-    for what, name, path in starts:
-        path = Path(os.path.realpath(os.path.expanduser(path)))
-        if os.path.exists(path) and Path(out) in path.parents:
-            raise ValueError(f"{what} {name} lies in {config.out}, where the run begins with an "
-                             "empty folder; choose another --out")
+        said = f"the model {model.config._name_or_path}"
+        starts |= {str(model_folder): said, str(model_folder / "model"): said}
+    for path, said in starts.items():
+        really = os.path.realpath(os.path.expanduser(path))
+        if os.path.exists(really) and Path(out) in Path(really).parents:
+            raise ValueError(f"{said} lies in {config.out}, where the run begins with an empty "
+                             "folder; choose another --out")
 
 
 # %% ../../nbs/05_train.ipynb #6a1f0411
@@ -1081,6 +1082,11 @@ def _feature_file(model, config:TrainConfig, path:Path, processor, n_rows:int) -
     return FeatureFile(path, n_rows, tuple(seen.shape[1:]), dtype)
 
 # %% ../../nbs/05_train.ipynb #6a1f0414
+def _recorded_name(model) -> str:
+    "What a model is called in `run.json`: ./a/b of a folder, so that it is no name on the Hub."
+    return recorded(model.config._name_or_path, here=folder_of(model) is not None)
+
+
 def _describe(model, processor, data, config:TrainConfig, args, language:str) -> dict:
     "What one needs to know to repeat the run."
     packages = ("torch", "transformers", "datasets", "accelerate", "pillow")
@@ -1089,7 +1095,7 @@ def _describe(model, processor, data, config:TrainConfig, args, language:str) ->
     decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens))
     return {"config": asdict(config), "language": language, "data": describe_data(whole),
             "validation": {"precision": str(model.dtype)[6:], "decoding": decoding},
-            "model": {"type": model.config.model_type, "name": model.config._name_or_path,
+            "model": {"type": model.config.model_type, "name": _recorded_name(model),
                       "parameters": sum(p.numel() for p in model.parameters()),
                       "weights": weights_fingerprint(model),
                       **settings_fingerprints(model, processor)},
