@@ -153,7 +153,7 @@ def inside(
     folder:str|os.PathLike, # It may itself be a link
 ) -> Iterator[tuple[str, Path]]: # Path from the folder, with /; the whole path
     "What really is in a folder, the deepest first: links are named, and never followed."
-    for here, folders, files in os.walk(folder, topdown=False):
+    for here, folders, files in os.walk(Path(folder), topdown=False):
         for name in [*files, *folders]:
             path = Path(here, name)
             yield path.relative_to(folder).as_posix(), path
