@@ -4,11 +4,14 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -144,7 +147,8 @@ def test_another_set_gets_a_folder_of_its_own(score, make_run, tmp_path):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     other = {"train": table(shades(3, 50)), "test": table(shades(4, 60))}
     where = score(other, source="/home/ada/secret/other set").save(run)
-    assert where == run / "evaluations" / f"other_set-{fingerprint(other['test'])}"
+    assert where.parent == run / "evaluations"
+    assert re.fullmatch("other_set-[0-9a-f]{12}", where.name)
     names = {"metrics.json", "measured.json", "predictions.jsonl", "gallery.png", "report.html"}
     assert {path.name for path in where.iterdir()} == names
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
@@ -229,6 +233,126 @@ def test_a_folder_that_is_no_run_keeps_the_first_set(score, small, tmp_path):
                           resamples=20).save(tmp_path).parent == tmp_path / "evaluations"
     assert (tmp_path / "metrics.json").read_bytes() == before
     assert score(first).save(tmp_path) == tmp_path
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_model_takes_nothing_from_the_first(score, small, tmp_path):
+    data = {"test": table(shades(4)), "novel": table(shades(4, 20))}
+    score(data).save(tmp_path)
+    before = contents(tmp_path)
+    others = [other_weights(small[0], by) for by in (1e-6, 2e-6)]
+    folders = {evaluate_model(other, data, split, processor=small[1], resamples=20).save(tmp_path)
+               for other in others for split in data}
+    assert len(folders) == 4 and {f.parent for f in folders} == {tmp_path / "evaluations"}
+    assert contents(tmp_path).items() >= before.items()
+    assert score(data, "novel").save(tmp_path) == tmp_path
+
+
+def test_different_sets_have_different_folders(score, make_run):
+    rows = shades(4, 10)
+    run = make_run({"train": table(shades(3))})
+    painted = [{**each, "image": png((9, 9, i))} for i, each in enumerate(rows)]
+    words = [{**each, "captions": ["a blue dog", "a cat"]} for each in rows]
+    reports = [score({"test": table(each)}, source="x") for each in (rows, painted, words)]
+    reports += [score({"test": table(rows)}, source="x", language=each) for each in ("de", None)]
+    folders = [report.save(run) for report in reports]
+    assert len(set(folders)) == 5 and {each.parent for each in folders} == {run / "evaluations"}
+    again = score({"test": table(rows)}, source="x", max_new_tokens=3).save(run)
+    assert again == folders[0]
+    assert read(again / "measured.json")["test"]["decoding"]["max_new_tokens"] == 3
+
+
+# ---- files of others, and files that were edited
+
+@pytest.mark.parametrize("name", ["report.html", "predictions.jsonl", "gallery.png"])
+@pytest.mark.parametrize("a_run", [False, True])
+def test_a_file_that_no_evaluation_wrote_is_not_replaced(score, make_run, tmp_path, name, a_run):
+    data = {"train": table(shades(3)), "test": table(shades(4, 10))}
+    folder = make_run(data) if a_run else tmp_path / "mine"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("a thesis", encoding="utf-8")
+    before, report = contents(folder), score(data)
+    with pytest.raises(FileExistsError, match=f"holds {name}, which no evaluation wrote"):
+        report.save(folder)
+    assert contents(folder) == before
+    assert score(data, "train").save(folder) == folder, "those of another split are in no way"
+    with pytest.raises(FileExistsError, match=name): report.save(folder)
+    assert (folder / name).read_text(encoding="utf-8") == "a thesis"
+    (folder / name).rename(folder / "thesis")
+    assert report.save(folder) == folder
+
+
+@pytest.mark.parametrize("name, content", [
+    ("metrics.json", {"test": {"accuracy": .9}}), ("metrics.json", {"train": {"loss": 1}}),
+    ("measured.json", {"table": {"height": 1}})])
+def test_a_record_of_something_else_is_not_replaced(score, tmp_path, name, content):
+    (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(FileExistsError, match=name):
+        score({"test": table(shades(3))}).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a link", "a link to nowhere"])
+def test_what_is_no_file_is_not_replaced(score, tmp_path, kind):
+    out, path = tmp_path / "out", tmp_path / "precious"
+    out.mkdir()
+    if kind == "a folder": (out / "report.html").mkdir()
+    else: (out / "report.html").symlink_to(path)
+    if kind == "a link": path.write_text("precious", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="report.html"):
+        score({"test": table(shades(3))}).save(out)
+    assert os.listdir(out) == ["report.html"] and path.exists() == (kind == "a link")
+
+
+@pytest.mark.parametrize("a_run", [False, True])
+@pytest.mark.parametrize(
+    "name", ["report.html", "predictions.jsonl", "gallery.png", "metrics.json"])
+def test_an_edited_file_is_put_aside(score, make_run, tmp_path, name, a_run):
+    data = {"train": table(shades(3)), "test": table(shades(4, 10))}
+    folder, report = make_run(data) if a_run else tmp_path / "mine", score(data)
+    report.save(folder)
+    score(data, "train").save(folder)
+    first = contents(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2): report.save(folder) # nothing was edited
+    assert contents(folder).keys() == first.keys()
+    for i in (1, 2):
+        with open(folder / name, "ab") as file: file.write(b" ")
+        mine = (folder / name).read_bytes()
+        with pytest.warns(UserWarning, match=rf"{name} was edited .*{name}.kept-{i}"):
+            report.save(folder)
+        assert (folder / f"{name}.kept-{i}").read_bytes() == mine
+    now = contents(folder)
+    assert now.keys() - first.keys() == {f"{name}.kept-1", f"{name}.kept-2"}
+    assert {key: now[key] for key in first if key != "measured.json"} == {
+        key: first[key] for key in first if key != "measured.json"}
+
+
+def test_an_edited_page_of_other_weights_is_kept(score, small, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(5, 10))}
+    run = make_run(data)
+    score(data, "train").save(run)
+    with open(run / "report-train.html", "a", encoding="utf-8") as file: file.write("my notes")
+    other = other_weights(small[0])
+    other.save_pretrained(run / "model")
+    with pytest.warns(UserWarning, match="report-train.html was edited"):
+        evaluate_model(other, data, processor=small[1], resamples=20).save(run)
+    assert [path.name for path in run.glob("*-train*")] == ["report-train.html.kept-1"]
+
+
+def test_files_of_an_earlier_version_have_no_digests(score, tmp_path):
+    report = score({"test": table(shades(3))})
+    report.save(tmp_path)
+    record = read(tmp_path / "measured.json")
+    del record["test"]["files"]
+    (tmp_path / "measured.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "report.html").write_text("written by an earlier version", encoding="utf-8")
+    assert report.save(tmp_path) == tmp_path and not list(tmp_path.glob("*.kept-*"))
 
 
 def test_weights_have_the_same_fingerprint_wherever_they_are(small, tmp_path):
@@ -745,6 +869,33 @@ def test_the_language_goes_everywhere(score, said, language):
     assert 'lang="zh"' in report.page() and "language" not in str(report)
     lengths = [float(r[0].split(" ")[0]) for r in report.by("length").rows]
     assert all(length > 5 for length in lengths), "characters are words"
+
+
+@pytest.mark.parametrize("part", ["", "model", "checkpoints/checkpoint-2"])
+def test_the_language_is_that_of_the_run_however_its_model_is_named(
+    small, make_run, part, tmp_path, monkeypatch
+):
+    data = {"train": table(shades(3)), "test": table(shades(3, 10))}
+    run = make_run(data)
+    shutil.copytree(run / "model", run / "checkpoints/checkpoint-2")
+    say(run, language="zh")
+    monkeypatch.chdir(tmp_path)
+    for name in (run / part, Path("run", part)):
+        report = evaluate_model(name, data, resamples=20, device="cpu")
+        assert report.record["language"] == "zh"
+
+
+def test_scores_in_another_language_are_not_the_runs(score, make_run):
+    data = {"train": table(shades(3)), "test": table(shades(3, 10))}
+    run = make_run(data)
+    say(run, language="zh-Hans")
+    assert score(data, language="zh").save(run) == run and read_scores(run)[0]
+    before = contents(run)
+    assert score(data, language="en").save(run).parent == run / "evaluations"
+    assert score(data, language=None).save(run).parent == run / "evaluations"
+    assert contents(run).items() >= before.items()
+    say(run, language="de")
+    assert "captions in zh, and the run's are de" in read_scores(run)[1]["test"]
 
 
 @pytest.mark.parametrize("language, said, reference, marked", [

@@ -423,7 +423,7 @@ def evaluate(
     The scores of another set than the run's own go into a folder in RUN/evaluations.
     """
     from imgcap.model.decoding import decoding_for
-    from imgcap.evaluate import evaluate_model
+    from imgcap.evaluate import evaluate_model, refuse_strangers
     from imgcap.model import keep_freed_memory
     from imgcap.runs import is_run, read_run
     how, run = decoding_for(model, **choices), _run_of(model)
@@ -432,6 +432,7 @@ def evaluate(
     if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
     loaded = _load(data, images, image_column, caption_column, language)
     rows, split, note = _scored(loaded, split, about, data)
+    if folder: refuse_strangers(folder, split) # now, not after an hour
     keep_freed_memory()
     report = evaluate_model(model, rows, split, decoding=how, language="data",
                             batch_size=batch_size, source=data, device=device)
