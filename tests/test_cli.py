@@ -262,6 +262,7 @@ def test_a_demo_that_was_stopped_goes_on(demo_of):
     assert status == 0 and "was done before" in out and "step " not in out, err
     assert json.loads((folder / "metrics.json").read_text()).keys() == {"test", "novel"}
     assert (folder / "report.html").read_text() == "edited"
+    (folder / "metrics.json.kept-1").unlink()  # it was cut by hand
     assert contents(folder).keys() == whole.keys()
     record = json.loads((folder / "run.json").read_text())
     shutil.rmtree(folder / "checkpoints/checkpoint-2")
@@ -270,8 +271,20 @@ def test_a_demo_that_was_stopped_goes_on(demo_of):
     (folder / "run.json").write_text(json.dumps({k: record[k] for k in record if k != "finished"}))
     status, out, err = run(*words)
     assert status == 0 and "step 2/2" in out and "step 1/2" not in out, err
+    assert (folder / "report.html.kept-1").read_text() == "edited"
+    (folder / "report.html.kept-1").unlink()
     assert contents(folder).keys() == whole.keys()
     assert json.loads((folder / "run.json").read_text())["resumed"][0]["step"] == 1
+
+
+def test_a_demo_leaves_an_edited_card(demo_of):
+    folder, words = demo_of
+    (folder / "captions.png").unlink()
+    with open(folder / "README.md", "a") as file: file.write("mine")
+    mine = (folder / "README.md").read_bytes()
+    status, _, err = run(*words)
+    assert status == 0 and (folder / "README.md").read_bytes() == mine
+    assert len([line for line in err.splitlines() if "README.md was edited by hand" in line]) == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -362,8 +375,41 @@ def test_a_model_that_is_no_run_is_scored_on_all_pictures(thirty, tmp_path):
     words = ["--data", str(thirty / "photos"), "--model", str(thirty / "small"), "--max-new-tokens", "5"]
     out = ["--out", str(tmp_path / "scores")]
     status, _, err = run("evaluate", *words, *out)
-    assert status == 0 and "all 30 pictures were scored" in err and "--split test" in err
+    assert status == 0 and "all 30 pictures were scored: nothing says whether" in err
+    assert "--split test" in err
     assert json.loads((tmp_path / "scores/metrics.json").read_text())["all"]["model"]["n"] == 30
+
+
+def test_a_copy_of_the_set_is_not_said_to_be_unknown_to_the_model(thirty, tmp_path):
+    shutil.copytree(thirty / "photos", tmp_path / "copy")
+    for end in ("png", "txt"): (tmp_path / f"copy/3.{end}").unlink()
+    words = ["--data", str(tmp_path / "copy"), "--model", str(thirty / "run"), "--max-new-tokens", "5"]
+    status, _, err = run("evaluate", *words)
+    assert status == 0 and "all 29 pictures were scored: this is not known to be" in err
+    assert "may have seen" in err
+
+
+def test_the_test_pictures_are_those_of_the_run_that_a_run_began_from(thirty, tmp_path):
+    status, _, err = run("train", "--data", str(thirty / "others.json"), "--images",
+                         str(thirty / "val2017"), "--model", str(thirty / "run"), "--out",
+                         str(tmp_path / "child"), "--max-steps", "2", "--validations", "1")
+    assert status == 0, err
+    words = ["--data", str(thirty / "photos"), "--model", str(tmp_path / "child")]
+    status, out, err = run("evaluate", *words, "--max-new-tokens", "5")
+    assert status == 0 and "were scored" not in err, err
+    folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0])
+    rows = (folder / "predictions.jsonl").read_text().splitlines()
+    test = split_captions(load_captions(str(thirty / "photos")), seed=7)["test"]
+    assert [json.loads(row)["image_id"] for row in rows] == test["image_id"]
+
+
+def test_files_of_others_are_seen_before_the_work(thirty, tmp_path, monkeypatch):
+    (tmp_path / "report.html").write_text("a thesis")
+    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "run"), "--out", str(tmp_path)]
+    monkeypatch.setattr("imgcap.evaluate.evaluate_model", None)
+    status, _, err = run("evaluate", *words)
+    assert status == 2 and "holds report.html, which no evaluation wrote" in err
+    assert len(err.splitlines()) == 1 and contents(tmp_path) == {"report.html": b"a thesis"}
 
 
 def test_the_model_in_a_run_is_scored_on_the_test_pictures_of_the_run(thirty, tmp_path):
@@ -384,6 +430,15 @@ def test_the_language_of_the_run_counts_where_the_set_says_none(thirty, tmp_path
     assert status == 0, err
     record = json.loads((tmp_path / "run/measured.json").read_text())
     assert record["test"]["language"] == "de"
+    status, _, err = run("evaluate", "--data", str(folder), "--model", str(tmp_path / "run/model"),
+                         "--max-new-tokens", "5", "--out", str(tmp_path / "scores"))
+    assert status == 0, err
+    record = json.loads((tmp_path / "scores/measured.json").read_text())
+    assert record["test"]["language"] == "de"
+    before = contents(tmp_path / "run")
+    status, out, err = run(*command, "--max-new-tokens", "5", "--language", "en")
+    assert status == 0 and "run/evaluations/" in out, err
+    assert contents(tmp_path / "run").items() >= before.items()
 
 
 def test_all_pictures_of_the_runs_own_set_are_scored_in_the_run(thirty):

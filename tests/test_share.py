@@ -23,6 +23,7 @@ from imgcap import share as room
 from imgcap.cli import main
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.infer import Captioner
+from imgcap.model import load_model, weights_fingerprint
 from imgcap.share import model_card, published_files, push_run, write_card
 
 
@@ -57,12 +58,18 @@ def change(run, **values):
 def metrics_of(run): return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
 
 
-def train_on(run):
-    "One weight changes."
+def replace_weights(run):
+    "One weight is another's."
     path = run / "model" / "model.safetensors"
     weights = load_file(path)
     next(iter(weights.values())).view(-1)[0] += 1e-3
     save_file(weights, path, {"format": "pt"})
+
+
+def train_on(run):
+    "One weight changes in training."
+    replace_weights(run)
+    change(run, finished__weights=weights_fingerprint(run))
 
 
 def quiet(function, *args, **options):
@@ -344,6 +351,34 @@ def test_an_edited_card_that_is_out_of_date_is_not_pushed(run, hub):
     card.write_text(text, encoding="utf-8")
     assert "front matter" in quiet(refused, ValueError, run, endpoint=hub.endpoint)
     assert not hub.asked and card.read_text(encoding="utf-8") == text
+
+
+def test_weights_that_the_run_did_not_train_have_no_history(run, creatures, hub):
+    change(run, model__name="microsoft/git-base", source="ada/birds")
+    line = "are not those that the run trained"
+    fresh = model_card(run)
+    assert line not in fresh and ModelCard(fresh).data.base_model == "microsoft/git-base"
+    replace_weights(run)
+    report = evaluate_model(run, creatures, resamples=50, device="cpu")
+    assert [line in note for note in report.notes].count(True) == 1 and line in report.page()
+    assert report.save(run) == run
+    card = model_card(run)
+    data = ModelCard(card).data
+    assert card.count(line) == 1 and "Split `test`" in card and data.eval_results
+    for word in ("microsoft", "ada/birds", "learning rate", "trained with imgcap"):
+        assert word not in card
+    assert (data.base_model, data.datasets) == (None, None)
+    assert line in refused(ValueError, run, endpoint=hub.endpoint) and not hub.asked
+    assert not (run / "README.md").exists()
+
+
+def test_weights_in_memory_and_older_runs_are_not_called_foreign(creatures, run):
+    model, processor = load_model(run, device="cpu")
+    with torch.no_grad(): next(model.parameters()).view(-1)[0] += 1e-3
+    report = evaluate_model(model, creatures, processor=processor, resamples=20)
+    assert not any("trained (" in note for note in report.notes)
+    replace_weights(change(run, finished__weights=None)) # of an earlier version
+    assert "not those that the run trained" not in quiet(model_card, run)
 
 
 FIELDS = [

@@ -408,7 +408,7 @@ def evaluate(
     images:Images=None,
     split:Annotated[str|None, typer.Option(
         help="Split to score; all takes every picture. By default test, or all of a set without splits "
-             "that --model was not trained on")]=None,
+             "that is not known to be the one --model was trained on")]=None,
     out:Annotated[str|None, typer.Option(
         help="Folder for scores, captions and a page; the run itself when --model is one")]=None,
     image_column:ImageColumn=None,
@@ -425,13 +425,12 @@ def evaluate(
     from imgcap.model.decoding import decoding_for
     from imgcap.evaluate import evaluate_model, refuse_strangers
     from imgcap.model import keep_freed_memory
-    from imgcap.runs import is_run, read_run
-    how, run = decoding_for(model, **choices), _run_of(model)
-    about = read_run(run) if run else {}
+    from imgcap.runs import is_run
+    how = decoding_for(model, **choices)
     folder = out or (model if is_run(Path(model).expanduser()) else None)
     if folder and Path(folder).is_file(): raise FileExistsError(f"{folder} is a file; --out names a folder")
     loaded = _load(data, images, image_column, caption_column, language)
-    rows, split, note = _scored(loaded, split, about, data)
+    rows, split, note = _scored(loaded, split, _history(model), data)
     if folder: refuse_strangers(folder, split) # now, not after an hour
     keep_freed_memory()
     report = evaluate_model(model, rows, split, decoding=how, language="data",
@@ -446,12 +445,18 @@ def evaluate(
         write_card(where)
 
 # %% ../../nbs/cli/main.ipynb #2955cae9
-def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, str, str]:
-    "The set with the split to score, the name of that split, and what is to be said of it; `about` is a run's."
+def _scored(
+    loaded:dict, # Split → rows
+    split:str|None,
+    history:list[dict], # What the model's run says, and those that it began from
+    source:str,
+) -> tuple[dict, str, str]: # Splits, the one to score, and what is to be said of it
+    "The set with the split to score."
     from imgcap.data import split_captions
     (name, rows), *more = loaded.items()
-    if about and _is_own(loaded, about, source): # as it was split for the training
-        return split_captions(loaded, seed=_seed(about)), split or "test", ""
+    for about in history:
+        if _is_own(loaded, about, source): # as it was split for the training
+            return split_captions(loaded, seed=_seed(about)), split or "test", ""
     if split == "all" or (split or "test") in loaded: return loaded, split or "test", ""
     if more: return split_captions(loaded), split or "test", ""
     if name in ("validation", "test"):
@@ -459,19 +464,25 @@ def _scored(loaded:dict, split:str|None, about:dict, source:str) -> tuple[dict, 
         return {name: rows}, name, f"{source} has a {name} split only, which was scored"
     if split: return split_captions(loaded), split, ""
     number = f"all {len(rows)}" if hasattr(rows, "__len__") else "all"
-    return {"all": rows}, "all", (f"{number} pictures were scored, since the model was not trained on this "
-                                  "set; --split test takes those that training keeps for the test")
+    known = ("this is not known to be the set that the run was trained on, and the model may have "
+             "seen some of them" if history else "nothing says whether the model was trained on them")
+    return {"all": rows}, "all", (f"{number} pictures were scored: {known}; --split test takes "
+                                  "those that training keeps for the test")
 
 
 def _seed(about:dict) -> int: return about.get("config", {}).get("seed", 42)
 
 
-def _run_of(model:str) -> Path|None:
-    "The run that a model is of: its folder RUN, or RUN/model."
-    from imgcap.runs import is_run
-    path = Path(model).expanduser().absolute()
-    folders = [path, path.parent] if path.name == "model" else [path]
-    return next((run for run in folders if is_run(run)), None)
+def _history(model:str) -> list[dict]:
+    "What the run of a model says, and the runs that it began from, as far as they are here."
+    from imgcap.runs import read_run, run_of
+    found = {}
+    while (run := run_of(model)) and run not in found:
+        found[run] = read_run(run)
+        base = found[run].get("model")
+        model = base.get("name") if isinstance(base, dict) else None
+        if not isinstance(model, str): break
+    return list(found.values())
 
 
 def _is_own(loaded:dict, about:dict, source:str) -> bool:

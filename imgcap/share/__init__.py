@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from ..config import Decoding
-from ..evaluate import read_scores, read_splits
+from ..evaluate import foreign_weights, read_scores, read_splits
 from ..files import parse_json, read_file, read_json_lines, some, write_atomic
 from ..model import model_family
 from ..places import hub_id, is_path, last_part, public_ids, without_paths
@@ -41,6 +41,7 @@ class _Run:
     scores:dict # {split: {system: {metric: value}}}, those of these weights and this data
     measured:dict # {split: how}
     left_out:dict # {split: why its scores are not there}
+    foreign:str # What is to be said of weights that the run did not train
 
 
 def _read_run(run:str|os.PathLike) -> _Run:
@@ -52,10 +53,15 @@ def _read_run(run:str|os.PathLike) -> _Run:
                          "give the folder that training wrote")
     folders, named = _folders(run, about), about.get("source")
     scores, left_out = read_scores(run)
-    record = read_splits(run / "measured.json")
-    return _Run(_in_public(about, folders), hub_id(about["model"].get("name"), *folders),
-                hub_id(named, *folders) if isinstance(named, str) else None,
-                scores, _in_public({split: record[split] for split in scores}, folders), left_out)
+    record, foreign = read_splits(run / "measured.json"), foreign_weights(run)
+    base = hub_id(about["model"].get("name"), *folders)
+    source = hub_id(named, *folders) if isinstance(named, str) else None
+    if foreign: base = source = about["source"] = None
+    # Digests are of the files here; some are published without their paths.
+    measured = {split: {name: value for name, value in record[split].items() if name != "files"}
+                for split in scores}
+    return _Run(_in_public(about, folders), base, source, scores, _in_public(measured, folders),
+                left_out, foreign)
 
 
 def _folders(run:Path, about:dict) -> list[Path]:
@@ -307,7 +313,10 @@ def model_card(
     license = ", ".join(_listed(front.license))
     license = (f"Licence: {license}." if license
                else "No licence has been chosen: ask before you use it.")
-    source = f"Pictures and captions: {_source(about, fields) or 'the source is not recorded'}."
+    made = "" if found.foreign else ", trained with imgcap"
+    training = (f"{found.foreign[0].upper()}{found.foreign[1:]}." if found.foreign else
+                "Pictures and captions: "
+                f"{_source(about, fields) or 'the source is not recorded'}.\n\n{_training(about)}")
     return sealed(f"""---
 {front.to_yaml()}
 ---
@@ -315,7 +324,7 @@ def model_card(
 
 # {front.get('model_name', own_name)}
 
-Writes a caption for a picture. A {about['model']['type'].upper()} with {about['model']['parameters'] / 1e6:.1f} million parameters{base}, trained with imgcap. {license}
+Writes a caption for a picture. A {about['model']['type'].upper()} with {about['model']['parameters'] / 1e6:.1f} million parameters{base}{made}. {license}
 
 ## How good it is
 
@@ -350,9 +359,7 @@ Both take the likeliest words. imgcap, which wrote the captions for the scores a
 
 ## What it was trained on, and how
 
-{source}
-
-{_training(about)}
+{training}
 
 ## What it is for, and what not
 
@@ -559,6 +566,9 @@ def push_run(
         raise PermissionError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a "
                               "token with the right to write")
     published_files(run)
+    if said := foreign_weights(run):
+        raise ValueError(f"{run} is not published: {said}; put its own weights back, or publish "
+                         "these without the run")
     _refuse_outdated(write_card(run, repo_id=repo_id, **fields))
     files = published_files(run)
     _refuse_tokens(files, token)
