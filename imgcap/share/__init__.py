@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from huggingface_hub import (
-    CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard, ModelCardData,
-    get_token)
+    CardData, CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard,
+    ModelCardData, get_token)
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
@@ -401,7 +401,7 @@ def _was_edited(card:str) -> bool:
     return bool(card) and card != sealed(card[:max(0, card.rfind("<!-- "))])
 
 
-def _front_matter_in(card:str, path:Path) -> ModelCardData:
+def _front_matter_in(card:str, path:Path) -> CardData:
     try: return ModelCard(card).data
     except Exception as error: # of YAML, or of a class that huggingface_hub makes from it
         reason = " ".join(str(error).split())
