@@ -97,6 +97,8 @@ HOSTILE = [
     {"pad_token_id": 77},
     {"bos_token_id": 77},
     {"use_cache": False},
+    {"decoder_start_token_id": 5},
+    {"decoder_start_token_id": 10**9},
 ]
 
 
@@ -600,6 +602,22 @@ def test_a_token_that_is_no_number_is_named(checkpoint, name, wrong):
     content = json.loads((folder / "generation_config.json").read_text()) | {name: wrong}
     (folder / "generation_config.json").write_text(json.dumps(content))
     refused(folder, "its generation_config.json", name)
+
+
+@pytest.mark.parametrize("wrong", [10**9, -1])
+@pytest.mark.parametrize("name", ["bos_token_id", "sep_token_id"])
+def test_a_token_that_blip_does_not_have_is_named(checkpoints, tmp_path, name, wrong):
+    folder = shutil.copytree(checkpoints["blip"][0], tmp_path / "model")
+    change(folder / "config.json", **{name: wrong})
+    refused(folder, "its config.json cannot be used", f"{name} is {wrong}")
+
+
+@FAMILY
+@pytest.mark.parametrize("side", [True, 3])
+def test_pictures_smaller_than_a_patch(checkpoints, tmp_path, family, side):
+    folder = shutil.copytree(checkpoints[family][0], tmp_path / "model")
+    change(folder / "processor_config.json", size={"height": side, "width": side})
+    refused(folder, "processor_config.json", "the model's patches have 8")
 
 
 @pytest.mark.filterwarnings("error")

@@ -158,8 +158,10 @@ FAMILIES = { # By `config.model_type`
                   encode=lambda model, pixel_values: model.git.image_encoder(pixel_values).last_hidden_state),
     "blip": Family(BlipForConditionalGeneration, "vision_model", _blip_text_logits,
                    lambda tokens: {"input_ids": F.pad(tokens, (0, 1))}, told_ends=False), # the library drops the last token, which it takes for the end
-    "vision-encoder-decoder": Family(VisionEncoderDecoderModel, "encoder", _encoder_decoder_text_logits,
-                                     lambda tokens: {"decoder_input_ids": tokens, "decoder_attention_mask": torch.ones_like(tokens)}),
+    "vision-encoder-decoder": Family(
+        VisionEncoderDecoderModel, "encoder", _encoder_decoder_text_logits,
+        lambda tokens: {"decoder_input_ids": tokens, "decoder_attention_mask": torch.ones_like(tokens),
+                        "decoder_start_token_id": int(tokens[0, 0])}), # another would stand before them
 }
 
 
@@ -577,23 +579,37 @@ def load_processor(
         if not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
             pictures = AutoImageProcessor.from_pretrained(checkpoint)
             processor = VisionTextDualEncoderProcessor(pictures, tokenizer)
-        _try(processor.image_processor)
+        _try(processor.image_processor, config)
     text, tokenizer = config.get_text_config(decoder=True), processor.tokenizer
     with naming(checkpoint, *_OF_TOKENIZERS):
         if room := getattr(text, "max_position_embeddings", None):
             tokenizer.model_max_length = min(tokenizer.model_max_length, room)
     _check_tokenizer(tokenizer, text.vocab_size)
+    if not model_family(config).told_ends: _check_own_tokens(text)
     with naming(checkpoint, *_OF_TOKENIZERS): add_ends(tokenizer)
     return processor
 
 
-def _try(image_processor):
-    "An error where an image processor has settings that it cannot work with."
+def _check_own_tokens(text):
+    "Complain of tokens that a model without them takes from its configuration."
+    for name in ("bos_token_id", "sep_token_id", "pad_token_id"):
+        if (value := getattr(text, name, None)) not in range(text.vocab_size):
+            raise ValueError(f"its config.json cannot be used: {name} is {value}; it must be "
+                             f"the number of a token, from 0 to {text.vocab_size - 1}")
+
+
+def _try(image_processor, config):
+    "An error where an image processor has settings that it, or the model, cannot work with."
     sides = [side for size in (image_processor.size, getattr(image_processor, "crop_size", None))
              for side in dict(size or {}).values() if side is not None]
     if sides and max(sides) > LARGEST_SIDE:
         raise ValueError(f"pictures of {max(sides)} pixels; the side may have {LARGEST_SIDE}")
-    picture_pixels(image_processor, [Image.new("RGB", (8, 8))])
+    eye = getattr(config, "vision_config", None) or getattr(config, "encoder", config)
+    patch = getattr(eye, "patch_size", 1)
+    pixels = picture_pixels(image_processor, [Image.new("RGB", (8, 8))])
+    if isinstance(patch, int) and min(pixels.shape[-2:]) < patch:
+        raise ValueError(f"pictures of {min(pixels.shape[-2:])} pixels; the model's patches have "
+                         f"{patch}")
 
 
 _OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
