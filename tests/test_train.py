@@ -20,7 +20,7 @@ import imgcap.model
 import imgcap.train
 from imgcap.config import Decoding
 from imgcap.data.creatures import make_creatures
-from imgcap.evaluate import evaluate_model
+from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import CiderReward, caption_scores
@@ -877,6 +877,17 @@ def test_overwriting_takes_the_run_and_nothing_else(data, tmp_path):
         (run / name).unlink()
     train(tiny(), data, run, overwrite=True, max_steps=1)
     assert about(run)["finished"]["steps"] == 1 and not (run / "metrics.json").exists()
+
+
+def test_scores_of_a_run_of_an_earlier_version_are_still_its_own(data, tmp_path):
+    run = train(tiny(), data, tmp_path / "run", max_steps=1)
+    evaluate_model(run, data, "validation", resamples=10).save(run)
+    record = about(run)
+    for digits, own in (("0123456789ab", True), ("0123456789abcdef", False)):
+        record["data"]["validation"]["picture_fingerprint"] = digits
+        (run / "run.json").write_text(json.dumps(record))
+        scores, left_out = read_scores(run)
+        assert ("validation" in scores) == own == (not left_out)
 
 
 def test_all_that_training_writes_is_known_to_be_its_own(data, tmp_path):

@@ -488,7 +488,7 @@ def _history(model:str) -> list[dict]:
 def _is_own(loaded:dict, about:dict, source:str) -> bool:
     "Whether a run was trained on this set: it has its name, or its pictures and captions."
     from imgcap.data import keep_encoded, split_captions
-    from imgcap.runs import fingerprint, picture_fingerprint
+    from imgcap.runs import fingerprint, picture_fingerprint, same_pictures
     known = about.get("source") or ""
     if known == source or os.path.realpath(known) == os.path.realpath(os.path.expanduser(source)): return True
     table = all(hasattr(rows, "__len__") for rows in loaded.values())
@@ -498,8 +498,8 @@ def _is_own(loaded:dict, about:dict, source:str) -> bool:
         parts = split_captions(loaded, seed=_seed(about))
     trained = about.get("data", {}).get("train", {})
     if fingerprint(parts["train"]) != trained.get("fingerprint"): return False
-    if "picture_fingerprint" not in trained: return True # a run of an earlier version
-    return picture_fingerprint(keep_encoded(parts["train"])) == trained["picture_fingerprint"]
+    pictures = picture_fingerprint(keep_encoded(parts["train"]))
+    return same_pictures(pictures, trained.get("picture_fingerprint"))
 
 # %% ../../nbs/cli/main.ipynb #5fd7cbed
 def caption(

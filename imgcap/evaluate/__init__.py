@@ -44,7 +44,7 @@ from ..places import last_part, public_ids, without_paths
 from ..preprocess import CaptionCollator
 from ..runs import (
     file_name, fingerprint, is_edited, keep_aside, picture_fingerprint, read_run, run_of,
-    split_files)
+    same_pictures, split_files)
 from ..viz import compare_captions, show_predictions
 from ..words import language_doubt, primary_language, tokenize_caption
 
@@ -382,9 +382,8 @@ def _is_own(split:str, record:dict, own:dict) -> bool:
     if not isinstance(theirs, dict): return False
     if not isinstance(pictures, dict): pictures = {}  # of an earlier version
     def same(name):
-        seen = own[name].get("picture_fingerprint"), pictures.get(name)
         words = own[name].get("fingerprint", "") == theirs.get(name)
-        return words and (None in seen or seen[0] == seen[1])
+        return words and same_pictures(own[name].get("picture_fingerprint"), pictures.get(name))
     if split in own: return same(split)
     shared = own.keys() & theirs.keys()
     return bool(shared) and all(map(same, shared))

@@ -169,8 +169,9 @@ class TrainConfig:
         "between epochs", at_least=0, at_most=64)
     resume: bool = option(False,
         "Continue the run in `out` from its last complete checkpoint; the same data and choices")
-    overwrite: bool = option(False, "Delete the run in `out` first, also what was edited in its pages and captions since; not "
-        "if anything but a run is there")
+    overwrite: bool = option(False,
+        "Delete the run in `out` first, with what was edited in its pages and captions, if nothing "
+        "but a run is there")
     report_to: str = option("none", "Where else Trainer logs to, such as tensorboard")
 
     def __post_init__(self):
