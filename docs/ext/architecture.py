@@ -16,8 +16,9 @@ PACKAGE = ROOT / "imgcap"
 STAGES = {
     "ground": """words config extras files places runs hub devices names formats colours fetch
         picture_files pictures""",
-    "data": """data.scenery data.facts data.drawing data.creatures data.texts data.layouts
-        data.rows data.shards data.splits data.checks data""",
+    "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
+        data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
+        data.shards data.splits data.checks data""",
     "viz": "viz",
     "families": "families.git",
     "preprocess": "preprocess",

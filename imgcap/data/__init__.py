@@ -7,350 +7,25 @@ __all__ = ['load_captions', 'offline_if_unreachable', 'PICTURE_SUFFIXES', 'Image
            'caption_language', 'split_captions', 'evaluation_rows', 'CaptionReport', 'describe_captions']
 
 # %% ../../nbs/01_data.ipynb #091dfa6c
-import functools
-import hashlib
-import os
 import re
-import warnings
-from collections import defaultdict
 from pathlib import Path
 
 from .checks import CaptionReport, describe_captions
-from .layouts import (
-    CAPTION_FILES, NOT_UTF8, Names, about, by_folder, cannot_load, collect, no_captions,
-    numbered_json_lines, read_json, read_metadata, read_sidecars, read_table)
-from ..hub import offline_if_unreachable
-from ..pictures import (
-    PICTURE_SUFFIXES, ImageError, PictureFolder, decode_image, expand_home,
-    is_address, passed_over, picture_digest)
+from .from_files import read_caption_file, read_folder
+from .layouts import CAPTION_FILES, cannot_load
 from .rows import as_dict, caption_language, keep_encoded, with_language
 from .shards import load_shards
 from .splits import evaluation_rows, split_captions
-from .texts import (
-    CAPTION_KEYS, Notes, caption_columns, clean_texts, fixed_columns, flagged, flatten_texts,
-    image_column, is_utf8, picture_id, refuse_names, split_name, split_of, writable)
+from .tables import from_tables, load_hub, load_tables
+from .texts import fixed_columns, split_name, split_of
+from ..hub import offline_if_unreachable
+from ..names import expand_home
+from ..pictures import PICTURE_SUFFIXES, ImageError, decode_image
 
 # %% ../../nbs/01_data.ipynb #149876a7
-_all_ = ["offline_if_unreachable", "PICTURE_SUFFIXES", "ImageError", "decode_image", "keep_encoded", "caption_language",
-         "split_captions", "evaluation_rows", "CaptionReport", "describe_captions"]
-
-# %% ../../nbs/01_data.ipynb #08bf033d
-def _locate(names, file):
-    "The file below the picture folder that a name stands for, or None"
-    if found := names.folder.find(file): return found
-    if os.path.splitext(file)[1].lower() in PICTURE_SUFFIXES: return None
-    return names.complete(file)
-
-def _usable(names, rows, notes, missing):
-    "`image_id → (path, captions, more)` of the rows that have a picture and a caption"
-    kept = {}
-    for image_id, (file, captions, more) in rows.items():
-        clean = clean_texts(captions)
-        if len(clean) < len(captions):
-            notes.left["empty captions"] += [image_id] * (len(captions) - len(clean))
-        if not clean: notes.left["pictures without a caption"].append(image_id)
-        elif is_address(file):
-            notes.left["pictures behind an address, which are not fetched"].append(file)
-        elif not is_utf8(file): notes.left[NOT_UTF8].append(writable(file))
-        elif (found := _locate(names, file)) is None: missing.append(file)
-        else: kept[image_id] = os.path.join(names.folder.root, found), clean, more
-    return kept
-
-# %% ../../nbs/01_data.ipynb #6e2327a2
-def _say_missing(names, missing, source, notes):
-    "Pictures that are not there: an error where all are missing"
-
-    first = os.path.join(names.folder.given, missing[0])
-    hint = names.folder.hint
-    told = [f"{file} ({why})" if (why := hint(file)) else file for file in missing[:20]]
-    notes.left["pictures that are not there"] += told + missing[20:]
-    return (f"{source}: none of its {len(missing)} pictures is there, looked for {first}"
-            f"{told[0].removeprefix(missing[0])}; name the folder of the pictures with images=")
-
-def _build(folder, splits, notes, source):
-    "A `DatasetDict` from `{split: {image_id: [file, captions, more]}}`"
-    import datasets
-    names, missing = Names(folder), []
-    if not is_utf8(folder.root):
-        raise ValueError(f"the path of the folder is not UTF-8 ({writable(folder.root)}); "
-                         "rename it")
-    found = {split: _usable(names, rows, notes, missing) for split, rows in splits.items()}
-    found = {split: rows for split, rows in found.items() if rows}
-    if missing and (message := _say_missing(names, missing, source, notes)) and not found:
-        raise FileNotFoundError(message)
-    if addresses := notes.left.get("pictures behind an address, which are not fetched"):
-        if not found:
-            raise ValueError(f"its pictures are addresses ({addresses[0]}); download them, "
-                                       "for instance with img2dataset, and name the files")
-    if not found:
-        notes.drop_empty()
-        why = f" ({notes})" if str(notes) else ""
-        raise ValueError(f"no picture with a caption in it{why}")
-    more = {key: None for rows in found.values() for row in rows.values() for key in row[2]}
-    tables = {split: _table(rows, list(more), notes) for split, rows in found.items()}
-    return datasets.DatasetDict(tables)
-
-# %% ../../nbs/01_data.ipynb #48693a61
-def _table(rows, more, notes):
-    "A `Dataset` of paths, captions and ids, and of what else is known of the pictures"
-    import datasets, pyarrow as pa
-    paths, texts, others = zip(*rows.values())
-    ends = [0, *(int(n) for n in _running_sum(map(len, texts)))]
-    flat = pa.array([caption for captions in texts for caption in captions], pa.string())
-    image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()),
-                                        pa.array(paths, pa.string())],
-                                       names=["bytes", "path"])
-    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
-    columns = {"image": image, "captions": lists,
-               "image_id": pa.array(list(rows), pa.string())}
-    text = datasets.Value("string")
-    features = {"image": datasets.Image(), "captions": datasets.List(text), "image_id": text}
-    info = datasets.DatasetInfo(features=datasets.Features(features),
-                                description=notes.description())
-    result = datasets.Dataset(pa.table(columns), info=info)
-    for key in more:
-        values = [other.get(key) for other in others]
-        if key == "attributes": result = result.add_column(key, values) if any(values) else result
-        else:
-            result = result.add_column(key, [None if v is None else str(v) for v in values],
-                                       feature=text)
-    return result
-
-def _running_sum(numbers):
-    total = 0
-    for n in numbers: yield (total := total + n)
-
-# %% ../../nbs/01_data.ipynb #9fb3c0c2
-def _read_caption_file(path, images, image_column, caption_column):
-    "A `DatasetDict` from one file with captions and a folder with pictures"
-    notes, suffix = Notes(), path.suffix.lower()
-    folder = PictureFolder(_existing_folder(images) if images is not None else path.parent)
-    names = Names(folder)
-    with about(path):
-        if suffix == ".json": splits = read_json(path, image_column, caption_column, names, notes)
-        else:
-            lines = suffix in (".jsonl", ".ndjson")
-            rows = numbered_json_lines(path) if lines else read_table(path, notes, names)
-            default = split_of(path)
-            splits = collect(rows, image_column, caption_column, names, notes, default=default)
-        _drop_filepath(folder, splits)
-        result = _build(folder, splits, notes, path)
-    _tell(notes, path)
-    return result
-
-def _tell(notes, source):
-    "One warning about what was left out, and read otherwise than it is written"
-    if str(notes): warnings.warn(f"{source} {notes}", stacklevel=5)
-
-# %% ../../nbs/01_data.ipynb #91f5fdb4
-def _existing_folder(path):
-    path = Path(expand_home(path))
-    if not path.exists(): raise FileNotFoundError(f"no such folder: {path}")
-    if not path.is_dir(): raise FileNotFoundError(cannot_load(path) or f"not a folder: {path}")
-    return path
-
-def _drop_filepath(folder, splits):
-    "Where `val2014/x.jpg` is not there but `x.jpg` is, the picture folder is `val2014` itself"
-    below = defaultdict(list)  # the first part of names → rows
-    for row in (row for rows in splits.values() for row in rows.values()):
-        if "/" in row[0] and not is_address(row[0]) and is_utf8(row[0]):
-            below[row[0].split("/")[0]].append(row)
-    for rows in below.values():
-        parts = [row[0].split("/") for row in rows]
-        if any(folder.has(row[0]) for row in rows): continue
-        n = next((n for n in range(1, max(map(len, parts)))
-                  if any(p[n:] and folder.has("/".join(p[n:])) for p in parts)), None)
-        shorter = {row[0]: "/".join(p[n:] or p) for row, p in zip(rows, parts)} if n else {}
-        if len(set(shorter.values())) < len(shorter): continue  # two pictures would become one
-        for row in rows: row[0] = shorter.get(row[0], row[0])
-
-# %% ../../nbs/01_data.ipynb #614e76ac
-def _read_folder(path, image_column, caption_column, streaming):
-    "A `DatasetDict` from a folder of pictures with metadata files or sidecars, or of Parquet files"
-    notes, folder, default = Notes(), PictureFolder(path), split_of(path.absolute(), folder=True)
-    with about(path): walked = folder.walk()
-    files = [f for f in walked if is_utf8(f)]
-    notes.left["files whose names are not UTF-8"] += [writable(f) for f in walked if not is_utf8(f)]
-    notes.drop_empty()
-    pictures = [f for f in files if folder.is_picture(f)]
-    for reason, names in folder.passed.items():
-        notes.left[f"passed over, {reason}"] += map(writable, names)
-    if not pictures:
-        if any(f.endswith(".parquet") for f in files):
-            tables = _load_tables(path, str(path), streaming=streaming)
-            return _from_tables(tables, path, image_column, caption_column)
-        known = next(filter(None, map(cannot_load, files)), None)
-        others = f"{len(files)} other files" if files else "it is empty"
-        what = known or passed_over(folder.passed) or others
-        raise FileNotFoundError(f"{path}: no pictures in this folder ({what})")
-    metadata = [f for f in files if re.fullmatch(r"(.*/)?metadata\.(jsonl|csv|parquet)", f)]
-    with about(path):
-        options = image_column, caption_column, notes, default
-        rows, given = read_metadata(folder, metadata, *options) if metadata else (
-            read_sidecars(folder, files, pictures, notes), {})
-        if not metadata: fixed_columns("pictures beside text files", image_column, caption_column)
-        if not rows: raise ValueError(no_captions(files, pictures))
-        if metadata and (rest := sorted(set(pictures) - set(rows))):
-            notes.left["pictures without a caption"] += rest
-        result = _build(folder, by_folder(rows, given, pictures, notes, default), notes, path)
-    _tell(notes, path)
-    return result
-
-# %% ../../nbs/01_data.ipynb #e2fd7e76
-_ID_NAMES = ("image_id", "img_id", "imgid", "cocoid", "__key__")
-
-def _text_feature(feature):
-    "Whether a feature holds captions: strings, talks, or lists and dicts of strings"
-    import datasets
-    if isinstance(feature, (datasets.List, datasets.LargeList)):
-        return _text_feature(feature.feature)
-    if isinstance(feature, dict):
-        talk = {"from", "value"} <= feature.keys() or {"role", "content"} <= feature.keys()
-        return talk or any(_text_feature(feature[k]) for k in CAPTION_KEYS if k in feature)
-    return isinstance(feature, datasets.Value) and "string" in feature.dtype
-
-def _picture_feature(feature):
-    import datasets
-    if isinstance(feature, datasets.Value): return "binary" in feature.dtype
-    return isinstance(feature, datasets.Image) or isinstance(feature, dict) and "bytes" in feature
-
-def _table_columns(features, image, caption):
-    "Image column, caption columns and id column of a table"
-    image = image_column(features, lambda c: _picture_feature(features[c]), image)
-    texts = caption_columns({c: c != image and _text_feature(f) for c, f in features.items()},
-                            caption, image)
-    return image, texts, next((c for c in _ID_NAMES if c in features), None)
-
-# %% ../../nbs/01_data.ipynb #fa84c569
-def _table_captions(ds, split, texts, id_column, notes):
-    "Captions and id of each row of a table; rows of one picture have theirs together in the first"
-    light = ds.select_columns([c for c in ds.column_names if c in (*texts, id_column)
-                               or c.startswith("is_")]).with_format(None)
-    captions, ids, first, twice = [[] for _ in range(len(ds))], [""] * len(ds), {}, {}
-    for number, row in enumerate(light):
-        where, flag = f"row {number}", flagged(row)
-        found = [text for c in texts for text in flatten_texts(row[c], where, notes) or [""]]
-        if flag: notes.left[f"captions marked {flag}"] += [where] * len(found)
-        image_id = row.get(id_column) if id_column else None
-        image_id = f"{split}-{number}" if image_id is None else picture_id(image_id)
-        if image_id in first and len(twice) < 8: twice[image_id] = first[image_id], number
-        at = first.setdefault(image_id, number)
-        ids[at] = image_id
-        if not flag: captions[at] += found
-    refuse_names(texts, [text for found in captions[:200] for text in found])
-    for number, found in enumerate(captions):
-        captions[number] = clean_texts(found)
-        notes.left["empty captions"] += [ids[number]] * (len(found) - len(captions[number]))
-        if ids[number] and not captions[number]:
-            notes.left["pictures without a caption"].append(ids[number])
-    notes.drop_empty()
-    return captions, ids, twice
-
-# %% ../../nbs/01_data.ipynb #5a8b5b77
-def _from_table(ds, split, image_column, caption_column, notes):
-    "A `Dataset` with any columns as one with image, captions and image_id"
-    import datasets
-    image, texts, id_column = _table_columns(ds.features, image_column, caption_column)
-    captions, ids, twice = _table_captions(ds, split, texts, id_column, notes)
-    encoded = ds.cast_column(image, datasets.Image(decode=False)).select_columns(image)
-    _try_ids(encoded, image, id_column, twice)
-    kept = [number for number, found in enumerate(captions) if found]
-    if not kept:
-        why = f" ({notes})" if str(notes) else ""
-        raise ValueError(f"split {split!r}: no picture with a caption in it{why}")
-    gone = {*texts, "captions", "image_id", "image"} - {image}
-    ds = ds.remove_columns([c for c in ds.column_names if c in gone])
-    if image != "image": ds = ds.rename_column(image, "image")
-    if not isinstance(ds.features["image"], datasets.Image):
-        ds = ds.cast_column("image", datasets.Image())
-    text = datasets.Value("string")
-    ds = ds.add_column("captions", captions, feature=datasets.List(text))
-    ds = ds.add_column("image_id", ids, feature=text)
-    return ds.select(kept) if len(kept) < len(ds) else ds
-
-# %% ../../nbs/01_data.ipynb #1e401a4f
-def _try_ids(encoded, image, id_column, twice):
-    "Rows with the same id must have the same picture"
-    for image_id, (a, b) in twice.items():
-        first, second = encoded[a][image], encoded[b][image]
-        try: same = first == second or picture_digest(first) == picture_digest(second)
-        except ImageError: continue  # not to be had now: nothing can be said of it
-        if not same:
-            raise ValueError(
-                f"{id_column} {image_id!r} stands for different pictures (rows {a} and {b}), so it "
-                "is no id of pictures; open it with datasets.load_dataset, remove that column and "
-                "pass the result to load_captions")
-
-# %% ../../nbs/01_data.ipynb #3271223e
-def _stream_id(split, given, image, captions):
-    "An id that no other row of a stream has, unless picture and captions are the same too"
-    data = (image or {}).get("bytes") or ((image or {}).get("path") or "").encode()
-    parts = [split.encode(), data, *(caption.encode() for caption in captions)]
-    framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-    digest = hashlib.sha256(framed).hexdigest()
-    return f"{split}-{digest[:16]}" if given is None else f"{picture_id(given)}-{digest[:8]}"
-
-def _convert(columns, split, image, texts, id_column, names):
-    "A few rows of a stream, as columns of ours; those without a caption are left out"
-    n = len(columns[image])
-    rows = [{column: columns[column][i] for column in columns} for i in range(n)]
-    captions = [[] if flagged(row) else clean_texts(
-        text for c in texts for text in flatten_texts(row[c])) for row in rows]
-    given = columns[id_column] if id_column else [None] * n
-    ids = [_stream_id(split, *row) for row in zip(given, columns[image], captions)]
-    found = {**columns, "image": columns[image], "captions": captions, "image_id": ids}
-    return {name: [value for value, kept in zip(found[name], captions) if kept] for name in names}
-
-# %% ../../nbs/01_data.ipynb #0050ea5b
-def _from_stream(ds, split, image_column, caption_column):
-    "An `IterableDataset` with any columns as one with image, captions and image_id"
-    import datasets
-    if ds.features is None: ds = ds._resolve_features()
-    image, texts, id_column = _table_columns(ds.features, image_column, caption_column)
-    text = datasets.Value("string")
-    others = {c: f for c, f in ds.features.items() if c not in (image, *texts)}
-    features = datasets.Features(others | {
-        "image": datasets.Image(), "captions": datasets.List(text), "image_id": text})
-    convert = functools.partial(_convert, split=split, image=image, texts=texts,
-                                id_column=id_column,
-                                names=list(features))
-    ds = ds.cast_column(image, datasets.Image(decode=False))
-    return ds.map(convert, batched=True, batch_size=16,
-                  remove_columns=ds.column_names).cast(features)
-
-# %% ../../nbs/01_data.ipynb #26ed0f32
-def _one_line(error):
-    "What an error of `datasets` says, in one line and without its example of Python code"
-    text = str(error).split("Example of usage")[0]
-    text = " ".join(text.split()).rstrip(" :")
-    return text if len(text) < 600 else text[:597] + "…"
-
-def _load_hub(source, streaming):
-    "A Hub dataset, `owner/name` or `owner/name:config`"
-    import datasets
-    name, _, config = source.partition(":")
-    absent = datasets.exceptions.FileNotFoundDatasetsError, datasets.data_files.EmptyDatasetError
-    try:
-        with offline_if_unreachable():
-            return datasets.load_dataset(name, config or None, streaming=streaming)
-    except absent as error:
-        raise FileNotFoundError(f"{source}: no such file or folder here, and on the Hub: "
-                                f"{_one_line(error)}") from None
-    except ValueError as error:
-        raise ValueError(f"{source}: {_one_line(error)} (a config is named as "
-                         "owner/name:config)") from None
-    except OSError:
-        raise ConnectionError(f"{source}: no such file or folder here, and the Hub cannot be "
-                              'reached; without a network use "creatures" or a folder') from None
-
-# %% ../../nbs/01_data.ipynb #96ca2392
-def _load_tables(source, *args, **options):
-    "`load_dataset` for local files; a damaged one is named"
-    import datasets
-    try: return datasets.load_dataset(*args, **options)
-    except OSError: raise
-    except Exception as error:
-        raise ValueError(f"{source}: {_one_line(error.__cause__ or error)}") from None
+_all_ = ["offline_if_unreachable", "PICTURE_SUFFIXES", "ImageError", "decode_image",
+         "keep_encoded", "caption_language", "split_captions", "evaluation_rows",
+         "CaptionReport", "describe_captions"]
 
 # %% ../../nbs/01_data.ipynb #932d4ee7
 def load_captions(
@@ -408,19 +83,19 @@ def _distinct(splits):
 def _open_source(source, path, is_caption_file, images, image_column, caption_column, streaming):
     "Find out what `source` is and read it"
     columns = image_column, caption_column
-    if path is None: return _from_tables(source, "dataset", *columns)
-    if is_caption_file: return _read_caption_file(path, images, *columns)
+    if path is None: return from_tables(source, "dataset", *columns)
+    if is_caption_file: return read_caption_file(path, images, *columns)
     if path.suffix == ".tar":
-        return _from_tables(load_shards(str(path), *columns), source, None, None)
+        return from_tables(load_shards(str(path), *columns), source, None, None)
     if path.is_dir(): return _open_folder(path, source, *columns, streaming)
     if path.is_file():
         if path.suffix != ".parquet":
             raise ValueError(cannot_load(source)
                              or f"{source}: cannot load a {path.suffix or 'file without suffix'}; "
                              "known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar, folders")
-        tables = _load_tables(source, "parquet", data_files={split_of(path): str(path)},
-                              streaming=streaming)
-        return _from_tables(tables, source, *columns)
+        tables = load_tables(source, "parquet", data_files={split_of(path): str(path)},
+                             streaming=streaming)
+        return from_tables(tables, source, *columns)
     if built_in := re.fullmatch(r"creatures(?::(\d+))?", str(source)):
         from imgcap.data.creatures import SIZES, make_creatures
         fixed_columns("drawn creatures", *columns, known=("image", "captions"))
@@ -429,36 +104,15 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
     if local or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", str(source)):
         raise FileNotFoundError(f'no such file or folder: {source} (built in: "creatures"; '
                                 'on the Hub: "owner/name")')
-    return _from_tables(_load_hub(str(source), streaming), source, *columns)
+    return from_tables(load_hub(str(source), streaming), source, *columns)
 
 # %% ../../nbs/01_data.ipynb #08142bf2
 def _open_folder(path, source, image_column, caption_column, streaming):
     "A folder of pictures, or a dataset that was saved"
     import datasets
     if not (path/"dataset_dict.json").exists() and not (path/"state.json").exists():
-        return _read_folder(path, image_column, caption_column, streaming)
+        return read_folder(path, image_column, caption_column, streaming)
     saved = datasets.load_from_disk(str(path))
     if isinstance(saved, datasets.Dataset):
         saved = datasets.DatasetDict({split_of(path.absolute(), folder=True): saved})
-    return _from_tables(saved, source, image_column, caption_column)
-
-# %% ../../nbs/01_data.ipynb #b4ae4c1a
-def _from_tables(tables, source, image_column, caption_column):
-    "All splits of a `DatasetDict` or `IterableDatasetDict`"
-    import datasets
-    if isinstance(tables, datasets.Dataset): tables = datasets.DatasetDict(train=tables)
-    if isinstance(tables, datasets.IterableDataset):
-        tables = datasets.IterableDatasetDict(train=tables)
-    if not isinstance(tables, dict):
-        raise TypeError(f"cannot load captions from a {type(tables).__name__}; give a path, "
-                        "a name or a Dataset")
-    notes, result = Notes(), type(tables)()
-    with about(source):
-        for name, ds in tables.items():
-            if isinstance(ds, datasets.Dataset):
-                result[name] = _from_table(ds, name, image_column, caption_column, notes)
-            else: result[name] = _from_stream(ds, name, image_column, caption_column)
-    for ds in result.values():
-        if str(notes): ds.info.description = notes.description(after=ds.info.description)
-    _tell(notes, source)
-    return result
+    return from_tables(saved, source, image_column, caption_column)

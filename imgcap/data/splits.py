@@ -129,7 +129,7 @@ def _parts(train, shares, seed, near=None, group=None):
         return {name: encoded.map(only(name), batched=True, batch_size=16).cast(train.features)
                 for name in ("train", *shares)}
     if near is not None: _imagehash()  # say at once that it is not there
-    train, digests = _with_digests(train)
+    train, digests = _rows_and_digests(train)
     if near is not None: digests = _near_digests(train, digests, near)
     groups = None if group is None else [str(g or "") for g in train[group]]
     keys, numbers = _joined_keys(digests, groups), defaultdict(list)
@@ -156,7 +156,7 @@ def _digest_or_reason(image):
     try: return picture_digest(image)
     except ImageError as error: return str(error)
 
-def _with_digests(ds):
+def _rows_and_digests(ds):
     "The rows whose pictures can be had, and the digest of each"
     found = list(over_pictures(_digest_or_reason, ds))
     reasons = [d for d in found if isinstance(d, str)]
