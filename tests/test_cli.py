@@ -460,3 +460,5 @@ def test_a_set_is_the_runs_by_its_captions_and_pictures():
         about = {"source": "elsewhere", "data": data}
         sets = [{**rows, "train": train} for train in (rows["train"], turned)]
         assert [cli._is_own(each, about, "here") for each in sets] == expected
+    about = {"source": "./ada/birds", "data": {}}
+    assert not cli._is_own(rows, about, "ada/birds"), "there is no such folder: it is on the Hub"

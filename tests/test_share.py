@@ -374,10 +374,11 @@ def test_weights_that_the_run_did_not_train_have_no_history(run, creatures, hub)
 
 def test_weights_in_memory_and_older_runs_are_not_called_foreign(creatures, run):
     model, processor = load_model(run, device="cpu")
-    with torch.no_grad(): next(model.parameters()).view(-1)[0] += 1e-3
+    with torch.no_grad(): next(model.parameters()).view(-1)[0] += 1e-2
+    replace_weights(run)
     report = evaluate_model(model, creatures, processor=processor, resamples=20)
     assert not any("trained (" in note for note in report.notes)
-    replace_weights(change(run, finished__weights=None)) # of an earlier version
+    change(run, finished__weights=None) # of an earlier version
     assert "not those that the run trained" not in quiet(model_card, run)
 
 
@@ -469,6 +470,13 @@ def test_no_place_leaves(run, place, tmp_path, monkeypatch):
     said = everything(run)
     assert not re.search("secret|ada|Users", said), re.findall(".*(?:secret|ada|Users).*", said)
     assert "base_model" not in said and "datasets:" not in said and "type: unknown" in said
+
+
+def test_no_secret_of_an_address_leaves(run):
+    address = "https://ada:pass3@example.org/photos.tar?token=se3cret"
+    sent = everything(change(run, source=address, model__name=address, note=f"from {address}"))
+    assert "example.org/photos.tar" in sent
+    for secret in ("pass3", "token=", "se3cret"): assert secret not in sent
 
 
 def test_names_on_the_hub_are_linked(run):

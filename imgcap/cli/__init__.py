@@ -490,7 +490,10 @@ def _is_own(loaded:dict, about:dict, source:str) -> bool:
     from imgcap.data import keep_encoded, split_captions
     from imgcap.runs import fingerprint, picture_fingerprint, same_pictures
     known = about.get("source") or ""
-    if known == source or os.path.realpath(known) == os.path.realpath(os.path.expanduser(source)): return True
+    # ./ada/birds is a folder; where there is none, ada/birds is another set, on the Hub
+    here, given = os.path.expanduser(known), os.path.expanduser(source)
+    if known == source or os.path.exists(here) and os.path.realpath(here) == os.path.realpath(given):
+        return True
     table = all(hasattr(rows, "__len__") for rows in loaded.values())
     if not table or len(loaded) > 1 and "train" not in loaded: return False
     with warnings.catch_warnings():
