@@ -278,7 +278,7 @@ def test_the_allocator_of_the_process_is_left_alone(monkeypatch):
         def CDLL(*given):
             raise AssertionError("the allocator was changed")
 
-    monkeypatch.setattr("imgcap.model.ctypes", Allocator)
+    monkeypatch.setattr("imgcap.devices.ctypes", Allocator)
     assert Captioner("git-tiny")(pictures(1)[0], **SHORT).text
 
 

@@ -16,6 +16,7 @@ import torch
 from small_models import small_model
 from transformers import TrainerCallback
 
+import imgcap.devices
 import imgcap.model
 import imgcap.train
 from imgcap.config import Decoding
@@ -181,11 +182,13 @@ def test_validation_evaluation_and_captions_agree_to_the_last_digit(data, tmp_pa
 
 @pytest.mark.parametrize("family", ["blip", "vision-encoder-decoder"])
 def test_other_families_agree_too(data, tmp_path, family):
-    model = small_model(family)
-    rate = {"blip": 5.0, "vision-encoder-decoder": 3e-3}[family]
-    changes = dict(precision="bfloat16", max_new_tokens=8, learning_rate=rate)
-    run = train(model, data, tmp_path / "run", **changes)
-    best = best_validation(log(run))
+    # So large that a later step is worse; which one that is differs between machines.
+    for rate in {"blip": (5.0, 20.0, 1.0), "vision-encoder-decoder": (3e-3, 1e-2, 3e-2)}[family]:
+        changes = dict(precision="bfloat16", max_new_tokens=8, learning_rate=rate)
+        run = train(small_model(family), data, tmp_path / f"run-{rate}", **changes)
+        best = best_validation(log(run))
+        if best["step"] < 6:
+            break
     scores = evaluate_model(run, data, "validation", resamples=10, max_new_tokens=8).scores["model"]
     assert (best["eval_cider_d"], best["eval_wer"]) == (scores["cider_d"], scores["wer"])
     loaded, processor = load_model(run, device="cpu")
@@ -285,7 +288,7 @@ def test_twice_on_one_model_is_recorded_as_that(data, tmp_path):
 
 def test_the_allocator_of_the_process_is_left_alone(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        imgcap.model.ctypes, "CDLL", lambda *args: pytest.fail("a library call changes the process")
+        imgcap.devices.ctypes, "CDLL", lambda *args: pytest.fail("a library call changes the process")
     )
     train(tiny(), data, tmp_path / "run", max_steps=1, validations=1)
 
