@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import time
 import warnings
 
@@ -14,14 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import BertTokenizer, PreTrainedTokenizerFast, ViTImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from imgcap.data.creatures import make_creatures
 from imgcap.model import load_model, new_git_tiny
-from imgcap.preprocess import (
-    CaptionCollator,
-    augment_picture,
-    decoding_side,
-    encode_text,
-    picture_pixels,
-)
+from imgcap.pixels import augment_picture, decoding_side, picture_pixels
+from imgcap.preprocess import CaptionCollator, encode_text
 
 
 @pytest.fixture
@@ -448,3 +445,67 @@ def test_augmentation_depends_on_nothing_but_picture_and_epoch(processor):
         [{**each, "epoch": 4} for each in rows]
     )["pixel_values"]
     assert torch.equal(whole, backwards.flip(0)) and not torch.equal(whole, later)
+
+
+# --- changes that leave captions true
+
+
+def flag():
+    "Red on the left, blue on the right."
+    colours = [[[200, 0, 0]] * 32 + [[0, 0, 200]] * 32]
+    return Image.fromarray(np.repeat(np.uint8(colours), 64, axis=0))
+
+
+def flags(captions, n=40):
+    return [augment_picture(flag(), captions, random.Random(k)) for k in range(n)]
+
+
+def left_is_red(image):
+    return image.getpixel((2, 32))[0] > 100
+
+
+def brightest(image):
+    return max(image.getpixel((2, 2)))
+
+
+def test_augmentation_mirrors_and_changes_the_light():
+    found = flags(["this is a flag"])
+    assert 10 < sum(map(left_is_red, found)) < 30
+    light = [brightest(image) for image in found]
+    assert len(set(light)) > 25 and min(light) < 180 and max(light) > 220
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        ["a flag on the LEFT"],
+        ["this flag", "turn right there"],
+        ["there is a sign"],
+        ["una bandera a la izquierda"],
+        ["这是一面旗", "this is a flag"],
+        ["ko'ãva hína peteĩ poyvi"],
+    ],
+)
+def test_a_side_a_text_or_another_language_is_not_mirrored(captions):
+    assert all(map(left_is_red, flags(captions)))
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        ["the RED flag"],
+        ["the flag", "it is reddish there"],
+        ["a flag with colours"],
+        ["there in the dark"],
+        ["una bandera roja"],
+        ["这是一面旗"],
+    ],
+)
+def test_a_colour_or_another_language_keeps_its_light(captions):
+    assert {brightest(image) for image in flags(captions)} == {200}
+
+
+def test_creatures_are_described_by_their_colour():
+    for captions in make_creatures({"train": 16})["train"]["captions"]:
+        english = ["this is it", *captions]  # by its language alone it might change
+        assert {brightest(image) for image in flags(english, 5)} == {200}, captions

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "imgcap"
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
     "ground": """words config extras files places runs hub devices names formats colours fetch
-        picture_files pictures""",
+        picture_files pictures pixels""",
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
         data.shards data.splits data.checks data""",
