@@ -866,6 +866,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                              'imgcap.runs.first_difference': ('ground/runs.html#first_difference', 'imgcap/runs.py'),
                              'imgcap.runs.folder_of': ('ground/runs.html#folder_of', 'imgcap/runs.py'),
                              'imgcap.runs.inside': ('ground/runs.html#inside', 'imgcap/runs.py'),
+                             'imgcap.runs.is_damaged': ('ground/runs.html#is_damaged', 'imgcap/runs.py'),
                              'imgcap.runs.is_edited': ('ground/runs.html#is_edited', 'imgcap/runs.py'),
                              'imgcap.runs.is_run': ('ground/runs.html#is_run', 'imgcap/runs.py'),
                              'imgcap.runs.keep_aside': ('ground/runs.html#keep_aside', 'imgcap/runs.py'),

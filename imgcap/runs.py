@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CARD_MARK', 'sealed', 'is_run', 'strangers', 'checkpoint_strangers', 'clear_run', 'drop_scores', 'read_run',
-           'last_checkpoint', 'checkpoint_step', 'damage', 'begin_run', 'write_run', 'first_difference', 'resume_run',
-           'append_log', 'read_log', 'fingerprint', 'describe_data', 'picture_fingerprint', 'settings_fingerprints']
+           'is_damaged', 'last_checkpoint', 'checkpoint_step', 'damage', 'begin_run', 'write_run', 'first_difference',
+           'resume_run', 'append_log', 'read_log', 'fingerprint', 'describe_data', 'picture_fingerprint',
+           'settings_fingerprints']
 
 # %% ../nbs/ground/runs.ipynb #7c0de004
 import hashlib
@@ -248,9 +249,30 @@ def read_run(
                                 "folder that training wrote")
     if not is_run(run):
         raise ValueError(f"{path} is damaged, or no record of training; give the folder of a run")
-    return json.loads(path.read_text(encoding="utf-8"))
+    about = json.loads(path.read_text(encoding="utf-8"))
+    splits = about["data"] if isinstance(about.get("data"), dict) else {}
+    parts = about | {f"data.{split}": said for split, said in splits.items()}
+    for name, said in parts.items():
+        kind = dict if name.startswith("data.") else _KINDS.get(name, object)
+        if not isinstance(said, kind): raise ValueError(f"{path} is damaged: {name} is {said!r:.60}")
+    return about
 
 
+_KINDS:dict = {"source": (str, type(None)), "resumed": list,
+               **dict.fromkeys(("data", "model", "machine", "finished"), dict)}
+
+
+def is_damaged(
+    folder:str|os.PathLike, # Any path
+) -> bool:
+    "Whether a run.json is none, and lies where a run left it."
+    path = Path(folder) / "run.json"
+    if not path.is_file() or is_run(folder): return False
+    if any((Path(folder) / name).exists() for name in ("log.jsonl", "checkpoints")): return True
+    try: return not isinstance(parse_json(read_file(path)), dict)
+    except (OSError, ValueError): return True
+
+# %% ../nbs/ground/runs.ipynb #7c0de0f1
 def last_checkpoint(
     run:str|os.PathLike, # Run folder
 ) -> Path|None:
@@ -305,7 +327,9 @@ def run_of(
     folders = [path]
     if path.name == "model": folders.append(path.parent)
     if path.parent.name == "checkpoints": folders.append(path.parent.parent)
-    return next(filter(is_run, folders), None)
+    run = next((folder for folder in folders if is_run(folder) or is_damaged(folder)), None)
+    if run is not None: read_run(run) # or an error: without its record it would count as no run
+    return run
 
 
 # %% ../nbs/ground/runs.ipynb #7c0de023
@@ -485,6 +509,7 @@ def resume_run(
     "Bring a stopped run back to its last checkpoint, or refuse."
     run = Path(run)
     refuse_links(run)
+    if is_run(run) or is_damaged(run): read_run(run) # its error, where there is one
     damaged, checkpoint = {}, None
     for folder in _checkpoints(run):
         if wrong := damage(folder): damaged[folder] = wrong

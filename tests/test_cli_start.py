@@ -1,6 +1,8 @@
 "How a command starts and ends: Ctrl-C at any time, libraries that are missing, words that are wrong."
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 
 from imgcap.cli import _with_option_names, main
 from imgcap.data.creatures import make_creatures
+from imgcap.runs import read_run, run_of
 
 START = "import sys, os; from imgcap.cli import main; print('ready', flush=True); sys.exit(main())"
 
@@ -158,3 +161,56 @@ def test_a_push_is_looked_at_before_a_login_is_asked_for(words, said, tiny_run, 
     assert main(["push", str(run), "--repo-id", "you/name", *words.split()]) == 2
     err = capsys.readouterr().err
     assert said in err and "logged in" not in err and len(err.splitlines()) == 1, err
+
+
+DAMAGED = ["", "{", "[]", "3", "{}", '{"config": {}}', "\0" * 99]
+WRONG = [
+    ("finished", None),
+    ("finished", 5),
+    ("finished", "x"),
+    ("finished", [1]),
+    ("source", 5),
+    ("source", [1]),
+    ("data", 3),
+    ("data", {"train": 5}),
+    ("model", [1]),
+]
+
+
+@pytest.fixture
+def own_run(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+@pytest.mark.parametrize("place", ["", "model"])
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_run_whose_record_is_damaged_is_still_a_run(content, place, own_run):
+    (own_run / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        run_of(own_run / place)
+
+
+@pytest.mark.parametrize("name, value", WRONG)
+def test_a_record_with_wrong_types_in_it_is_damaged(name, value, own_run):
+    about = json.loads((own_run / "run.json").read_text()) | {name: value}
+    (own_run / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=rf"run\.json is damaged: {name}"):
+        read_run(own_run)
+
+
+@pytest.mark.parametrize("words", ["evaluate --model RUN", "train --resume --out RUN"])
+@pytest.mark.parametrize("content", ["{", '{"finished": 5}'])
+def test_a_run_whose_record_is_damaged_is_left_alone(words, content, own_run, capsys):
+    record = own_run / "run.json"
+    about = json.loads(record.read_text())
+    record.write_text(json.dumps(about | json.loads(content)) if "5" in content else content)
+    assert main([*words.replace("RUN", str(own_run)).split(), "--data", "creatures"]) == 2
+    err = capsys.readouterr().err
+    assert f"imgcap: {record} is damaged" in err and "--overwrite" not in err, err
+
+
+def test_a_file_of_others_called_run_json_does_not_matter(own_run, tmp_path, capsys):
+    checkpoint = shutil.copytree(own_run / "model", tmp_path / "other")
+    (checkpoint / "run.json").write_text('{"command": "make"}')
+    make_creatures({"train": 1})["train"][0]["image"].save(tmp_path / "creature.png")
+    assert main(["caption", str(tmp_path / "creature.png"), "--model", str(checkpoint)]) == 0
