@@ -214,3 +214,13 @@ def test_a_file_of_others_called_run_json_does_not_matter(own_run, tmp_path, cap
     (checkpoint / "run.json").write_text('{"command": "make"}')
     make_creatures({"train": 1})["train"][0]["image"].save(tmp_path / "creature.png")
     assert main(["caption", str(tmp_path / "creature.png"), "--model", str(checkpoint)]) == 0
+
+
+def test_a_refusal_comes_before_what_is_said_of_the_set(own_run, tmp_path, capsys):
+    (tmp_path / "set").mkdir()
+    for number, row in enumerate(make_creatures({"train": 12})["train"]):
+        row["image"].save(tmp_path / "set" / f"{number}.png")
+        (tmp_path / "set" / f"{number}.txt").write_text(row["captions"][0], encoding="utf-8")
+    assert main(["train", "--data", str(tmp_path / "set"), "--out", str(own_run)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "holds another run" in err, (out, err)

@@ -818,9 +818,9 @@ def finetune(
     about = {"source": recorded(source), **(notes or {}),
              **_describe(model, processor, data, config, args, language)}
     doubts = _language_doubt(data["train"], language), why, _left_by(model, config, about)
-    for line in filter(None, doubts): echo(line)
     opening = _opened_run(config, about, args, asked, echo)
     with _made_ready(model, config) as learning, opening as (run, about, checkpoint):
+        for line in filter(None, doubts): echo(line) # now that nothing refuses
         callbacks = [RunLog(run, echo), *callbacks]
         trainer = _make_trainer(learning, processor, data, config, args, run, callbacks, **options)
         with _named_when_stopped(trainer, run):
