@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 from PIL import Image
 from small_models import BUILDERS, pictures, small_model
 
@@ -223,6 +224,49 @@ def test_text_files_that_are_there_stay(photos, captioner):
     assert (photos / "1.txt").read_text().count("\n") == 1 and not (photos / "3.txt").exists()
     caption_files("photos", captioner, sidecar=True, overwrite=True, **SHORT)
     assert (photos / "0.txt").read_text() != "my own words\n"
+
+
+# --- what is no number
+
+
+@pytest.mark.parametrize("out", [None, "c.jsonl", "c.csv"])
+def test_a_model_without_numbers_is_one_error(photos, captioner, out):
+    model, processor = small_model("git")
+    with torch.no_grad():
+        model.output.weight[:] = float("nan")
+    broken, lines = Captioner(model, processor=processor), []
+    with pytest.raises(FloatingPointError, match="a git model in torch.float32: its scores"):
+        caption_files("photos", broken, out=out, echo=lines.append, **SHORT)
+    assert lines == [] and not (out == "c.jsonl" and paths_in(out))
+    if out:
+        caption_files("photos", captioner, out=out, overwrite=True, **SHORT)
+        before = open(out, "rb").read()
+        with pytest.raises(FloatingPointError):
+            caption_files("photos", broken, out=out, overwrite=True, **SHORT)
+        assert open(out, "rb").read() == before
+
+
+def strict(text):
+    "JSON as its standard has it, without NaN."
+
+    def refuse(name):
+        raise ValueError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
+def test_a_score_that_is_no_number_is_null(tmp_path, number, out):
+    caption = Caption("a dog", number, [], [])
+    row = caption_row("a.png", [caption, caption], {})
+    assert strict(row_line(row))["score"] is None and strict(row_line(row))["scores"] == [None] * 2
+    old = row | {"score": number, "scores": [number, 0.5]}  # as an earlier version wrote it
+    assert strict(row_line(old))["scores"] == strict(row_line(old, "ascii"))["scores"] == [None, 0.5]
+    write_rows(tmp_path / out, [old], several=True)
+    (read,) = read_rows(tmp_path / out)
+    assert read["caption"] == "a dog" and (out == "c.parquet" or read["scores"] == [None, 0.5])
+    assert read.get("score") is None or out == "c.parquet"
 
 
 # --- what a person corrected

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import math
 import threading
 import time
 from dataclasses import fields
@@ -10,10 +11,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from small_models import BUILDERS, pixels, small_model
+from small_models import BUILDERS, pictures, pixels, small_model
 
 from imgcap.config import Decoding, bare_words, says
 from imgcap.model.decoding import CaptionWriter, _Forbid, _vocabulary, spell, write_captions
+from imgcap.preprocess import CaptionCollator
+from imgcap.train import validation_scores
 
 SAMPLED = {"do_sample": True}
 
@@ -379,3 +382,50 @@ def test_a_checkpoint_with_ideas_of_its_own(tmp_path, family):
     file.write_text(json.dumps((json.loads(file.read_text()) if file.exists() else {}) | hostile))
     spoiled = Captioner(tmp_path)
     assert [write_captions(spoiled.model, spoiled.processor, given, how) for how in asked] == before
+
+
+# --- weights that are no numbers
+
+
+def damaged(family, value=float("nan")):
+    model, processor = small_model(family)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(value)
+    return model, processor
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_beams": 3},
+        {"do_sample": True, "seed": 1},
+        {"force_words": ["red"]},
+        {"diversity_penalty": 2.0, "num_return_sequences": 2},
+        {"no_repeat_words": 0, "min_new_tokens": 3, "repetition_penalty": 1.5},
+    ],
+    ids=str,
+)
+def test_a_model_without_numbers_writes_nothing(family, options, value):
+    model, processor = damaged(family, value)
+    model.config._name_or_path = "runs/broken"
+    with pytest.raises(FloatingPointError, match="runs/broken in torch.float32") as caught:
+        write_captions(model, processor, pixels(processor), Decoding(**options))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FloatingPointError):
+        list(CaptionWriter(model, processor, Decoding(**options)).stream(pixels(processor, 1)))
+    assert not model.training
+
+
+def test_validation_of_a_model_without_numbers_is_a_loss_without_one():
+    model, processor = damaged("git")
+    rows = [
+        {"image": image, "image_id": str(i), "captions": ["a red creature"]}
+        for i, image in enumerate(pictures(3))
+    ]
+    collator = CaptionCollator(processor, choose="first")
+    scores = validation_scores(model, collator, rows)
+    assert math.isnan(scores["loss"]) and scores["cider_d"] == 0

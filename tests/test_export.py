@@ -1,5 +1,6 @@
 "ONNX graphs against torch: prefixes, room, batches, 8 bits, broken folders."
 
+import json
 import os
 import shutil
 import warnings
@@ -12,11 +13,13 @@ from small_models import pictures, pixels, small_model
 
 from imgcap.data.creatures import make_creatures
 from imgcap.infer import Captioner
-from imgcap.model import generate_captions, load_model
+from imgcap.config import Decoding
+from imgcap.model import load_model
+from imgcap.model.decoding import spell, write_captions
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
-from imgcap import export  # noqa: E402
+from imgcap.share import export  # noqa: E402
 from imgcap.share.export import OnnxCaptioner, export_onnx  # noqa: E402
 
 
@@ -52,7 +55,7 @@ def same(found, wanted):
 def test_same_as_torch(exports, prefix):
     model, processor, folder, _ = exports
     seen = pixels(processor)
-    wanted = generate_captions(model, processor, seen, prefix=prefix)
+    wanted = write_captions(model, processor, seen, Decoding(prefix=prefix))
     same(OnnxCaptioner(folder / "float32").captions(seen.numpy(), prefix=prefix), wanted)
 
 
@@ -62,7 +65,7 @@ def test_a_long_prefix_has_the_room_it_has_in_torch(exports, words, max_new_toke
     model, processor, folder, _ = exports
     seen, prefix = pixels(processor, 2), " ".join(["a"] * (words + 1))
     options = {"prefix": prefix, "max_new_tokens": max_new_tokens}
-    wanted = generate_captions(model, processor, seen, **options)
+    wanted = write_captions(model, processor, seen, Decoding(**options))
     assert len(wanted[0].tokens) <= min(max_new_tokens, 64 - words - 2)
     same(OnnxCaptioner(folder / "float32").captions(seen.numpy(), **options), wanted)
 
@@ -74,7 +77,7 @@ def test_a_long_prefix_has_the_room_it_has_in_torch(exports, words, max_new_toke
 def test_refused_as_in_torch(exports, options):
     model, processor, folder, _ = exports
     with pytest.raises(ValueError) as torch_says:
-        generate_captions(model, processor, pixels(processor), **options)
+        write_captions(model, processor, pixels(processor), Decoding(**options))
     with pytest.raises(ValueError) as onnx_says:
         OnnxCaptioner(folder / "float32").captions(pixels(processor).numpy(), **options)
     assert str(torch_says.value) == str(onnx_says.value)
@@ -154,7 +157,7 @@ FORMS = {
 def test_pictures_are_taken_as_a_captioner_takes_them(exports, folder_of_pictures, form, batch_size):
     model, processor, folder, _ = exports
     captioner = Captioner(model, processor=processor, batch_size=batch_size)
-    wanted = list(captioner.many(FORMS[form](folder_of_pictures), no_repeat_words=0))
+    wanted = list(captioner.many(FORMS[form](folder_of_pictures)))
     exported = OnnxCaptioner(folder / "float32")
     found = list(exported.many(FORMS[form](folder_of_pictures), batch_size=batch_size))
     assert [getattr(x, "error", None) for x in found] == [getattr(x, "error", None) for x in wanted]
@@ -186,15 +189,109 @@ def test_a_call_takes_one_picture_or_many(exports, folder_of_pictures):
         exported(folder_of_pictures / "b.png")
 
 
-def test_options_of_other_ways_to_decode_are_refused(exports):
-    with pytest.raises(TypeError, match="num_beams"):
-        list(OnnxCaptioner(exports[2] / "float32").many(pictures(1), num_beams=3))
+OTHER_WAYS = [
+    {"num_beams": 3},
+    {"do_sample": True, "seed": 1},
+    {"min_new_tokens": 3},
+    {"force_words": ["red"]},
+    {"diversity_penalty": 1.0, "num_return_sequences": 2},
+]
+
+
+@pytest.mark.parametrize("options", OTHER_WAYS, ids=str)
+def test_options_of_other_ways_to_decode_are_refused(exports, options):
+    exported, (name, value) = OnnxCaptioner(exports[2] / "float32"), [*options.items()][0]
+    for ask in (exported.many, exported, lambda x, **o: exported.captions(np.zeros(0), **o)):
+        with pytest.raises(ValueError, match="an exported captioner takes the likeliest") as caught:
+            list(ask(pictures(1), **options))
+        assert f"{name}={value!r}" in str(caught.value).replace("('red',)", "['red']")
+        assert "\n" not in str(caught.value)
+
+
+WAYS = [
+    {},
+    {"no_repeat_words": 0},
+    {"no_repeat_words": 1},
+    {"no_repeat_words": 2, "prefix": "a red a red"},
+    {"forbid_words": ["creature", "eyes at"]},
+    {"max_new_tokens": 7},
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("options", WAYS, ids=str)
+def test_nothing_is_said_twice_as_in_torch(tmp_path_factory, options, seed):
+    folder = tmp_path_factory.getbasetemp() / f"repeats-{seed}"
+    model, processor = small_model("git")
+    words = [spell(processor.tokenizer, word)[0] for word in ("red", "creature", "eyes", "at")]
+    liked = torch.rand(len(words), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        model.output.bias[words] = 20 + liked
+    if not folder.exists():
+        export_onnx(model, folder, processor=processor)
+    seen = pixels(processor)
+    wanted = write_captions(model, processor, seen, Decoding(**options))
+    same(OnnxCaptioner(folder).captions(seen.numpy(), **options), wanted)
+    if not options:
+        loose = OnnxCaptioner(folder).captions(seen.numpy(), no_repeat_words=0)
+        assert [c.text for c in loose] != [c.text for c in wanted], "nothing is repeated here"
+
+
+def test_an_export_writes_as_its_run_does(tiny_run, tmp_path, creatures):
+    about = json.loads((tiny_run / "run.json").read_text())
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    about["validation"]["decoding"] |= {"max_new_tokens": 5, "no_repeat_words": 2}
+    (run / "run.json").write_text(json.dumps(about))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_onnx(run / "model", tmp_path / "export")
+        export_onnx(tmp_path / "export", tmp_path / "copy")
+    drawings = creatures["test"]["image"]
+    wanted = list(Captioner(run).many(drawings))
+    assert {len(caption.tokens) for caption in wanted} == {5}
+    for name in ("export", "copy"):
+        same(list(OnnxCaptioner(tmp_path / name).many(drawings)), wanted)
+        same(OnnxCaptioner(tmp_path / name)(list(drawings)), wanted)
+    (tmp_path / "copy" / "decoding.json").unlink()  # as an earlier version wrote it
+    assert OnnxCaptioner(tmp_path / "copy").decoding == Decoding()
+
+
+def test_a_run_that_writes_with_beams_is_told_that_its_export_does_not(tiny_run, tmp_path):
+    about = json.loads((tiny_run / "run.json").read_text())
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    about["validation"]["decoding"] |= {"num_beams": 4, "max_new_tokens": 6}
+    (run / "run.json").write_text(json.dumps(about))
+    with pytest.warns(UserWarning, match="the run writes with num_beams=4; an exported captioner"):
+        export_onnx(run, tmp_path / "export")
+    assert json.loads((tmp_path / "export" / "decoding.json").read_text())["num_beams"] == 4
+    assert OnnxCaptioner(tmp_path / "export").how() == Decoding(max_new_tokens=6)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"nonsense", b'{"max_new_tokens": "many"}'])
+def test_options_that_cannot_be_read_are_named(exports, tmp_path, content):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "broken")
+    (folder / "decoding.json").write_bytes(content)
+    with pytest.raises(ValueError, match="decoding.json") as caught:
+        OnnxCaptioner(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_that_are_no_numbers_are_an_error(exports, tmp_path):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "nan")
+    graph = onnx.load(folder / "decoder.onnx")
+    for weight in graph.graph.initializer:
+        if weight.data_type == 1:
+            values = onnx.numpy_helper.to_array(weight) * np.float32("nan")
+            weight.CopyFrom(onnx.numpy_helper.from_array(np.asarray(values), weight.name))
+    onnx.save(graph, folder / "decoder.onnx")
+    with pytest.raises(FloatingPointError, match="nan: its scores"):
+        OnnxCaptioner(folder)(pictures(1)[0])
 
 
 def test_8_bits_say_nearly_the_same(tiny):
     drawings = make_creatures({"test": 24})["test"]["image"]
     model, processor = load_model("git-tiny", device="cpu")
-    wanted = generate_captions(
+    wanted = write_captions(
         model,
         processor,
         processor.image_processor(images=list(drawings), return_tensors="pt").pixel_values,

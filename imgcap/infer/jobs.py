@@ -428,8 +428,7 @@ def make_plan(
     alone:bool, # Whether this is the only process
 ) -> Plan:
     "See what was done before."
-    left = [] if out is None else parts(out)
-    done, stale = set(), set()
+    left, done, stale = [] if out is None else parts(out), set(), set()
     if resume and out is not None:
         wanted = set(map(row_name, pictures))
         for file in [out] * os.path.exists(out) + left:

@@ -241,6 +241,36 @@ def _seeds(pixels:torch.Tensor, seed:int, copies:int) -> list[int]:
     prints = [hashlib.sha256(each.numpy().tobytes()).hexdigest() for each in pixels.float().cpu()]
     return [number(f"{seed}/{copy}/{picture}") for picture in prints for copy in range(copies)]
 
+# %% ../../nbs/model/decoding.ipynb #7c1e9b20
+class _Numbers(LogitsProcessor):
+    "Complains of scores that are no numbers; the likeliest word would be an accident."
+    def __init__(self, name:str): self.name = name
+
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far (B, T)
+        scores:torch.Tensor, # Of the next one (B, V); -inf is a word that is banned
+    ) -> torch.Tensor: # The same
+        if bool((scores.isnan() | scores.isposinf()).any()):
+            raise FloatingPointError(f"{self.name}: its scores of the next word are no numbers; the "
+                                     "weights are damaged, or numbers of this kind too small")
+        return scores
+
+
+def _model_name(model:nn.Module) -> str:
+    return str(getattr(model.config, "_name_or_path", "")) or f"a {model.config.model_type} model"
+
+
+def word_steps(
+    tokenizer, # Of the model
+    how:Decoding, # Its `no_repeat_words` and `forbid_words`
+    name:str, # Of the model, for errors
+) -> LogitsProcessorList: # From tokens so far (B, T) and scores (B, V) to scores
+    "What every way to write begins with: scores are numbers, some words cannot follow."
+    steps = LogitsProcessorList([_Numbers(name)])
+    if how.no_repeat_words: steps.append(_NoRepeat(tokenizer, how.no_repeat_words))
+    if how.forbid_words: steps.append(_Forbid(tokenizer, how.forbid_words))
+    return steps
+
 # %% ../../nbs/model/decoding.ipynb #66896853
 @dataclass(frozen=True)
 class CaptionError:
@@ -304,9 +334,8 @@ class CaptionWriter:
 
     def _steps(self, pixels:torch.Tensor) -> LogitsProcessorList:
         "What changes the scores of the next token before one is chosen."
-        how, tokenizer, steps = self.how, self.processor.tokenizer, LogitsProcessorList()
-        if how.no_repeat_words: steps.append(_NoRepeat(tokenizer, how.no_repeat_words))
-        if how.forbid_words: steps.append(_Forbid(tokenizer, how.forbid_words))
+        how, tokenizer = self.how, self.processor.tokenizer
+        steps = word_steps(tokenizer, how, f"{_model_name(self.model)} in {self.model.dtype}")
         if how.temperature is not None: steps.append(TemperatureLogitsWarper(how.temperature))
         if how.top_k is not None: steps.append(TopKLogitsWarper(how.top_k))
         if how.top_p is not None: steps.append(TopPLogitsWarper(how.top_p))

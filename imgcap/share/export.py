@@ -7,6 +7,7 @@ __all__ = ['OnnxCaptioner', 'export_onnx']
 
 # %% ../../nbs/share/export.ipynb #70d30f63
 import copy
+import json
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -22,10 +24,11 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
+from ..config import Decoding
 from ..data.creatures import make_creatures
-from ..model.decoding import CaptionError
+from ..model.decoding import CaptionError, decoding_for, word_steps
 from ..extras import install_hint
-from ..files import beside, some
+from ..files import beside, parse_json, read_file, some
 from ..families.git import GitForCausalLM
 from ..infer import Captioner
 from ..model import (
@@ -111,8 +114,38 @@ def _onnxruntime():
 
 # %% ../../nbs/share/export.ipynb #d4aee3e0
 _GRAPHS = ("encoder.onnx", "decoder.onnx")
+_DECODING = "decoding.json" # How the run that was exported writes captions
+_OPTIONS = ("max_new_tokens", "no_repeat_words", "prefix", "forbid_words") # The loop's
 
 
+def _other_options(how:Decoding) -> list[str]:
+    "What was chosen that this loop cannot do."
+    usual = asdict(Decoding())
+    return [f"{name}={value!r}" for name, value in asdict(how).items()
+            if name not in _OPTIONS and value != usual[name]]
+
+
+def _check_options(how:Decoding) -> Decoding: # The same
+    if not (others := _other_options(how)): return how
+    raise ValueError(f"{some(others)}: an exported captioner takes the likeliest word, and has "
+                     f"{', '.join(_OPTIONS)} only; use a Captioner")
+
+
+def _check_export(folder:Path):
+    needed = (*_GRAPHS, "config.json", "tokenizer.json")
+    if lost := [name for name in needed if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder} is not an exported captioner: there is no {lost[0]} in "
+                                "it; write one with export_onnx")
+
+
+def _read_decoding(folder:Path) -> Decoding:
+    "How captions are written unless told otherwise; an older export does not say it."
+    if not (folder / _DECODING).exists(): return Decoding()
+    found = parse_json(read_file(folder / _DECODING))
+    if not isinstance(found, dict): raise ValueError("not the options of a run")
+    return Decoding(**{name: found[name] for name in _OPTIONS if name in found})
+
+# %% ../../nbs/share/export.ipynb #d4aee3e1
 class OnnxCaptioner:
     "Pictures in, captions out, by onnxruntime and greedy decoding."
     def __init__(self,
@@ -121,16 +154,14 @@ class OnnxCaptioner:
         threads:int=0, # CPU threads; 0 is onnxruntime's choice, one for each core
     ):
         onnxruntime, folder = _onnxruntime(), Path(folder).expanduser()
-        needed = (*_GRAPHS, "config.json", "tokenizer.json")
-        lost = [name for name in needed if not (folder / name).is_file()]
-        if lost: raise FileNotFoundError(f"{folder} is not an exported captioner: there is no "
-                                         f"{lost[0]} in it; write one with export_onnx")
-        options = onnxruntime.SessionOptions()
+        _check_export(folder)
+        self.name, options = str(folder), onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
             check_settings(folder)
             with naming(folder, "config.json"): self.config = AutoConfig.from_pretrained(folder)
             self.processor = load_processor(folder, self.config)
+            with naming(folder, _DECODING): self.decoding = _read_decoding(folder)
             self.encoder, self.decoder = (self._graph(folder, name, options) for name in _GRAPHS)
         except Exception as error:
             raise ValueError(f"cannot read the exported captioner {folder}: {one_line(error)}; "
@@ -149,7 +180,7 @@ class OnnxCaptioner:
         **options, # As for `captions`
     ): # A `Caption`; for many, what `many` gives
         "Caption one picture, or many."
-        return _Reader(self, batch_size, options)(x)
+        return _Reader(self, batch_size)(x, **options)
 
     def many(self,
         pictures:str|os.PathLike|Iterable, # Folder, glob, data set, or any iterable of pictures
@@ -159,28 +190,40 @@ class OnnxCaptioner:
         **options, # As for `captions`
     ) -> Iterator[Caption|CaptionError]: # In order
         "Caption pictures one after the other; one that cannot be read costs only itself."
-        return _Reader(self, batch_size, options).many(pictures, progress=progress)
+        return _Reader(self, batch_size).many(pictures, progress=progress, **options)
 
     def captions(self,
         pixel_values:np.ndarray, # Pictures (B, C, H, W) as the processor makes them
-        *,
-        max_new_tokens:int=40, # Upper limit on a caption's tokens
-        prefix:str="", # Start of every caption, which the model goes on from
+        **options, # max_new_tokens, no_repeat_words, prefix, forbid_words, as in `Decoding`
     ) -> list[Caption]: # One for each picture; its `tokens` are those after the prefix
         "Write a caption for each picture of a batch."
+        return self.write(pixel_values, self.how(**options))
+
+    def how(self,
+        **options, # As for `captions`
+    ) -> Decoding: # The others are those of the run that was exported
+        "How captions are written when these options are chosen."
+        return _check_options(replace(self.decoding, **options))
+
+    def write(self,
+        pixel_values:np.ndarray, # Pictures (B, C, H, W) as the processor makes them
+        how:Decoding, # What `how` gave
+    ) -> list[Caption]: # One for each picture
+        "Take the likeliest word that may follow, until a caption ends."
         if not len(pixel_values): return []
         tokenizer, positions = self.processor.tokenizer, self.config.max_position_embeddings
-        start, room = begin_caption(tokenizer, prefix, max_new_tokens, positions)
+        start, room = begin_caption(tokenizer, how.prefix, how.max_new_tokens, positions)
         ids, decode = np.array([start] * len(pixel_values)), self.start(pixel_values)
-        written, scores, ended = [], [], np.zeros(len(ids), bool)
-        while len(written) < room and not ended.all():
-            logits = decode(ids)
-            ids = logits.argmax(-1)[:, None]
-            written.append(ids[:, 0])
-            # Softmax at its largest
-            scores.append(1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1))
-            ended |= ids[:, 0] == last_token(tokenizer)
-        rows = zip(np.stack(written, 1).tolist(), np.stack(scores, 1).tolist())
+        steps, new = word_steps(tokenizer, how, self.name), ids
+        scores, ended = [], np.zeros(len(ids), bool)
+        while len(scores) < room and not ended.all():
+            logits = decode(new)
+            new = steps(torch.from_numpy(ids), torch.from_numpy(logits)).argmax(-1).numpy()[:, None]
+            ids = np.concatenate([ids, new], 1)
+            odds = np.exp(logits - logits.max(-1, keepdims=True)) # of softmax
+            scores.append(np.take_along_axis(odds, new, 1)[:, 0] / odds.sum(-1))
+            ended |= new[:, 0] == last_token(tokenizer)
+        rows = zip(ids[:, len(start):].tolist(), np.stack(scores, 1).tolist())
         return [caption_from_tokens(tokenizer, tokens, each, start) for tokens, each in rows]
 
     def start(self,
@@ -201,15 +244,16 @@ class OnnxCaptioner:
             return logits
         return decode
 
-
+# %% ../../nbs/share/export.ipynb #d4aee3e2
 class _Reader(Captioner):
     "Goes through pictures as a `Captioner` does, and lets an exported one write the captions."
-    def __init__(self, exported:OnnxCaptioner, batch_size:int, options:dict):
+    def __init__(self, exported:OnnxCaptioner, batch_size:int):
         super().__init__(exported, processor=exported.processor, batch_size=batch_size)
-        self.options = options
 
-    def writer(self, how) -> Callable:
-        return lambda pixels: self.model.captions(pixels.numpy(), **self.options)
+    def how(self, **options) -> Decoding: return self.model.how(**options)
+
+    def writer(self, how:Decoding) -> Callable:
+        return lambda pixels: self.model.write(pixels.numpy(), how)
 
 # %% ../../nbs/share/export.ipynb #f4ee96bd
 def export_onnx(
@@ -227,7 +271,7 @@ def export_onnx(
     partial.mkdir(parents=True)
     try:
         if _is_export(model): _copy(Path(model).expanduser(), partial)
-        else: _write(*_exportable(model, processor), partial)
+        else: _write(*_exportable(model, processor), partial, decoding_for(model))
         if int8:
             whole = OnnxCaptioner(partial)
             _quantize(partial)
@@ -238,7 +282,7 @@ def export_onnx(
     return folder
 
 # %% ../../nbs/share/export.ipynb #a1119fa1
-_FILES = {*_GRAPHS, "config.json", "processor_config.json", "preprocessor_config.json",
+_FILES = {*_GRAPHS, _DECODING, "config.json", "processor_config.json", "preprocessor_config.json",
           "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
           "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"}
 _MARK = b"picture_keys_0" # Others have files called encoder.onnx too
@@ -308,8 +352,13 @@ def _exportable(model, processor) -> tuple[nn.Module, object]:
     return ours.to("cpu", torch.float32).eval(), processor
 
 
-def _write(model:nn.Module, processor, folder:Path):
+def _write(model:nn.Module, processor, folder:Path, how:Decoding):
     "All files of an export, checked."
+    if others := _other_options(how):
+        warnings.warn(f"the run writes with {some(others)}; an exported captioner takes the "
+                      "likeliest word instead", stacklevel=3)
+    about = json.dumps(asdict(how), indent=1, allow_nan=False)
+    (folder / _DECODING).write_text(about + "\n", encoding="utf-8")
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
     with _quiet(): _trace(model, folder)
