@@ -1200,6 +1200,19 @@ def test_a_wrong_option_is_one_line(words, says, photos, capsys, monkeypatch):
     assert len(said) == 1 and says in said[0]
 
 
+def test_a_model_whose_numbers_are_none_is_one_line(small, photos, tmp_path, capsys):
+    broken = copy.deepcopy(small[0])
+    with torch.no_grad():
+        for parameter in broken.parameters(): parameter.fill_(torch.nan)
+    for part in (broken, small[1]): part.save_pretrained(tmp_path / "broken")
+    words = ["--data", str(photos), "--model", str(tmp_path / "broken"), "--split", "all"]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "scores")]) == 1
+    out, err = capsys.readouterr()
+    said = [line for line in err.splitlines() if line.startswith("imgcap: ")]
+    assert not out and len(said) == 1 and "broken" in said[0] and "no numbers" in said[0]
+    assert not (tmp_path / "scores").exists()
+
+
 def test_the_command_writes_as_it_is_told(photos, tmp_path, capsys):
     assert (
         main(
