@@ -318,7 +318,7 @@ def folder_of(
     if not name or not (path := Path(name).expanduser().absolute()).is_dir(): return None
     return path
 
-
+# %% ../nbs/ground/runs.ipynb #7c0de0f2
 def run_of(
     model, # A model, or the name that `load_model` takes
 ) -> Path|None:

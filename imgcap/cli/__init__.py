@@ -64,12 +64,12 @@ def _run(typed:list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort) as stop: return _interrupted(str(stop))
     except Exception as error: return _interrupted() if _interrupts else _failed(error, say)
 
-
+# %% ../../nbs/cli/main.ipynb #cd4a84ff
 def _interrupted(how:str="") -> int:
     print(f"imgcap: {how or 'interrupted'}", file=sys.stderr)
     return 130
 
-# %% ../../nbs/cli/main.ipynb #cd4a84ff
+
 def _failed(error:Exception, say:Callable) -> int:
     "The status of a failure, which is one line unless it is a fault of the program."
     if isinstance(error, BrokenPipeError) and not error.filename: # who read has seen enough

@@ -589,7 +589,7 @@ def load_processor(
     with naming(checkpoint, *_OF_TOKENIZERS): add_ends(tokenizer)
     return processor
 
-
+# %% ../../nbs/04_model.ipynb #b5e0c7da
 def _check_own_tokens(text):
     "Complain of tokens that a model without them takes from its configuration."
     for name in ("bos_token_id", "sep_token_id", "pad_token_id"):
