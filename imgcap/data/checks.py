@@ -20,6 +20,13 @@ from .rows import caption_language, keep_encoded
 from .texts import clean_texts, noted, short
 from ..words import language_doubt, tokenize_caption
 
+# %% ../../nbs/data/checks.ipynb #1da6dcc6
+def _cell_text(value):
+    "A number, a spread or a tally as text"
+    if isinstance(value, dict): return ", ".join(f"{k} {v:,}" for k, v in value.items())
+    if isinstance(value, tuple): return " / ".join(f"{v:,g}" for v in value)
+    return "" if value is None else f"{value:,}"
+
 # %% ../../nbs/data/checks.ipynb #386e7436
 @dataclass(repr=False)
 class CaptionReport:
@@ -65,13 +72,6 @@ class CaptionReport:
                         for kind, text in self._judged())
         return f"<table>{head}{body}</table><ul>{notes}</ul>"
 
-# %% ../../nbs/data/checks.ipynb #1da6dcc6
-def _cell_text(value):
-    "A number, a spread or a tally as text"
-    if isinstance(value, dict): return ", ".join(f"{k} {v:,}" for k, v in value.items())
-    if isinstance(value, tuple): return " / ".join(f"{v:,g}" for v in value)
-    return "" if value is None else f"{value:,}"
-
 # %% ../../nbs/data/checks.ipynb #e64f3122
 _SPECIAL = re.compile(r"\[(?:SEP|PAD|CLS|UNK|MASK|BOS|EOS|INST)\]|</?s>|<\|[^<>|]{1,40}\|>"
                       r"|<(?:unk|pad|bos|eos|mask|cls|sep|image|video|start_of_turn|end_of_turn)>",
@@ -86,6 +86,8 @@ _ODD_CAPTIONS = {
 }
 
 # %% ../../nbs/data/checks.ipynb #9bb9c187
+def _row_name(name): return f"{name[1]} ({name[0]})"
+
 class _Texts:
     "What the captions of a set are like"
     def __init__(self, language):
@@ -110,8 +112,6 @@ class _Texts:
         if doubt := language_doubt(self.all, self.language): yield doubt
 
 # %% ../../nbs/data/checks.ipynb #65d8bd45
-def _row_name(name): return f"{name[1]} ({name[0]})"
-
 def _same_pictures(groups):
     return some([" = ".join([_row_name(name) for name in group[:3]] + ["…"] * (len(group) > 3))
                  for group in groups])

@@ -89,6 +89,25 @@ class Pen:
         self.draw.line(points, fill, 2 * r)
         for x, y in points: self.draw.ellipse((x - r, y - r, x + r, y + r), fill)
 
+# %% ../../nbs/data/scenery.ipynb #7f55efa8
+def picture_sheet(pictures, labels=(), columns=8, side=96, gap=4):
+    "Pictures in rows, with labels below, as a JPEG for a notebook to show"
+    import io
+    from IPython.display import Image as Shown
+    columns, text = min(columns, len(pictures)), 16 if labels else 0
+    rows, font = -(-len(pictures) // columns), ImageFont.load_default(12)
+    size = columns * (side + gap) - gap, rows * (side + gap + text) - gap
+    page = Image.new("RGB", size, "white")
+    for i, picture in enumerate(pictures):
+        x, y = i % columns * (side + gap), i // columns * (side + gap + text)
+        page.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        if labels:
+            below = x + side / 2, y + side + 1
+            ImageDraw.Draw(page).text(below, labels[i], "black", font, "ma")
+    jpeg = io.BytesIO()
+    page.save(jpeg, "JPEG", quality=80, optimize=True)
+    return Shown(jpeg.getvalue(), format="jpeg")
+
 # %% ../../nbs/data/scenery.ipynb #3b5b4e90
 def mix(a, b, t):
     "A colour at `t` of the way from a to b"
@@ -222,22 +241,3 @@ PLACES = {  # what draws it, and the colour of a shadow there
     "grass": (_grass, (98, 168, 66)), "snow": (_snow, (206, 216, 236)),
     "desert": (_desert, (200, 150, 88)), "night": (_night, (20, 20, 50)),
     "sea": (_sea, (176, 170, 130))}
-
-# %% ../../nbs/data/scenery.ipynb #7f55efa8
-def picture_sheet(pictures, labels=(), columns=8, side=96, gap=4):
-    "Pictures in rows, with labels below, as a JPEG for a notebook to show"
-    import io
-    from IPython.display import Image as Shown
-    columns, text = min(columns, len(pictures)), 16 if labels else 0
-    rows, font = -(-len(pictures) // columns), ImageFont.load_default(12)
-    size = columns * (side + gap) - gap, rows * (side + gap + text) - gap
-    page = Image.new("RGB", size, "white")
-    for i, picture in enumerate(pictures):
-        x, y = i % columns * (side + gap), i // columns * (side + gap + text)
-        page.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (x, y))
-        if labels:
-            below = x + side / 2, y + side + 1
-            ImageDraw.Draw(page).text(below, labels[i], "black", font, "ma")
-    jpeg = io.BytesIO()
-    page.save(jpeg, "JPEG", quality=80, optimize=True)
-    return Shown(jpeg.getvalue(), format="jpeg")

@@ -46,6 +46,8 @@ def _samples(shard):
     if sample: yield posixpath.join(*key), sample
 
 # %% ../../nbs/data/shards.ipynb #d2064feb
+_TEXT_ENDINGS = ("txt", "caption", "cap", "text")
+
 def _of_sample(sample, image_column, caption_column):
     "Picture and captions of a sample, or None where it lacks one"
     images = [s for s in sample if "." + s.split(".")[-1] in PICTURE_SUFFIXES]
@@ -62,8 +64,6 @@ def _of_sample(sample, image_column, caption_column):
     return ({"bytes": sample[image], "path": f"{image}"}, captions) if image and captions else None
 
 # %% ../../nbs/data/shards.ipynb #10697340
-_TEXT_ENDINGS = ("txt", "caption", "cap", "text")
-
 def _shard_rows(shards, image_column, caption_column):
     "The rows of WebDataset shards; each sample has its own kind of picture"
     for shard in shards:

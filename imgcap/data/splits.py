@@ -88,6 +88,61 @@ def _say_smallness(borrowed, empty, n):
                       f"{' and no '.join(empty)}; {len(empty) + n} or more fill every side",
                       stacklevel=4)
 
+# %% ../../nbs/data/splits.ipynb #40140763
+def _digest_or_reason(image):
+    try: return picture_digest(image)
+    except ImageError as error: return str(error)
+
+def _rows_and_digests(ds):
+    "The rows whose pictures can be had, and the digest of each"
+    found = list(over_pictures(_digest_or_reason, ds))
+    reasons = [d for d in found if isinstance(d, str)]
+    if not reasons: return ds, found
+    if len(reasons) == len(found):
+        raise ValueError(f"none of {len(found)} pictures can be read: {reasons[0]}")
+    warnings.warn(f"left out {len(reasons)} pictures that cannot be read ({some(reasons, 3)})",
+                  stacklevel=5)
+    kept = ds.select([i for i, d in enumerate(found) if not isinstance(d, str)])
+    notes = Notes()
+    notes.left["pictures that cannot be read"] = reasons
+    kept.info.description = notes.description(after=ds.info.description)
+    return kept, [d for d in found if not isinstance(d, str)]
+
+# %% ../../nbs/data/splits.ipynb #c7dc2299
+def _rows_of_side(name, shares, seed, group, columns):
+    "The rows of one side, of a few rows of a stream"
+    groups = columns[group] if group else [None] * len(columns["image"])
+    keys = [_digest_or_reason(image) if g in (None, "") else _group_key(str(g))
+            for image, g in zip(columns["image"], groups)]
+    for reason in (key for key in keys if isinstance(key, str)):
+        warnings.warn(f"a picture cannot be read and is left out: {reason}", stacklevel=2)
+    kept = [isinstance(key, bytes) and _side(key, seed, shares) == name for key in keys]
+    return {column: [value for value, keep in zip(values, kept) if keep]
+            for column, values in columns.items()}
+
+# %% ../../nbs/data/splits.ipynb #2398f16d
+def _parts(train, shares, seed, near=None, group=None):
+    "`{side: rows}`; a stream is filtered, a table is indexed"
+    import datasets
+    if isinstance(train, datasets.IterableDataset):
+        if near is not None:
+            raise ValueError("near= compares each picture with all others, which a stream does not "
+                             "allow; load the set without streaming")
+        only = lambda name: functools.partial(_rows_of_side, name, shares, seed, group)
+        encoded = keep_encoded(train)
+        return {name: encoded.map(only(name), batched=True, batch_size=16).cast(train.features)
+                for name in ("train", *shares)}
+    if near is not None: _imagehash()  # say at once that it is not there
+    train, digests = _rows_and_digests(train)
+    if near is not None: digests = _near_digests(train, digests, near)
+    groups = None if group is None else [str(g or "") for g in train[group]]
+    keys, numbers = _joined_keys(digests, groups), defaultdict(list)
+    side_of, borrowed = _sides(keys, seed, shares)
+    for number, key in enumerate(keys): numbers[side_of[key]].append(number)
+    empty = [side for side in ("validation", "test") if side in shares and not numbers[side]]
+    _say_smallness(borrowed, empty, len(side_of))
+    return {side: train.select(rows) for side, rows in numbers.items() if rows}
+
 # %% ../../nbs/data/splits.ipynb #ba314375
 def split_captions(
     ds,  # Dataset, or DatasetDict: published splits are kept, what is missing is taken from train
@@ -115,61 +170,6 @@ def split_captions(
         raise ValueError(f"group={group!r} is no column; there are: {', '.join(columns)}")
     if shares: given |= _parts(given.pop("train"), shares, seed, near, group)
     return as_dict(given)
-
-# %% ../../nbs/data/splits.ipynb #2398f16d
-def _parts(train, shares, seed, near=None, group=None):
-    "`{side: rows}`; a stream is filtered, a table is indexed"
-    import datasets
-    if isinstance(train, datasets.IterableDataset):
-        if near is not None:
-            raise ValueError("near= compares each picture with all others, which a stream does not "
-                             "allow; load the set without streaming")
-        only = lambda name: functools.partial(_rows_of_side, name, shares, seed, group)
-        encoded = keep_encoded(train)
-        return {name: encoded.map(only(name), batched=True, batch_size=16).cast(train.features)
-                for name in ("train", *shares)}
-    if near is not None: _imagehash()  # say at once that it is not there
-    train, digests = _rows_and_digests(train)
-    if near is not None: digests = _near_digests(train, digests, near)
-    groups = None if group is None else [str(g or "") for g in train[group]]
-    keys, numbers = _joined_keys(digests, groups), defaultdict(list)
-    side_of, borrowed = _sides(keys, seed, shares)
-    for number, key in enumerate(keys): numbers[side_of[key]].append(number)
-    empty = [side for side in ("validation", "test") if side in shares and not numbers[side]]
-    _say_smallness(borrowed, empty, len(side_of))
-    return {side: train.select(rows) for side, rows in numbers.items() if rows}
-
-# %% ../../nbs/data/splits.ipynb #c7dc2299
-def _rows_of_side(name, shares, seed, group, columns):
-    "The rows of one side, of a few rows of a stream"
-    groups = columns[group] if group else [None] * len(columns["image"])
-    keys = [_digest_or_reason(image) if g in (None, "") else _group_key(str(g))
-            for image, g in zip(columns["image"], groups)]
-    for reason in (key for key in keys if isinstance(key, str)):
-        warnings.warn(f"a picture cannot be read and is left out: {reason}", stacklevel=2)
-    kept = [isinstance(key, bytes) and _side(key, seed, shares) == name for key in keys]
-    return {column: [value for value, keep in zip(values, kept) if keep]
-            for column, values in columns.items()}
-
-# %% ../../nbs/data/splits.ipynb #40140763
-def _digest_or_reason(image):
-    try: return picture_digest(image)
-    except ImageError as error: return str(error)
-
-def _rows_and_digests(ds):
-    "The rows whose pictures can be had, and the digest of each"
-    found = list(over_pictures(_digest_or_reason, ds))
-    reasons = [d for d in found if isinstance(d, str)]
-    if not reasons: return ds, found
-    if len(reasons) == len(found):
-        raise ValueError(f"none of {len(found)} pictures can be read: {reasons[0]}")
-    warnings.warn(f"left out {len(reasons)} pictures that cannot be read ({some(reasons, 3)})",
-                  stacklevel=5)
-    kept = ds.select([i for i, d in enumerate(found) if not isinstance(d, str)])
-    notes = Notes()
-    notes.left["pictures that cannot be read"] = reasons
-    kept.info.description = notes.description(after=ds.info.description)
-    return kept, [d for d in found if not isinstance(d, str)]
 
 # %% ../../nbs/data/splits.ipynb #a371c265
 def evaluation_rows(

@@ -17,6 +17,24 @@ from pathlib import PurePath
 from ..files import some
 from ..pictures import PICTURE_SUFFIXES
 
+# %% ../../nbs/data/texts.ipynb #5d9064ab
+_NOTED = "noted when loading: "
+
+
+def noted(
+    description: str,  # of a dataset
+) -> tuple[dict, dict]:  # what was left out, what was read otherwise: kind → [count, places …]
+    "What `Notes` wrote into a description"
+    if not (description or "").startswith(_NOTED): return {}, {}
+    found = json.loads(description[len(_NOTED):].split("\n")[0])
+    return found["left out"], found["read"]
+
+
+def short(value) -> str:
+    "The beginning of a text or value, as an example in a message"
+    shown = value if isinstance(value, str) else repr(value)
+    return repr(shown if len(shown) < 60 else shown[:57] + "…")
+
 # %% ../../nbs/data/texts.ipynb #9c049575
 class Notes:
     "What a reader left out, and what it read otherwise than it is written: kind → places"
@@ -41,24 +59,6 @@ class Notes:
                    names in kinds[found].items()}
             kinds[found] = before | new
         return _NOTED + json.dumps(kinds, ensure_ascii=False) if any(kinds.values()) else ""
-
-# %% ../../nbs/data/texts.ipynb #5d9064ab
-_NOTED = "noted when loading: "
-
-
-def noted(
-    description: str,  # of a dataset
-) -> tuple[dict, dict]:  # what was left out, what was read otherwise: kind → [count, places …]
-    "What `Notes` wrote into a description"
-    if not (description or "").startswith(_NOTED): return {}, {}
-    found = json.loads(description[len(_NOTED):].split("\n")[0])
-    return found["left out"], found["read"]
-
-
-def short(value) -> str:
-    "The beginning of a text or value, as an example in a message"
-    shown = value if isinstance(value, str) else repr(value)
-    return repr(shown if len(shown) < 60 else shown[:57] + "…")
 
 # %% ../../nbs/data/texts.ipynb #d9508bf3
 # `pandas._libs.parsers.STR_NA_VALUES`, what its read_csv takes for an empty cell
