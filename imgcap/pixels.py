@@ -45,7 +45,7 @@ def augment_picture(
     *,
     zoom:float=0.12, # Up to this share of each side is cut off
     mirror:float=0.5, # Probability that it is mirrored, where the captions allow it
-    light:float=0.2, # Brightness and colours change by up to this share, where the captions allow it
+    light:float=0.2, # Brightness and colours change by up to this share, where captions allow it
 ) -> Image.Image: # RGB picture of the same size
     """Move and zoom a picture; where no caption names a side or a text, mirror it; where none names
     a colour, change its light."""

@@ -46,34 +46,14 @@ def choose_captions(
 ) -> list[str]: # Different ones of `captions`
     "Draw several of a picture's captions."
     rng = random.Random(f"{seed}/{epoch}/{image_id}")
-    return [rng.choice(captions)] if n == 1 else rng.sample(captions, min(n, len(captions)))
+    if n == 1: return [rng.choice(captions)]
+    return rng.sample(captions, min(n, len(captions)))
 
-# %% ../nbs/03_preprocess.ipynb #6331f597
-def encode_text(
-    tokenizer, # Of a checkpoint
-    texts:list[str], # Captions, or what they begin with
-    **options, # Further arguments of the tokenizer
-): # What the tokenizer returns
-    "Tokens of texts, none of which can end, begin or pad a caption, whatever is written in them."
-    encoded = tokenizer(texts, split_special_tokens=True, return_special_tokens_mask=True,
-                        **options)
-    control = _control_tokens(tokenizer)
-    rows = zip(encoded["input_ids"], encoded["special_tokens_mask"])
-    taken = [any(token in control and not added for token, added in zip(*map(_as_list, row)))
-             for row in rows]
-    del encoded["special_tokens_mask"]
-    if not any(taken): return encoded
-    blank = [_blank_out(tokenizer, text, control) if bad else text
-             for text, bad in zip(texts, taken)]
-    return encoded if blank == list(texts) else encode_text(tokenizer, blank, **options)
-
-
-def _as_list(values): return values.tolist() if hasattr(values, "tolist") else values
-
-
+# %% ../nbs/03_preprocess.ipynb #5d9ae210
 def _control_tokens(tokenizer) -> set[int]:
     "Numbers of the tokens that mean something else than text; the one for unknown words is text."
-    named = (getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "cls", "sep", "pad"))
+    names = "bos", "eos", "cls", "sep", "pad"
+    named = (getattr(tokenizer, f"{name}_token_id") for name in names)
     return set(tokenizer.all_special_ids) - {tokenizer.unk_token_id} | set(named) - {None}
 
 
@@ -85,13 +65,28 @@ def _blank_out(tokenizer, text:str, control:set[int]) -> str:
         if token in control: text = text[:start] + " " * (end - start) + text[end:]
     return text
 
+# %% ../nbs/03_preprocess.ipynb #6331f597
+def _as_list(values): return values.tolist() if hasattr(values, "tolist") else values
+
+
+def encode_text(
+    tokenizer, # Of a checkpoint
+    texts:list[str], # Captions, or what they begin with
+    **options, # Further arguments of the tokenizer
+): # What the tokenizer returns
+    "Tokens of texts, none of which can end, begin or pad a caption, whatever is written in them."
+    encoded = tokenizer(texts, split_special_tokens=True, return_special_tokens_mask=True, **options)
+    control = _control_tokens(tokenizer)
+    rows = zip(encoded["input_ids"], encoded["special_tokens_mask"])
+    taken = [any(token in control and not added for token, added in zip(*map(_as_list, row)))
+             for row in rows]
+    del encoded["special_tokens_mask"]
+    if not any(taken): return encoded
+    blank = [_blank_out(tokenizer, text, control) if bad else text
+             for text, bad in zip(texts, taken)]
+    return encoded if blank == list(texts) else encode_text(tokenizer, blank, **options)
+
 # %% ../nbs/03_preprocess.ipynb #4e4de9ba
-def _check_whole(name:str, value, low:int, why:str=""):
-    "Complain of what is no whole number, or too small."
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise ValueError(f"{name} is {value!r}; it is a whole number, at least {low}{why}")
-
-
 def _picture_key(image) -> tuple|None: # None where that is known only when it is decoded
     "What tells an encoded picture from others: its bytes, or its file as it lies there now."
     if isinstance(image, dict):
@@ -105,7 +100,7 @@ def _picture_key(image) -> tuple|None: # None where that is known only when it i
     times = about.st_mtime_ns, about.st_ctime_ns
     return "file", about.st_dev, about.st_ino, about.st_size, *times
 
-
+# %% ../nbs/03_preprocess.ipynb #0f7da3b1
 class _Memory:
     "Pictures by their keys, up to so many bytes, as long as they are made in the same way."
     def __init__(self, n_bytes:int): self.n_bytes, self.way = n_bytes, None
@@ -118,6 +113,74 @@ class _Memory:
         if key is None or key in self.found or self.used + n_bytes > self.n_bytes: return
         self.found[key] = value
         self.used += n_bytes
+
+# %% ../nbs/03_preprocess.ipynb #f93e6c28
+def _remembered(
+    image, # Of a row
+    known:dict, # What is remembered, by key
+    side:int, # Pixels; a JPEG's shorter side may come out halved to this much
+    keyed:bool, # Whether anything is to be remembered
+) -> tuple[tuple|None, torch.Tensor|Image.Image]:
+    "A picture's key, and what is known by it, or the decoded picture."
+    key = _picture_key(image) if keyed else None
+    if key in known: return key, known[key]
+    picture = decode_image(image, at_least=side)
+    if not keyed or key is not None: return key, picture
+    key = "pixels", picture.size, hashlib.sha256(picture.tobytes()).digest()
+    return key, known.get(key, picture)
+
+
+def _shrink(image:Image.Image, side:int) -> Image.Image:
+    "A copy whose shorter side is no more than twice what a model sees: enough for augmentation."
+    scale = side / min(image.size)
+    if scale >= 1: return image
+    size = round(image.width * scale), round(image.height * scale)
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+# %% ../nbs/03_preprocess.ipynb #47e2bd9c
+def _as_tensors(
+    image_processor, # Of a checkpoint
+    images:list[torch.Tensor|Image.Image], # Tensors (C, H, W) stay as they are
+) -> list[torch.Tensor]: # (C, H, W)
+    "Pictures processed in one go, between those that are tensors already."
+    new = [image for image in images if isinstance(image, Image.Image)]
+    made = iter(picture_pixels(image_processor, new) if new else [])
+    return [next(made) if isinstance(image, Image.Image) else image for image in images]
+
+# %% ../nbs/03_preprocess.ipynb #7ec15d30
+def _drawn_captions(row:dict, n:int, choose:str, seed:int) -> list[str|None]:
+    "`n` captions of a row; None where there is none left."
+    captions, epoch = row["captions"], row.get("epoch", 0)
+    if choose == "first": drawn = captions[:n]
+    else: drawn = choose_captions(captions, row["image_id"], n, seed=seed, epoch=epoch)
+    return drawn + [None] * (n - len(drawn))
+
+
+def _padded(tokenizer, drawn:list[str|None], max_length:int) -> dict[str, torch.Tensor]:
+    "Tokens of captions, and -100 in the labels where nothing is to be learnt: (N, T) each."
+    text = encode_text(tokenizer, [caption or "" for caption in drawn], padding=True,
+                       truncation=True, max_length=max_length, return_tensors="pt")
+    ids, mask = text["input_ids"], text["attention_mask"]
+    given = torch.tensor([caption is not None for caption in drawn])
+    labels = ids.masked_fill((mask != 1) | ~given[:, None], -100)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+# %% ../nbs/03_preprocess.ipynb #92a6e8f5
+def _cut_note(tokenizer, captions:list[str], max_length:int) -> str:
+    "What is cut off captions as a sentence, or nothing."
+    encoded = encode_text(tokenizer, captions, verbose=False)
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    cut = sum(length > max_length for length in lengths)
+    if not cut: return ""
+    return (f"{cut} of {len(captions)} captions in a batch are longer than "
+            f"{max_length} tokens (the longest has {max(lengths)}) and are cut there; "
+            "later ones are cut without a word")
+
+# %% ../nbs/03_preprocess.ipynb #a1e90d57
+def _check_whole(name:str, value, low:int, why:str=""):
+    "Complain of what is no whole number, or too small."
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise ValueError(f"{name} is {value!r}; it is a whole number, at least {low}{why}")
 
 # %% ../nbs/03_preprocess.ipynb #a3635635
 @dataclass
@@ -159,51 +222,35 @@ class CaptionCollator:
         rows:list[dict], # Each with `image` and `image_id`
     ) -> tuple[list[dict], torch.Tensor|None]: # Rows that can be read; pictures (B, C, H, W)
         "Decode and process the pictures."
-        self._memory.keep_for((processor_settings(self.processor.image_processor), self.augment is None))
+        images = self.processor.image_processor
+        self._memory.keep_for((processor_settings(images), self.augment is None))
         readable, found = [], []
         for row in rows:
             try: found.append(self._picture(row))
             except ImageError as error: self._skip(row["image_id"], error)
             else: readable.append(row)
         if not readable: return [], None
-        new = [picture for _, picture in found if isinstance(picture, Image.Image)]
-        made = iter(picture_pixels(self.processor.image_processor, new) if new else [])
-        found = [(key, next(made) if isinstance(x, Image.Image) else x) for key, x in found]
+        keys, seen = zip(*found)
+        tensors = _as_tensors(images, seen)
         if self.augment is None:
-            for key, tensor in found: self._memory.put(key, tensor, tensor.nbytes)
-        return readable, torch.stack([tensor for _, tensor in found])
+            for key, tensor in zip(keys, tensors): self._memory.put(key, tensor, tensor.nbytes)
+        return readable, torch.stack(tensors)
 
     def text(
         self,
         rows:list[dict], # Each with `captions` and `image_id`
     ) -> dict[str, torch.Tensor]: # input_ids, attention_mask, labels (N, T), in the rows' order
         "Draw and tokenise the captions of each row; empty ones that do not count fill up."
-        drawn = [caption for row in rows for caption in self._captions(row)]
-        captions = [caption or "" for caption in drawn]
-        text = encode_text(self.processor.tokenizer, captions, padding=True, truncation=True,
-                           max_length=self.max_length, return_tensors="pt")
-        self._warn_if_cut(captions, text)
-        ids, mask = text["input_ids"], text["attention_mask"]
-        counted = (mask == 1) & torch.tensor([caption is not None for caption in drawn])[:, None]
-        return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(~counted, -100)}
-
-    def _captions(self, row:dict) -> list[str|None]:
-        "As many as `captions_per_picture`; None where there is none left."
-        n, epoch = self.captions_per_picture, row.get("epoch", 0)
-        if self.choose == "first": drawn = row["captions"][:n]
-        else:
-            drawn = choose_captions(row["captions"], row["image_id"], n,
-                                    seed=self.seed, epoch=epoch)
-        return drawn + [None] * (n - len(drawn))
+        drawn = [caption for row in rows for caption in
+                 _drawn_captions(row, self.captions_per_picture, self.choose, self.seed)]
+        text = _padded(self.processor.tokenizer, drawn, self.max_length)
+        if text["input_ids"].shape[1] >= self.max_length: self._warn_if_cut(drawn)
+        return text
 
     def _picture(self, row:dict) -> tuple[tuple|None, torch.Tensor|Image.Image]:
         "A picture's key, and its tensor (C, H, W), or the picture where that is still to be made."
         side, known = decoding_side(self.processor), self._memory.found
-        key = _picture_key(row["image"]) if self.cache_bytes else None
-        image = known[key] if key in known else decode_image(row["image"], at_least=side)
-        if self.cache_bytes and key is None: # it is no file, and is known by its pixels
-            key = "pixels", image.size, hashlib.sha256(image.tobytes()).digest()
-            image = known.get(key, image)
+        key, image = _remembered(row["image"], known, side, bool(self.cache_bytes))
         if self.augment is None: return key, image
         if key not in known:
             image = _shrink(image, side)
@@ -216,21 +263,10 @@ class CaptionCollator:
             warnings.warn(f"picture {image_id} is skipped: {error}", stacklevel=3)
         self.skipped[image_id] = str(error)
 
-    def _warn_if_cut(self, captions:list[str], text):
-        if self._warned_length or text["input_ids"].shape[1] < self.max_length: return
-        encoded = encode_text(self.processor.tokenizer, captions, verbose=False)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        cut = sum(length > self.max_length for length in lengths)
-        if not cut: return
+    def _warn_if_cut(self, drawn:list[str|None]):
+        if self._warned_length: return
+        captions = [caption or "" for caption in drawn]
+        note = _cut_note(self.processor.tokenizer, captions, self.max_length)
+        if not note: return
         self._warned_length = True
-        warnings.warn(f"{cut} of {len(captions)} captions in a batch are longer than "
-                      f"{self.max_length} tokens (the longest has {max(lengths)}) and are cut there; "
-                      "later ones are cut without a word", stacklevel=3)
-
-
-def _shrink(image:Image.Image, side:int) -> Image.Image:
-    "A copy whose shorter side is no more than twice what a model sees: enough for augmentation."
-    scale = side / min(image.size)
-    if scale >= 1: return image
-    size = round(image.width * scale), round(image.height * scale)
-    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        warnings.warn(note, stacklevel=3)

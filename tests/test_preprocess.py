@@ -18,7 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from imgcap.data.creatures import make_creatures
 from imgcap.model import load_model, new_git_tiny
 from imgcap.pixels import augment_picture, decoding_side, picture_pixels
-from imgcap.preprocess import CaptionCollator, encode_text
+from imgcap.preprocess import CaptionCollator, choose_caption, choose_captions, encode_text
 
 
 @pytest.fixture
@@ -236,6 +236,12 @@ def test_decoding_side(processor, size, resize, whole):
     assert decoding_side(processor) == (1 << 20 if whole else 128)
 
 
+def test_nothing_is_remembered(processor):
+    rows = [row(p, str(i)) for i, p in enumerate(pictures(3))]
+    batches = [CaptionCollator(processor, **options)(rows) for options in ({}, {"cache_bytes": 0})]
+    assert torch.equal(batches[0]["pixel_values"], batches[1]["pixel_values"])
+
+
 # --- captions as tokens
 
 
@@ -429,6 +435,8 @@ def test_the_processors_of_all_families(family):
     ).pixel_values
     assert torch.allclose(batch["pixel_values"], wanted, atol=1.01 / 255 / 0.5)
     assert torch.equal(batch["labels"] == -100, batch["attention_mask"] == 0)
+    longest = batch["attention_mask"].sum(1).max()
+    assert batch["input_ids"].shape[1] == longest, "no wider than the longest caption"
     with pytest.warns(UserWarning, match="longer than 5 tokens"):
         cut = CaptionCollator(processor, max_length=5)(rows)
     assert cut["input_ids"].shape[1] == 5 and (cut["labels"][:, -1] == 2).all()
@@ -445,6 +453,52 @@ def test_augmentation_depends_on_nothing_but_picture_and_epoch(processor):
         [{**each, "epoch": 4} for each in rows]
     )["pixel_values"]
     assert torch.equal(whole, backwards.flip(0)) and not torch.equal(whole, later)
+
+
+# --- captions that are drawn
+
+FIVE = [f"creature number {word}" for word in ("one", "two", "three", "four", "five")]
+
+
+def test_each_caption_comes_as_often_as_the_others():
+    drawn = [choose_caption(FIVE, "train-0", epoch=epoch) for epoch in range(200)]
+    assert drawn[7] == choose_caption(FIVE, "train-0", epoch=7), "whatever was drawn before"
+    assert all(25 <= drawn.count(caption) <= 60 for caption in FIVE)
+    assert drawn != [choose_caption(FIVE, "train-0", epoch=epoch, seed=1) for epoch in range(200)]
+
+
+def test_several_captions_are_different_ones():
+    three = [choose_captions(FIVE, "train-0", 3, epoch=epoch) for epoch in range(200)]
+    assert all(len(set(some)) == 3 for some in three) and len(set(map(tuple, three))) > 30
+    assert sorted(choose_captions(FIVE, "train-0", 9)) == sorted(FIVE), "no more than there are"
+
+
+def in_words(processor, captions):
+    return processor.tokenizer.batch_decode(
+        encode_text(processor.tokenizer, captions)["input_ids"], skip_special_tokens=True
+    )
+
+
+def drawn_texts(collator, rows):
+    ids = collator(rows)["input_ids"]
+    return collator.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+
+def test_the_first_caption(processor):
+    rows = [row(p, str(i), FIVE[i:]) for i, p in enumerate(pictures(3))]
+    found = drawn_texts(CaptionCollator(processor, choose="first"), rows)
+    assert found == in_words(processor, FIVE[:3])
+
+
+def test_several_captions_of_a_picture(processor):
+    "A missing one is empty and counts for nothing, and the company changes nothing."
+    several = CaptionCollator(processor, captions_per_picture=3)
+    rows = [row(p, str(i), captions)
+            for i, (p, captions) in enumerate(zip(pictures(2), (FIVE[:2], FIVE)))]
+    batch, found = several(rows), drawn_texts(several, rows)
+    assert found[2] == "" and (batch["labels"][2] == -100).all()
+    assert sorted(found[:2]) == sorted(in_words(processor, FIVE[:2]))
+    assert len(set(found[3:])) == 3 and drawn_texts(several, rows[::-1])[:3] == found[3:]
 
 
 # --- changes that leave captions true
