@@ -238,7 +238,8 @@ def demo(
     quick:Annotated[bool, typer.Option(
         help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
     overwrite:Annotated[bool, typer.Option(
-        help="Delete the run in --out first, if nothing but a run is there")]=False,
+        help="Delete what a run wrote in --out first, your edits of it too; files that no run "
+             "writes are never deleted, and stop it")]=False,
     seed:Annotated[int, typer.Option(help="Seed of everything random")]=42,
     threads:Annotated[int|None, typer.Option(help="CPU threads; PyTorch's choice by default")]=None,
 ):
@@ -513,8 +514,11 @@ def caption(
     alt_text:Annotated[list[str]|None, typer.Option(metavar="PAGE", help="Fill the empty alt texts of an .html or .md page in place; may be given several times")]=None,
     dry_run:Annotated[bool, typer.Option(help="With --alt-text: show what would change, and change nothing")]=False,
     decorative:Annotated[bool, typer.Option(help='With --alt-text: fill alt="" too, which says that a picture is decoration')]=False,
-    overwrite:Annotated[bool, typer.Option(help="Replace --out, or the .txt files that are there")]=False,
-    resume:Annotated[bool, typer.Option(help="Go on with --out where an earlier run stopped")]=False,
+    overwrite:Annotated[bool, typer.Option(
+        help="Replace --out at the end, or the .txt files that are there")]=False,
+    resume:Annotated[bool, typer.Option(
+        help="Go on with --out where an earlier run stopped; with --overwrite, with a replacement "
+             "that was stopped")]=False,
     anyway:Annotated[bool, typer.Option(help="With --resume: go on although another model or other options wrote --out")]=False,
     batch_size:Annotated[int|None, _number(
         "Pictures at a time  [default: 64 with a small model, 16 with a large one]",
