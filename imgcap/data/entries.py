@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/data/entries.ipynb #57469867
+import json
 import os
 import re
 import unicodedata
@@ -45,6 +46,25 @@ def add_row(rows, image_id, file, captions, more=None):
 def numbered_rows(rows, kind="entry"):
     "Rows with the place of each, as errors name it"
     return [(f"{kind} {i}", row) for i, row in enumerate(rows, 1)]
+
+# %% ../../nbs/data/entries.ipynb #6b1f0a42
+def as_json(value) -> str:
+    "The beginning of a value as it stands in the file, for a message"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) < 60 else text[:57] + "…"
+
+def text_of(value, what: str) -> str:
+    "A text, or a number as one, that `what` of an entry must be"
+    known = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    if known and value == value: return picture_id(value)
+    raise ValueError(f"{what} must be text, found {as_json(value)}")
+
+def said_split(entry, default="train") -> str:
+    "The split that an entry names; `default` where it names none"
+    said = entry.get("split")
+    if said is None or said == "" or said != said: return default
+    if not isinstance(said, str): raise ValueError(f"its split must be text, found {as_json(said)}")
+    return split_name(said)
 
 # %% ../../nbs/data/entries.ipynb #f3b67f90
 def nfc(name): return unicodedata.normalize("NFC", name)  # é as one character, not as two
@@ -128,8 +148,8 @@ def _one_name(value):
     "The name in an image cell: a text, a number, or a list of one"
     if isinstance(value, (list, tuple)) and len(value) == 1: value = value[0]
     if isinstance(value, dict): value = value.get("path") or value.get("file_name")
-    known = isinstance(value, (str, int, float)) and value == value and value != ""
-    return picture_id(value).strip() if known else ""
+    with suppress(ValueError): return text_of(value, "").strip()
+    return ""
 
 def _find_columns(rows, chosen_image, chosen_caption, names, below):
     "Image column and caption columns of rows"
@@ -200,9 +220,8 @@ def collect(rows, image, caption, names: Names, notes: Notes, below="", default=
         try:
             file = names.clean(name, below)
             captions = _column_texts(row, texts, numbers, where, notes)
+            split = default if "split" in texts else said_split(row, default)
         except ValueError as error: raise ValueError(f"{where}: {error}") from None
-        said = row.get("split") if "split" not in texts else None
-        split = split_name(str(said)) if said else default
         add_row(splits.setdefault(split, {}), file, file, captions, _more(row, image, texts))
     notes.drop_empty()
     if not splits:

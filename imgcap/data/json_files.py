@@ -11,7 +11,8 @@ import re
 from collections import Counter, defaultdict
 from contextlib import suppress
 
-from .entries import Names, add_row, collect, numbered_rows
+from .entries import (
+    Names, about, add_row, as_json, collect, numbered_rows, said_split, text_of)
 from .text_tables import numbered_json_lines, read_text
 from .texts import (
     CAPTION_KEYS, NAMES_PICTURE, SPLITS, Notes, fixed_columns,
@@ -19,6 +20,22 @@ from .texts import (
 from ..files import some
 
 # %% ../../nbs/data/json_files.ipynb #934f39e1
+def _entries(values, kind="entry"):
+    "The objects of a list, each with its place"
+    if not isinstance(values, list):
+        kinds = "entries" if kind == "entry" else f"{kind}s"
+        raise ValueError(f"its {kinds} must be a list, found {as_json(values)}")
+    entries = numbered_rows(values, kind)
+    for where, entry in entries:
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where} must be an object, found {as_json(entry)}")
+    return entries
+
+def _text(entry, key, where):
+    "A text, or a number as one, that an entry must have"
+    if key not in entry: raise ValueError(f"{where} has no {key}")
+    return text_of(entry[key], f"{where}: its {key}")
+
 def _ids(rows):
     "A function from an id as it is written, such as 1.0 or 000001, to the one in `rows`"
     numbers = defaultdict(list)
@@ -36,8 +53,8 @@ def _ids(rows):
 def _coco_pictures(images):
     "`image_id → [file, captions, more]`, still without captions"
     rows = {}
-    for image in images:
-        image_id, file = picture_id(image["id"]), str(image["file_name"])
+    for where, image in _entries(images, "image"):
+        image_id, file = _text(image, "id", where), _text(image, "file_name", where)
         if rows.setdefault(image_id, [file, [], {}])[0] != file:
             raise ValueError(f"two images have the id {image_id} ({rows[image_id][0]} and {file}); "
                              "give each its own")
@@ -45,19 +62,21 @@ def _coco_pictures(images):
 
 def _coco(data, notes):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
-    rows = _coco_pictures(data["images"])
+    rows, annotations = _coco_pictures(data["images"]), _entries(data["annotations"], "annotation")
     find = _ids(rows)
-    if data["annotations"] and not any("caption" in a for a in data["annotations"]):
+    if annotations and not any("caption" in a for _, a in annotations):
         keys = ", ".join(data["annotations"][0])
         raise ValueError(f"its annotations hold no captions (keys: {keys}); COCO's captions are in "
                          "captions_*.json")
-    for a in data["annotations"]:
-        image_id, where = find(a["image_id"]), f"annotation {a.get('id', '')}".strip()
+    for where, a in annotations:
+        image_id = find(_text(a, "image_id", where))
+        where = f"annotation {a['id']}" if "id" in a else where
         if flag := flagged(a):
             notes.left[f"captions marked {flag}"].append(where)
         elif image_id not in rows: notes.left["captions of unknown pictures"].append(image_id)
         else:
-            found = flatten_texts(a.get("caption"), where, notes, numbers=True)
+            with about(where):
+                found = flatten_texts(a.get("caption"), where, notes, numbers=True)
             rows[image_id][1] += found or [""]
     return rows
 
@@ -65,11 +84,13 @@ def _coco(data, notes):
 def _karpathy(data, notes):
     "Karpathy's `dataset_*.json`, with its own splits"
     splits = {}
-    for image in data["images"]:
-        file = "/".join(part for part in (image.get("filepath"), image["filename"]) if part)
-        image_id = str(image["cocoid"]) if "cocoid" in image else file
-        rows = splits.setdefault(split_name(image.get("split", "train")), {})
-        add_row(rows, image_id, file, flatten_texts(image["sentences"], file, notes))
+    for where, image in _entries(data["images"], "image"):
+        folder = _text(image, "filepath", where) if image.get("filepath") else ""
+        file = "/".join(filter(None, (folder, _text(image, "filename", where))))
+        image_id = _text(image, "cocoid", where) if image.get("cocoid") is not None else file
+        with about(where):
+            rows = splits.setdefault(said_split(image), {})
+            add_row(rows, image_id, file, flatten_texts(image.get("sentences"), file, notes))
     return splits
 
 def _is_rows(value):
@@ -78,22 +99,21 @@ def _is_rows(value):
 def _of_coco(data, image, caption, default, notes):
     "As `read_json`, of COCO's captions or Karpathy's file; None where it is neither"
     listed = data.get("images")
-    try:
-        if "images" in data and "annotations" in data:
-            splits, what, columns = {default: _coco(data, notes)}, "COCO", ("file_name", "caption")
-        elif _is_rows(listed) and all("sentences" in picture for picture in listed):
-            splits, what, columns = _karpathy(data, notes), "Karpathy's", ("filename", "raw")
-        else: return None
-    except (KeyError, TypeError) as error:
-        raise ValueError("an entry without what COCO's and Karpathy's have "
-                         f"({type(error).__name__}: {error})") from None
+    if "images" in data and "annotations" in data:
+        splits, what, columns = {default: _coco(data, notes)}, "COCO", ("file_name", "caption")
+    elif isinstance(listed, list) and any(isinstance(image, dict) and "sentences" in image
+                                          for image in listed):
+        splits, what, columns = _karpathy(data, notes), "Karpathy's", ("filename", "raw")
+    else: return None
     fixed_columns(f"{what} captions", image, caption, columns)
     return splits
 
 # %% ../../nbs/data/json_files.ipynb #5a6d0a0f
 def _mapping(data, names, notes):
     "Names of pictures → text, texts, or kohya's object with caption and tags"
-    if not data or not all(isinstance(v, (str, list, dict)) for v in data.values()): return None
+    endings = any(map(NAMES_PICTURE.search, data))
+    texts = all(v is None or isinstance(v, (str, list, dict)) for v in data.values())
+    if not endings and not texts: return None
     named = [k for k in data if NAMES_PICTURE.search(k) or names.complete(names.clean(k))]
     if not named:
         raise ValueError(f"an object whose keys ({some(data, 3)}) name no pictures; write a list "
@@ -103,7 +123,7 @@ def _mapping(data, names, notes):
         if isinstance(value, dict) and not any(k in value for k in CAPTION_KEYS):
             value = value.get("tags")
             if value: notes.read["tags taken for a caption"].append(f"{name}: {short(value)}")
-        captions = flatten_texts(value, name, notes) or [""]
+        with about(repr(name)): captions = flatten_texts(value, name, notes) or [""]
         add_row(rows, file := names.clean(name), file, captions)
     return rows
 
@@ -115,7 +135,13 @@ def _object(pairs):
     raise ValueError(f"an object has the key {twice!r} twice; write a list of both values")
 
 def _no_json(text, error):
-    advice = "; drop the comma before it" if re.search(r",\s*$", text[:error.pos]) else ""
+    if not text.strip(): return "the file is empty"
+    rest = text[error.pos:].strip()
+    early = any(word.startswith(rest) for word in ("true", "false", "null"))
+    if early or error.msg.startswith("Unterminated string"):
+        return f"line {error.lineno}: no JSON ({error}); the file ends too early, or a quote is missing"
+    comma = rest[0] in ",]}" and re.search(r",\s*$", text[:error.pos])
+    advice = "; drop the comma before it" if comma else ""
     return f"line {error.lineno}: no JSON ({error}{advice})"
 
 def _of_lists(data, table):
@@ -123,7 +149,8 @@ def _of_lists(data, table):
     if _is_rows(data.get("annotations")): return table(data["annotations"])
     lists = {k: v for k, v in data.items() if _is_rows(v)}
     if lists and all(split_name(k) in SPLITS for k in lists):
-        found = [table(rows, split_name(key)) for key, rows in lists.items()]
+        found = [table(rows, split_name(key)) for key, rows in data.items()
+                 if rows and split_name(key) in SPLITS]
         return {split: rows for part in found for split, rows in part.items()}
     if len(lists) == 1 and not NAMES_PICTURE.search(next(iter(lists))):
         return table(next(iter(lists.values())))
@@ -135,14 +162,14 @@ def read_json(path, image, caption, names: Names, notes: Notes):
     text, default = read_text(path), split_of(path)
     def collected(rows, split=default):
         return collect(rows, image, caption, names, notes, default=split)
-    def table(rows, split=default): return collected(numbered_rows(rows), split)
+    def table(rows, split=default): return collected(_entries(rows), split)
     try: data = json.loads(text, object_pairs_hook=_object)
     except RecursionError: raise ValueError("no JSON (brackets are nested too deep)") from None
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":  # JSON lines under another name
             with suppress(ValueError): return collected(numbered_json_lines(path))
         raise ValueError(_no_json(text, error)) from None
-    if _is_rows(data): return table(data)
+    if isinstance(data, list) and any(isinstance(row, dict) for row in data): return table(data)
     if isinstance(data, dict):
         if splits := _of_coco(data, image, caption, default, notes): return splits
         if splits := _of_lists(data, table): return splits
