@@ -19,7 +19,7 @@ from .texts import (
     flagged, flatten_texts, picture_id, short, split_name, split_of)
 from ..files import some
 
-# %% ../../nbs/data/json_files.ipynb #934f39e1
+# %% ../../nbs/data/json_files.ipynb #7d2e9a10
 def _entries(values, kind="entry"):
     "The objects of a list, each with its place"
     if not isinstance(values, list):
@@ -36,6 +36,7 @@ def _text(entry, key, where):
     if key not in entry: raise ValueError(f"{where} has no {key}")
     return text_of(entry[key], f"{where}: its {key}")
 
+# %% ../../nbs/data/json_files.ipynb #934f39e1
 def _ids(rows):
     "A function from an id as it is written, such as 1.0 or 000001, to the one in `rows`"
     numbers = defaultdict(list)
