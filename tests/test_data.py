@@ -549,7 +549,8 @@ def test_what_is_the_same_in_all_rows_of_a_picture_is_kept(pictures):
 
 
 def test_the_package_reads_data_without_torch():
-    code = "import sys, imgcap.data, imgcap.data.splits, imgcap.data.checks; print('torch' in sys.modules)"
+    code = ("import sys, imgcap.data, imgcap.data.splits, imgcap.data.checks; "
+            "print('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True,
                           text=True).stdout == "False\n"
 
