@@ -20,7 +20,7 @@ from .texts import (
 from ..files import some
 
 # %% ../../nbs/data/json_files.ipynb #7d2e9a10
-def _entries(values, kind="entry"):
+def _objects_in(values, kind="entry"):
     "The objects of a list, each with its place"
     if not isinstance(values, list):
         kinds = "entries" if kind == "entry" else f"{kind}s"
@@ -54,7 +54,7 @@ def _ids(rows):
 def _coco_pictures(images):
     "`image_id → [file, captions, more]`, still without captions"
     rows = {}
-    for where, image in _entries(images, "image"):
+    for where, image in _objects_in(images, "image"):
         image_id, file = _text(image, "id", where), _text(image, "file_name", where)
         if rows.setdefault(image_id, [file, [], {}])[0] != file:
             raise ValueError(f"two images have the id {image_id} ({rows[image_id][0]} and {file}); "
@@ -63,7 +63,8 @@ def _coco_pictures(images):
 
 def _coco(data, notes):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
-    rows, annotations = _coco_pictures(data["images"]), _entries(data["annotations"], "annotation")
+    rows = _coco_pictures(data["images"])
+    annotations = _objects_in(data["annotations"], "annotation")
     find = _ids(rows)
     if annotations and not any("caption" in a for _, a in annotations):
         keys = ", ".join(data["annotations"][0])
@@ -85,7 +86,7 @@ def _coco(data, notes):
 def _karpathy(data, notes):
     "Karpathy's `dataset_*.json`, with its own splits"
     splits = {}
-    for where, image in _entries(data["images"], "image"):
+    for where, image in _objects_in(data["images"], "image"):
         folder = _text(image, "filepath", where) if image.get("filepath") else ""
         file = "/".join(filter(None, (folder, _text(image, "filename", where))))
         image_id = _text(image, "cocoid", where) if image.get("cocoid") is not None else file
@@ -140,7 +141,8 @@ def _no_json(text, error):
     rest = text[error.pos:].strip()
     early = any(word.startswith(rest) for word in ("true", "false", "null"))
     if early or error.msg.startswith("Unterminated string"):
-        return f"line {error.lineno}: no JSON ({error}); the file ends too early, or a quote is missing"
+        return (f"line {error.lineno}: no JSON ({error}); "
+                "the file ends too early, or a quote is missing")
     comma = rest[0] in ",]}" and re.search(r",\s*$", text[:error.pos])
     advice = "; drop the comma before it" if comma else ""
     return f"line {error.lineno}: no JSON ({error}{advice})"
@@ -163,7 +165,7 @@ def read_json(path, image, caption, names: Names, notes: Notes):
     text, default = read_text(path), split_of(path)
     def collected(rows, split=default):
         return collect(rows, image, caption, names, notes, default=split)
-    def table(rows, split=default): return collected(_entries(rows), split)
+    def table(rows, split=default): return collected(_objects_in(rows), split)
     try: data = json.loads(text, object_pairs_hook=_object)
     except RecursionError: raise ValueError("no JSON (brackets are nested too deep)") from None
     except json.JSONDecodeError as error:
