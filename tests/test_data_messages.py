@@ -1,7 +1,10 @@
 "What a source that is no set is told: one line that names the file, the entry and what would do."
 import json
+import os
 import warnings
+import zipfile
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -114,3 +117,90 @@ def test_a_comma_too_many_and_an_empty_file(photos):
     for text in ("[1, ]", '{"a": "b",\n}', "[1,, 2]"):
         assert "drop the comma before it" in refusal(photos, text)
     for text in ("", " \n"): assert refusal(photos, text).endswith(": the file is empty")
+
+
+def refused(source, error=ValueError, **options):
+    with pytest.raises(error) as caught: load_captions(source, **options)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 600
+    return message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", ["pipe", "pipe.jsonl"])
+@pytest.mark.parametrize("images", [None, "photos"])
+def test_a_pipe_is_no_file(photos, name, images):
+    os.mkfifo(name)
+    for source in (name, os.devnull):
+        assert "a pipe or a device; save what it gives as a file" in refused(source, images=images)
+
+
+def test_a_link_to_nothing(photos):
+    os.symlink("gone.jsonl", "x.jsonl")
+    assert "a link to gone.jsonl, which is not there" in refused("x.jsonl", FileNotFoundError)
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_a_run_or_a_model_is_no_set(photos, picture):
+    step = photos/"run"/"checkpoints"/"checkpoint-3"
+    for folder in (step, photos/"run"/"model"):
+        folder.mkdir(parents=True)
+        (folder/"config.json").write_text('{"model_type": "git"}')
+        (folder/"model.safetensors").touch()
+        if picture: Image.new("RGB", (9, 9)).save(folder/"plot.png")
+    (step/"trainer_state.json").touch()
+    with zipfile.ZipFile(step/"rng_state.pth", "w") as file: file.writestr("a", "b")
+    (photos/"run"/"run.json").write_text('{"config": {}, "versions": {"imgcap": "1"}}')
+    for folder in (photos/"run", step, step.parent, photos/"run"/"model"):
+        assert "is a run or a model, no set of pictures" in refused(folder)
+
+
+@pytest.mark.parametrize("text", ["a cat", "a cat, asleep"])
+def test_one_picture_or_its_text_stands_for_a_folder(photos, text):
+    for name in ("00.txt", "01.png.txt", "00.caption"): (photos/"photos"/name).write_text(text)
+    for name in ("00.txt", "01.png.txt", "00.caption", "00.png"):
+        assert "give their folder, photos" in refused(f"photos/{name}")
+    (photos/"notes.txt").write_text(text)
+    assert "their folder" not in refused("notes.txt")
+
+
+def test_a_caption_column_without_text(photos):
+    for value in (5, True, None):
+        row = {"id": "x", "image": "photos/00.png", "caption": value}
+        (photos/"x.jsonl").write_text(json.dumps(row))
+        assert f"'caption' holds no text, but {json.dumps(value)}" in refused("x.jsonl")
+    picture = {"bytes": (photos/"photos"/"00.png").read_bytes(), "path": None}
+    rows = datasets.Dataset.from_list([{"image": picture, "caption": 5}])
+    assert "'caption' holds no text, but int64" in refused(rows.cast_column("image",
+                                                                            datasets.Image()))
+
+
+def test_limits_of_python_in_plain_words(photos):
+    digits, texts = "9" * 5000, {}
+    texts["a.json"] = f'[{{"image": "00.png", "caption": "a", "n": {digits}}}]'
+    texts["a.jsonl"] = texts["a.json"][1:-1]
+    texts["a.csv"] = f"image,caption\n00.png,{'x' * 140_000}\n"
+    for name, text in texts.items():
+        (photos/name).write_text(text)
+        message = refused(name, images="photos")
+        assert "sys." not in message and "field" not in message
+        assert "has more than" in message
+    ids = {"images": [{"id": digits, "file_name": "00.png"}, {"id": 2, "file_name": "01.png"}],
+           "annotations": [{"image_id": "2", "caption": "a"}, {"image_id": "3", "caption": "b"}]}
+    assert len(load(photos, ids)["train"]) == 1  # an id is text
+
+
+def test_a_name_too_long_is_cut(photos):
+    for name in ("9" * 5000, "n" * 5000 + ".png", "d/" * 3000 + "n.png"):
+        (photos/"x.jsonl").write_text(json.dumps({"image": name, "caption": "a cat"}))
+        refused("x.jsonl", FileNotFoundError, image_column="image")
+    refused("x" * 5000, FileNotFoundError)
+    refused("x" * 5000 + ".jsonl", FileNotFoundError)
+    refused("x.jsonl", FileNotFoundError, images="x" * 5000)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_damaged_parquet_file_is_told_once(photos, capfd, caplog, streaming):
+    (photos/"x.parquet").write_bytes(b"PAR1 and no more" * 9)
+    assert "x.parquet" in refused("x.parquet", streaming=streaming)
+    assert "Failed" not in capfd.readouterr().err + caplog.text

@@ -7,12 +7,13 @@ __all__ = ['load_captions', 'offline_if_unreachable', 'PICTURE_SUFFIXES', 'Image
            'caption_language', 'split_captions', 'evaluation_rows', 'CaptionReport', 'describe_captions']
 
 # %% ../../nbs/01_data.ipynb #091dfa6c
+import os
 import re
 from pathlib import Path
 
 from .checks import CaptionReport, describe_captions
-from .from_files import read_caption_file, read_folder
-from .layouts import CAPTION_FILES, cannot_load
+from .from_files import is_there, read_caption_file, read_folder
+from .layouts import CAPTION_FILES, cannot_load, one_of_many
 from .rows import as_dict, caption_language, keep_encoded, with_language
 from .shards import load_shards
 from .splits import evaluation_rows, split_captions
@@ -41,6 +42,7 @@ def load_captions(
     "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
     import datasets
     path = Path(expand_home(source)) if isinstance(source, (str, Path)) else None
+    if path is not None: _check_place(source, path)
     is_file = path is not None and path.is_file() and path.suffix.lower() in CAPTION_FILES
     if images is not None and not is_file: _refuse_images(source, path)
     found = _open_source(source, path, is_file, images, image_column, caption_column, streaming)
@@ -58,6 +60,25 @@ def load_captions(
     return as_dict(found)
 
 # %% ../../nbs/01_data.ipynb #18c52a17
+def _is_model(path):
+    "Whether a folder is a run, its checkpoints, one of them, or a model"
+    from imgcap.runs import is_run
+    states = "trainer_state.json", "checkpoint-*/trainer_state.json"
+    return is_run(path) or any(any(path.glob(name)) for name in states) or (
+        (path/"config.json").is_file() and any(path.glob("*.safetensors")))
+
+def _check_place(source, path):
+    "Refuse what is there but is neither a file nor a folder of pictures"
+    there, name = is_there(path), str(source)
+    if not there and path.is_symlink():
+        raise FileNotFoundError(f"{name} is a link to {os.readlink(path)}, which is not there")
+    if there and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{name} is a pipe or a device; save what it gives as a file, "
+                         "such as captions.jsonl, and give that")
+    if path.is_dir() and _is_model(path):
+        raise ValueError(f"{name} is a run or a model, no set of pictures and captions; "
+                         "give the set that it was trained on, or another")
+
 def _refuse_images(source, path):
     if path is not None and path.suffix and not path.exists():
         raise FileNotFoundError(f"no such file: {source}")
@@ -84,13 +105,17 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
     "Find out what `source` is and read it"
     columns = image_column, caption_column
     if path is None: return from_tables(source, "dataset", *columns)
-    if is_caption_file: return read_caption_file(path, images, *columns)
+    if is_caption_file:
+        try: return read_caption_file(path, images, *columns)
+        except (ValueError, FileNotFoundError):
+            if images is None and (hint := one_of_many(path)): raise ValueError(hint) from None
+            raise
     if path.suffix == ".tar":
         return from_tables(load_shards(str(path), *columns), source, None, None)
     if path.is_dir(): return _open_folder(path, source, *columns, streaming)
     if path.is_file():
         if path.suffix != ".parquet":
-            raise ValueError(cannot_load(source)
+            raise ValueError(cannot_load(source) or one_of_many(path)
                              or f"{source}: cannot load a {path.suffix or 'file without suffix'}; "
                              "known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar, folders")
         tables = load_tables(source, "parquet", data_files={split_of(path): str(path)},

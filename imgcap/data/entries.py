@@ -15,19 +15,29 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from .texts import (
-    EMPTY, NAMES_PICTURE, Notes, caption_columns, clean_texts, flagged, flatten_texts,
+    CAPTION_NAMES, EMPTY, NAMES_PICTURE, Notes, caption_columns, clean_texts, flagged, flatten_texts,
     image_column, is_utf8, picture_id, refuse_names, short, split_name, writable)
 from ..files import some
 from ..names import expand_home, is_absolute, is_address
 from ..picture_files import PictureFolder
 
 # %% ../../nbs/data/entries.ipynb #83843e78
+_PLAIN = {  # what Python says to programmers → what it means
+    r"Exceeds the limit \((\d+) digits\) for integer string.* to increase the limit":
+        r"a number has more than \1 digits; write it in quotes",
+    r"field larger than field limit \((\d+)\)":
+        r"a cell has more than \1 letters; a quote may be open"}
+
+def _in_plain_words(message):
+    for python, plain in _PLAIN.items(): message = re.sub(python, plain, message)
+    return message
+
 @contextmanager
 def about(name):
     "Put the name of a file before the message of a ValueError"
     try: yield
     except ValueError as error:
-        message = str(error)
+        message = _in_plain_words(str(error))
         raise ValueError(message if message.startswith(str(name))
                          else f"{name}: {message}") from None
 
@@ -48,10 +58,17 @@ def numbered_rows(rows, kind="entry"):
     return [(f"{kind} {i}", row) for i, row in enumerate(rows, 1)]
 
 # %% ../../nbs/data/entries.ipynb #6b1f0a42
+def cut(text: str, n=200) -> str:
+    "The beginning of a text, for a message"
+    return text if len(text) <= n else text[:n - 1] + "…"
+
 def as_json(value) -> str:
     "The beginning of a value as it stands in the file, for a message"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) < 60 else text[:57] + "…"
+    return cut(json.dumps(value, ensure_ascii=False, default=str), 60)
+
+def number_in(text: str) -> int | None:
+    "The number that a text is; no name has a hundred digits"
+    return int(text) if text.isdecimal() and len(text) < 100 else None
 
 def text_of(value, what: str) -> str:
     "A text, or a number as one, that `what` of an entry must be"
@@ -87,7 +104,7 @@ class Names:
 
     def _files(self, name):
         files = self.by_stem.get(name := nfc(name), [])
-        return files or name.isdecimal() and self.by_stem.get(f"number {int(name)}", []) or []
+        return files or self.by_stem.get(f"number {number_in(name)}", [])
 
     def complete(self, name: str) -> str | None:
         "The file that a name without ending or a number stands for"
@@ -151,6 +168,15 @@ def _one_name(value):
     with suppress(ValueError): return text_of(value, "").strip()
     return ""
 
+def find_captions(holds, chosen, image, example):
+    "As `caption_columns`, of `{column: it holds text}`; `example(column)` is what else is there"
+    try: return caption_columns(holds, chosen, image)
+    except ValueError:
+        named = [c for c in holds if c != image and c.lower().strip() in CAPTION_NAMES]
+        if chosen or not named or any(holds[c] for c in named): raise
+        raise ValueError(f"column {named[0]!r} holds no text, but {example(named[0])}; "
+                         "captions must be text") from None
+
 def _find_columns(rows, chosen_image, chosen_caption, names, below):
     "Image column and caption columns of rows"
     sample = _first_values(rows)
@@ -158,8 +184,8 @@ def _find_columns(rows, chosen_image, chosen_caption, names, below):
     if not chosen_image and not any(map(named, sample)):  # names without ending?
         named = lambda c: bool(_one_name(sample[c]) and names.known(_one_name(sample[c]), below))
     image = image_column(sample, named, chosen_image)
-    texts = caption_columns({c: c != image and _holds_text(v) for c, v in sample.items()},
-                            chosen_caption, image)
+    holds = {c: c != image and _holds_text(v) for c, v in sample.items()}
+    texts = find_captions(holds, chosen_caption, image, lambda c: as_json(sample[c]))
     refuse_names(texts, [v for _, row in rows[:200] for c in texts
                          if isinstance(v := row.get(c), str)])
     return image, texts

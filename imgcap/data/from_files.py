@@ -6,12 +6,13 @@
 __all__ = []
 
 # %% ../../nbs/data/from_files.ipynb #90009051
+import errno
 import os
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from .entries import NOT_UTF8, Names, about, collect
+from .entries import NOT_UTF8, Names, about, collect, cut
 from .json_files import read_json
 from .layouts import by_folder, cannot_load, no_captions, read_metadata, read_sidecars
 from .tables import from_tables, load_tables, tell
@@ -81,10 +82,10 @@ def _say_missing(names, missing, source, notes):
     "Pictures that are not there: an error where all are missing"
     first = os.path.join(names.folder.given, missing[0])
     hint = names.folder.hint
-    told = [f"{file} ({why})" if (why := hint(file)) else file for file in missing[:20]]
-    notes.left["pictures that are not there"] += told + missing[20:]
-    return (f"{source}: none of its {len(missing)} pictures is there, looked for {first}"
-            f"{told[0].removeprefix(missing[0])}; name the folder of the pictures with images=")
+    why = {file: f" ({said})" if (said := hint(file)) else "" for file in missing[:20]}
+    notes.left["pictures that are not there"] += [cut(f) + why.get(f, "") for f in missing]
+    return (f"{source}: none of its {len(missing)} pictures is there, looked for {cut(first)}"
+            f"{why[missing[0]]}; name the folder of the pictures with images=")
 
 def _say_empty(notes):
     "Why not one picture is left"
@@ -113,9 +114,16 @@ def _build(folder, splits, notes, source):
     return datasets.DatasetDict(tables)
 
 # %% ../../nbs/data/from_files.ipynb #91f5fdb4
+def is_there(path) -> bool:
+    "Whether there is anything of this name; an error where it is too long for any"
+    try: return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG: raise
+        raise FileNotFoundError(f"no such file or folder: {cut(str(path))}") from None
+
 def _existing_folder(path):
     path = Path(expand_home(path))
-    if not path.exists(): raise FileNotFoundError(f"no such folder: {path}")
+    if not is_there(path): raise FileNotFoundError(f"no such folder: {path}")
     if not path.is_dir(): raise FileNotFoundError(cannot_load(path) or f"not a folder: {path}")
     return path
 

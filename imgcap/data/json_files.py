@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 
 from .entries import (
-    Names, about, add_row, as_json, collect, numbered_rows, said_split, text_of)
+    Names, about, add_row, as_json, collect, number_in, numbered_rows, said_split, text_of)
 from .text_tables import numbered_json_lines, read_text
 from .texts import (
     CAPTION_KEYS, NAMES_PICTURE, SPLITS, Notes, fixed_columns,
@@ -41,12 +41,12 @@ def _ids(rows):
     "A function from an id as it is written, such as 1.0 or 000001, to the one in `rows`"
     numbers = defaultdict(list)
     for known in rows:
-        if known.isdecimal(): numbers[int(known)].append(known)
+        if (number := number_in(known)) is not None: numbers[number].append(known)
     def find(value):
         text = picture_id(value)
-        digits = text.strip().removesuffix(".0")
-        if text in rows or not digits.isdecimal(): return text
-        alike = numbers.get(int(digits), [])
+        number = number_in(text.strip().removesuffix(".0"))
+        if text in rows or number is None: return text
+        alike = numbers.get(number, [])
         return alike[0] if len(alike) == 1 else text
     return find
 

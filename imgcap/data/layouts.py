@@ -13,6 +13,7 @@ import re
 from .entries import Names, about, add_row, collect, nfc, numbered_rows
 from .text_tables import numbered_json_lines, read_table, read_text, text_lines
 from .texts import SPLITS, Notes, flatten_texts, short, split_name
+from ..formats import PICTURE_SUFFIXES
 from ..picture_files import PictureFolder
 
 # %% ../../nbs/data/layouts.ipynb #3df3cd11
@@ -83,6 +84,17 @@ def cannot_load(name) -> str | None:
     if suffix in _PACKED:
         return f"{name} is an archive; unpack it, and give the folder that comes out of it"
     return None
+
+def one_of_many(path) -> str:
+    "What to say of a file that is one picture, or the text of one: the set is their folder"
+    suffix, what = path.suffix.lower(), ""
+    if suffix in PICTURE_SUFFIXES: what = "one picture"
+    elif suffix in _TEXT_SUFFIXES:
+        pictures = sorted(file.name for file in path.parent.iterdir()
+                          if file.suffix.lower() in PICTURE_SUFFIXES
+                          and path.stem in (file.name, file.stem))
+        if pictures: what = f"the text of one picture, {pictures[0]}"
+    return f"{path} is {what}; give their folder, {path.parent}" if what else ""
 
 # %% ../../nbs/data/layouts.ipynb #650ef325
 def read_metadata(folder: PictureFolder, metadata, image, caption, notes: Notes, default="train"):

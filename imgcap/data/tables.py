@@ -10,9 +10,9 @@ import functools
 import hashlib
 import warnings
 
-from .entries import about
+from .entries import about, find_captions
 from .texts import (
-    CAPTION_KEYS, Notes, caption_columns, clean_texts, flagged,
+    CAPTION_KEYS, Notes, clean_texts, flagged,
     flatten_texts, image_column, picture_id, refuse_names)
 from ..formats import ImageError
 from ..hub import offline_if_unreachable
@@ -39,8 +39,8 @@ def _picture_feature(feature):
 def _table_columns(features, image, caption):
     "Image column, caption columns and id column of a table"
     image = image_column(features, lambda c: _picture_feature(features[c]), image)
-    texts = caption_columns({c: c != image and _text_feature(f) for c, f in features.items()},
-                            caption, image)
+    holds = {c: c != image and _text_feature(f) for c, f in features.items()}
+    texts = find_captions(holds, caption, image, lambda c: getattr(features[c], "dtype", "others"))
     return image, texts, next((c for c in _ID_NAMES if c in features), None)
 
 # %% ../../nbs/data/tables.ipynb #fa84c569
@@ -197,7 +197,10 @@ def load_hub(source, streaming):
 def load_tables(source, *args, **options):
     "`load_dataset` for local files; a damaged one is named"
     import datasets
+    level = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it would log what is raised too
     try: return datasets.load_dataset(*args, **options)
     except OSError: raise
     except Exception as error:
         raise ValueError(f"{source}: {_in_one_line(error.__cause__ or error)}") from None
+    finally: datasets.logging.set_verbosity(level)
