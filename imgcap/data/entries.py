@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 
 from .texts import (
-    CAPTION_NAMES, EMPTY, NAMES_PICTURE, Notes, caption_columns, clean_texts, flagged, flatten_texts,
-    image_column, is_utf8, picture_id, refuse_names, short, split_name, writable)
+    CAPTION_NAMES, EMPTY, NAMES_PICTURE, Notes, caption_columns, clean_texts, flagged,
+    flatten_texts, image_column, is_utf8, picture_id, refuse_names, short, split_name, writable)
 from ..files import some
 from ..names import expand_home, is_absolute, is_address
 from ..picture_files import PictureFolder
 
-# %% ../../nbs/data/entries.ipynb #83843e78
+# %% ../../nbs/data/entries.ipynb #6b1f0a40
 _PLAIN = {  # what Python says to programmers → what it means
     r"Exceeds the limit \((\d+) digits\) for integer string.* to increase the limit":
         r"a number has more than \1 digits; write it in quotes",
@@ -32,6 +32,7 @@ def _in_plain_words(message):
     for python, plain in _PLAIN.items(): message = re.sub(python, plain, message)
     return message
 
+# %% ../../nbs/data/entries.ipynb #83843e78
 @contextmanager
 def about(name):
     "Put the name of a file before the message of a ValueError"

@@ -50,7 +50,7 @@ def _ids(rows):
         return alike[0] if len(alike) == 1 else text
     return find
 
-# %% ../../nbs/data/json_files.ipynb #5fa1c0d3
+# %% ../../nbs/data/json_files.ipynb #7d2e9a12
 def _coco_pictures(images):
     "`image_id → [file, captions, more]`, still without captions"
     rows = {}
@@ -61,6 +61,7 @@ def _coco_pictures(images):
                              "give each its own")
     return rows
 
+# %% ../../nbs/data/json_files.ipynb #5fa1c0d3
 def _coco(data, notes):
     "COCO annotations: `images` and `annotations`, joined by the id of the image"
     rows = _coco_pictures(data["images"])
