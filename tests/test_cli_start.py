@@ -34,7 +34,7 @@ def finished(*words, **options):
     return process.returncode, err
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.8])
+@pytest.mark.parametrize("delay", [0.2, 0.8, 1.6])
 @pytest.mark.parametrize(
     "words", ["train --data creatures --out run", "caption creature.png", "check --data creatures"]
 )

@@ -204,3 +204,11 @@ def test_a_damaged_parquet_file_is_told_once(photos, capfd, caplog, streaming):
     (photos/"x.parquet").write_bytes(b"PAR1 and no more" * 9)
     assert "x.parquet" in refused("x.parquet", streaming=streaming)
     assert "Failed" not in capfd.readouterr().err + caplog.text
+
+
+@pytest.mark.parametrize("said", [5, True, {"a": 1}, [{"type": "text", "text": 5}]])
+def test_what_is_said_in_a_talk_is_text(photos, said):
+    turns = [{"role": "user", "content": "what?"}, {"role": "assistant", "content": said}]
+    row = {"image": "00.png", "messages": turns}
+    (photos/"x.jsonl").write_text(json.dumps(row) + "\n")
+    assert "no text" in refused("x.jsonl", images="photos")

@@ -21,11 +21,11 @@ LINES, CELL, CLASS, COLUMNS = 400, 30, 90, 100
 MODULES = architecture.modules()
 # What was there when the rules were written: {rule: how often it is broken}
 CEILING = {
-    "modules of more than 400 lines": 15,
-    "cells of more than 30 lines": 61,
-    "lines of more than 100 columns in notebooks": 1133,
+    "modules of more than 400 lines": 10,
+    "cells of more than 30 lines": 47,
+    "lines of more than 100 columns in notebooks": 695,
     "lines of more than 100 columns elsewhere": 590,
-    "private names in two modules": 68,
+    "private names in two modules": 25,
     "arrows that run backwards": 0,
 }
 

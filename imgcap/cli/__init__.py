@@ -41,8 +41,11 @@ def main(
 
 
 def _note_interrupt(number:int, frame):
-    "Ctrl-C, remembered: a library may make an error of another kind of it while it is imported."
+    "Ctrl-C. A library that is being imported may swallow it or make another error of it."
     _interrupts.append(number)
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"): os._exit(_interrupted())
+        frame = frame.f_back
     signal.default_int_handler(number, frame)
 
 

@@ -145,9 +145,13 @@ def is_talk(value) -> bool:
 def _turn_text(turn):
     "What is said in a turn, without the place of the picture"
     said = turn.get("value", turn.get("content"))
-    if isinstance(said, (list, tuple)):
-        said = " ".join(part.get("text") or "" for part in said if isinstance(part, dict))
-    return re.sub(r"\s*<(?:image|video)>\s*", " ", str(said or "")).strip()
+    if isinstance(said, (list, tuple)): said = [part for part in said if isinstance(part, dict)]
+    else: said = [{"text": said}]
+    texts = [part.get("text") for part in said]
+    for text in texts:
+        if not isinstance(text, (str, type(None))):
+            raise ValueError(f"what is said in a talk is no text: found {text!r:.60}")
+    return re.sub(r"\s*<(?:image|video)>\s*", " ", " ".join(filter(None, texts))).strip()
 
 def answers(turns) -> list[str]:
     "What the model says in a talk, first answer first"
