@@ -26,6 +26,18 @@ import typer.core
 
 from ..config import check_value, option
 
+# %% ../../nbs/cli/main.ipynb #cd4a84fd
+def _note_interrupt(number:int, frame):
+    "Ctrl-C. A library that is being imported may swallow it or make another error of it."
+    _interrupts.append(number)
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"): os._exit(_interrupted())
+        frame = frame.f_back
+    signal.default_int_handler(number, frame)
+
+
+_interrupts:list[int] = []
+
 # %% ../../nbs/cli/main.ipynb #cd4a84fe
 def main(
     arguments:list[str]|None=None, # Words after `imgcap`; None takes them from the command line
@@ -38,18 +50,6 @@ def main(
         with contextlib.suppress(OSError): sys.stdout.flush(), sys.stderr.flush()
         os._exit(status)
     return status
-
-
-def _note_interrupt(number:int, frame):
-    "Ctrl-C. A library that is being imported may swallow it or make another error of it."
-    _interrupts.append(number)
-    while frame:
-        if frame.f_code.co_filename.startswith("<frozen importlib"): os._exit(_interrupted())
-        frame = frame.f_back
-    signal.default_int_handler(number, frame)
-
-
-_interrupts:list[int] = []
 
 
 def _run(typed:list[str]) -> int:
