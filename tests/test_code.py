@@ -1,10 +1,13 @@
 "The code and the notebooks agree, and ruff and mypy have nothing to say."
 
+import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
 
@@ -37,3 +40,14 @@ def test_ruff(run):
 
 def test_mypy(run):
     run(sys.executable, "-m", "mypy")
+
+
+def test_no_output_names_a_place_of_the_machine_that_made_it():
+    "As a warning does that is not caught: the file that warned, and the line."
+    place = re.compile(r"/[^\s\"']*\.py:\d+|ipykernel_\d+|/site-packages/")
+    found = []
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            text = json.dumps(cell.get("outputs", []))
+            found += [f"{path} #{cell['id']}: {one}" for one in place.findall(text)]
+    assert not found, "\n".join(found)
