@@ -456,6 +456,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'imgcap.files.beside': ('ground/files.html#beside', 'imgcap/files.py'),
                               'imgcap.files.check_regular': ('ground/files.html#check_regular', 'imgcap/files.py'),
                               'imgcap.files.held': ('ground/files.html#held', 'imgcap/files.py'),
+                              'imgcap.files.open_checked': ('ground/files.html#open_checked', 'imgcap/files.py'),
                               'imgcap.files.open_file': ('ground/files.html#open_file', 'imgcap/files.py'),
                               'imgcap.files.parse_json': ('ground/files.html#parse_json', 'imgcap/files.py'),
                               'imgcap.files.read_file': ('ground/files.html#read_file', 'imgcap/files.py'),

@@ -16,6 +16,7 @@ import struct
 from PIL import Image
 
 from .extras import install_hint
+from .files import open_checked
 
 # %% ../nbs/ground/formats.ipynb #401ea82a
 class ImageError(ValueError):
@@ -27,14 +28,7 @@ def open_regular(path):
     def check(mode):
         if stat.S_ISDIR(mode): raise ImageError("is a folder")
         if not stat.S_ISREG(mode): raise ImageError("a pipe, a socket or a device, not a file")
-    def at_once(path, flags): return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    check(os.stat(path).st_mode)
-    file = open(path, "rb", opener=at_once)
-    try: check(os.fstat(file.fileno()).st_mode)
-    except ImageError:
-        file.close()
-        raise
-    return file
+    return open_checked(path, check)
 
 # %% ../nbs/ground/formats.ipynb #5a0c7e20
 def why_unreadable(error):

@@ -11,7 +11,6 @@ __all__ = ['ENDINGS', 'one_line', 'row_name', 'picture_state', 'picture_content'
 # %% ../../nbs/infer/jobs.ipynb #f9165135
 import csv
 import glob
-import hashlib
 import io
 import json
 import math
@@ -34,7 +33,7 @@ from ..model.decoding import CaptionError
 from ..files import beside, open_file, parse_json, read_file, replacing, write_atomic
 from ..model import weights_fingerprint
 from ..pictures import MAX_BYTES, find_pictures, is_address, shown, without_password
-from ..runs import settings_fingerprints
+from ..runs import file_digest, settings_fingerprints
 
 # %% ../../nbs/infer/jobs.ipynb #459208d9
 _BREAKS = re.compile("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+") # Where `str.splitlines` ends a line
@@ -59,7 +58,7 @@ def picture_content(path:str) -> str|None: # 16 hex digits
     "A digest of a file's bytes; None of an address, of what cannot be read, and of a huge file."
     try:
         if not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES: return None
-        with open_file(path) as file: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return file_digest(path)
     except (OSError, ValueError): return None
 
 
