@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from imgcap import share as room
 from imgcap.cli import main
 from imgcap.evaluate import evaluate_model, read_scores
+from imgcap.hub import refuse_tokens
 from imgcap.infer import Captioner
 from imgcap.model import load_model, weights_fingerprint
 from imgcap.share import model_card, published_files, push_run, write_card
@@ -658,23 +659,23 @@ def test_no_file_with_a_token_is_sent(run, name, secret):
     with pytest.raises(
         ValueError, match=rf"{path.name} is refused: there is an access token in it"
     ) as caught:
-        quiet(room._refuse_tokens, quiet(published_files, run), TOKEN)
+        quiet(refuse_tokens, quiet(published_files, run), TOKEN)
     assert secret not in str(caught.value)
 
 
 def test_ones_own_token_is_found_whatever_it_looks_like():
     with pytest.raises(ValueError, match="README.md is refused"):
-        room._refuse_tokens({"a": b"x", "README.md": b"key: api_org_mine"}, "api_org_mine")
+        refuse_tokens({"a": b"x", "README.md": b"key: api_org_mine"}, "api_org_mine")
 
 
 def test_a_token_in_one_file_of_many_is_found(tmp_path):
     paths = [tmp_path / name for name in "abc"]
     for path in paths: path.write_bytes(b"")
     files = {path.name: path for path in paths} | {"d": b"x"}
-    room._refuse_tokens(files, TOKEN)
+    refuse_tokens(files, TOKEN)
     for name in [*files, "last"]:
         with pytest.raises(ValueError, match=name):
-            room._refuse_tokens({**files, name: TOKEN.encode()}, TOKEN)
+            refuse_tokens({**files, name: TOKEN.encode()}, TOKEN)
 
 
 # ---- pushing

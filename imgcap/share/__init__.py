@@ -7,26 +7,22 @@ __all__ = ['model_card', 'write_card', 'published_files', 'push_run']
 
 # %% ../../nbs/08_share.ipynb #4356c8d4
 import json
-import mmap
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from huggingface_hub import (
     CardData, CommitOperationAdd, CommitOperationDelete, EvalResult, HfApi, ModelCard,
     ModelCardData, get_token)
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
-from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
 from ..config import Decoding
 from ..evaluate import foreign_weights, read_scores, read_splits
 from ..files import parse_json, read_file, read_json_lines, some, write_atomic
+from ..hub import check_repo_id, contents_of, one_line_errors, refuse_tokens
 from ..model import model_family
 from ..places import hub_id, is_path, last_part, public_ids, without_paths
 from ..runs import read_run, sealed, split_files
@@ -497,38 +493,16 @@ def _public_config(path:Path, run:Path) -> Path|bytes:
     return path if found == config else _json(found)
 
 # %% ../../nbs/08_share.ipynb #bfbc17d9
-def _refuse_tokens(files:dict[str, Path|bytes], token:str):
-    "Raise where a file holds the token, or something that looks like one of the Hub's."
-    for name, content in _contents(files):
-        if _has_token(content, token):
-            raise ValueError(f"{name} is refused: there is an access token in it; remove it, "
-                             "and make a new token if that file was ever published")
-
-
-def _contents(files:dict[str, Path|bytes]) -> Iterator[tuple[str, bytes|mmap.mmap]]:
-    "Name and bytes of each file, large ones without reading them into memory."
-    for name, content in files.items():
-        if isinstance(content, bytes): yield name, content
-        elif content.stat().st_size: # an empty file cannot be mapped
-            with open(content, "rb") as file:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
-                    yield name, memory
-
-
-def _has_token(content:bytes|mmap.mmap, token:str) -> bool:
-    if content.find(token.encode()) >= 0: return True
-    return re.search(rb"hf_[A-Za-z0-9]{30,}", content) is not None
-
-
 def _refuse_places(files:dict[str, Path|bytes], run:Path):
     "Raise where a text that somebody else wrote names the home folder, or the run's."
     folders = [folder for folder in (run.resolve().parent, Path.cwd()) if len(folder.parts) > 2]
     if len(Path.home().parts) > 1: folders.append(Path.home())
-    places = {f"{folder}{os.sep}" for folder in folders} | {f"{f.as_posix()}/" for f in folders}
+    places = {f"{folder}{os.sep}" for folder in folders}
+    places |= {f"{folder.as_posix()}/" for folder in folders}
     places |= {place.replace("\\", "\\\\") for place in places} # as JSON writes it
     texts = {name: content for name, content in files.items()
              if not name.endswith((".safetensors", ".png"))}
-    for name, content in _contents(texts):
+    for name, content in contents_of(texts):
         if any(content.find(place.encode(errors="replace")) >= 0 for place in places):
             raise ValueError(f"{name} is refused: it names a folder of this machine; "
                              "take the path out of it")
@@ -560,7 +534,7 @@ def push_run(
     **fields, # Front matter of the card, as for `model_card`
 ) -> str: # Address of the repository
     "Publish a run on the Hub: the model, its card, and how it was made and measured."
-    _check_repo_id(repo_id)
+    check_repo_id(repo_id)
     token = token or get_token()
     if not token:
         raise PermissionError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a "
@@ -571,10 +545,10 @@ def push_run(
                          "these without the run")
     _refuse_outdated(write_card(run, repo_id=repo_id, **fields))
     files = published_files(run)
-    _refuse_tokens(files, token)
+    refuse_tokens(files, token)
     _refuse_places(files, Path(run).expanduser())
     api = HfApi(endpoint=endpoint, token=token, library_name="imgcap")
-    with _one_line_errors(api.endpoint, repo_id, token):
+    with one_line_errors(api.endpoint, repo_id, token):
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision: api.create_branch(repo_id, branch=revision, exist_ok=True)
         ours = re.compile(rf"{_BESIDE}|[^/]*\.safetensors(\.index\.json)?")
@@ -585,41 +559,3 @@ def push_run(
                    *(CommitOperationDelete(name) for name in old)]
         api.create_commit(repo_id, changes, commit_message=commit_message, revision=revision)
     return str(url)
-
-# %% ../../nbs/08_share.ipynb #8e31f0c1
-def _check_repo_id(repo_id:str):
-    "Raise where the Hub would not take the name."
-    if not re.fullmatch(r"[^/\s]+/[^/\s]+", repo_id):
-        raise ValueError(f"repo id {repo_id!r} is not owner/name, such as ada/bird-captions; "
-                         "the owner is your name on the Hub, or an organisation")
-    try: validate_repo_id(repo_id)
-    except ValueError as error: raise ValueError(" ".join(str(error).split())) from error
-
-
-@contextmanager
-def _one_line_errors(endpoint:str, repo_id:str, token:str) -> Iterator[None]:
-    "Raise what the Hub or the network objects to as an error of one line."
-    try: yield
-    except (HTTPError, RuntimeError, ValueError) as error: # the cause may repeat the token
-        raise _plain_error(error, endpoint, repo_id, token) from None
-
-
-def _plain_error(error:Exception, endpoint:str, repo_id:str, token:str) -> Exception:
-    "The same complaint in one line, without the token."
-    # the upload of a large file wraps its errors
-    if isinstance(error, RuntimeError) and error.__cause__: error = error.__cause__
-    def line(text) -> str: return " ".join(str(text).split()).replace(token, "***")
-    if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        said = line(error.server_message or error.response.reason_phrase)
-        if status == 401:
-            return PermissionError(f"{endpoint} does not accept the token (401): "
-                                   "log in again with `hf auth login`")
-        if status == 403:
-            return PermissionError(f"the token may not write to {repo_id} (403, {said}): "
-                                   "use one with the right to write, or another owner")
-        return ConnectionError(f"{endpoint} refused {repo_id} ({status}, {said})")
-    if isinstance(error, json.JSONDecodeError):
-        return ConnectionError(f"{endpoint} does not answer like the Hub; is HF_ENDPOINT right?")
-    if isinstance(error, ValueError): return ValueError(line(error))
-    return ConnectionError(f"cannot reach {endpoint} ({line(error)}): is there a network?")
