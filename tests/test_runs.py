@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from imgcap import runs
-from imgcap import share
+from imgcap import fingerprints, run_checkpoints, run_files, run_record, runs, share
 
 RECORD = {
     "config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a"},
@@ -102,7 +101,7 @@ def test_torch_is_not_loaded():
 
 
 def test_all_that_a_run_wrote_is_deleted(run):
-    assert runs.strangers(run) == []
+    assert run_files.strangers(run) == []
     runs.begin_run(run, RECORD, overwrite=True)
     assert everything(run) == {"run.json"}
 
@@ -122,15 +121,15 @@ def test_links_are_somebodys(run, tmp_path):
     for name in ("linked", "evaluations/linked"):
         (run / name).symlink_to(outside)
     (run / "gallery-linked.png").symlink_to(outside / "config.json")
-    assert runs.strangers(run) == ["evaluations/linked/", "gallery-linked.png", "linked/"]
+    assert run_files.strangers(run) == ["evaluations/linked/", "gallery-linked.png", "linked/"]
     with pytest.raises(FileExistsError):
-        runs.clear_run(run)
+        run_files.clear_run(run)
     for name in ("linked", "evaluations/linked", "gallery-linked.png"):
         (run / name).unlink()
     (run / "model").rename(tmp_path / "moved")
     (run / "model").symlink_to(tmp_path / "moved")
     with pytest.raises(FileExistsError, match="model"):
-        runs.clear_run(run)
+        run_files.clear_run(run)
     assert (tmp_path / "moved/config.json").exists() and (outside / "config.json").exists()
 
 
@@ -161,16 +160,16 @@ def test_a_run_json_of_another_program(tmp_path, record):
         runs.begin_run(folder, RECORD, overwrite=True)
     assert everything(folder) == before
     with pytest.raises((FileNotFoundError, ValueError)):
-        runs.read_run(folder)
+        run_record.read_run(folder)
 
 
-CARD = runs.sealed(f"---\nlicense: mit\n---\n{share._MARK}\n# my model\n")
+CARD = run_files.sealed(f"---\nlicense: mit\n---\n{share._MARK}\n# my model\n")
 
 
 def test_a_card_is_ours_as_it_was_written(run):
-    assert runs.CARD_MARK in share._MARK
+    assert run_files.CARD_MARK in share._MARK
     (run / "README.md").write_text(CARD)
-    assert runs.strangers(run) == []
+    assert run_files.strangers(run) == []
     runs.begin_run(run, RECORD, overwrite=True)
     assert everything(run) == {"run.json"}
 
@@ -185,16 +184,16 @@ def test_a_card_is_ours_as_it_was_written(run):
         "Two years of work.\n" + CARD,
         CARD + CARD,
         f"{share._MARK}\n# my model, of an earlier version\n",
-        runs.sealed("# somebody's\n"),
+        run_files.sealed("# somebody's\n"),
         "",
     ],
 )
 def test_a_card_with_a_persons_words_is_theirs(run, text):
     (run / "README.md").write_text(text)
-    assert runs.strangers(run) == ["README.md"]
+    assert run_files.strangers(run) == ["README.md"]
     with pytest.raises(FileExistsError, match="README.md"):
         runs.begin_run(run, RECORD, overwrite=True)
-    runs.drop_scores(run)
+    run_files.drop_scores(run)
     assert (run / "README.md").read_text() == text and (run / "model/config.json").exists()
 
 
@@ -202,20 +201,20 @@ def test_a_card_with_a_persons_words_is_theirs(run, text):
 def test_scores_of_another_program_name_no_split(run, record):
     for name in ("metrics.json", "measured.json"):
         (run / name).write_text(record)
-    assert {"metrics.json", "report.html", "predictions-novel.jsonl"} <= set(runs.strangers(run))
+    assert {"metrics.json", "report.html", "predictions-novel.jsonl"} <= set(run_files.strangers(run))
 
 
 def test_a_long_split_is_known_by_its_name(tmp_path):
     split = "a split with spaces/and slashes " * 9
-    run = written(tmp_path / "run", *runs.split_files(split))
-    assert len(runs.strangers(run)) == 3
+    run = written(tmp_path / "run", *run_files.split_files(split))
+    assert len(run_files.strangers(run)) == 3
     (run / "metrics.json").write_text(json.dumps({split: {"model": {}}}))
-    assert runs.strangers(run) == []
+    assert run_files.strangers(run) == []
 
 
 def test_pictures_of_a_demo_are_a_demos(tmp_path):
     run = written(tmp_path / "run", "captions.png", record={**RECORD, "command": "demo"})
-    assert runs.strangers(run) == []
+    assert run_files.strangers(run) == []
 
 
 @pytest.mark.parametrize(
@@ -224,8 +223,8 @@ def test_pictures_of_a_demo_are_a_demos(tmp_path):
 def test_what_belongs_to_no_checkpoint(tmp_path, name):
     folder = written(tmp_path / "it", "config.json", "model.safetensors", name, record=None)
     top = name.split("/")[0]
-    assert runs.checkpoint_strangers(folder) == [top + "/" * (top != name)]
-    assert runs.checkpoint_strangers(folder, [name]) == ([] if top == name else [top + "/"])
+    assert run_files.checkpoint_strangers(folder) == [top + "/" * (top != name)]
+    assert run_files.checkpoint_strangers(folder, [name]) == ([] if top == name else [top + "/"])
 
 
 def test_a_file_in_the_place_of_a_run(tmp_path):
@@ -287,7 +286,7 @@ def test_scores_go_and_the_rest_stays(run):
     (run / "README.md").write_text(CARD)
     (run / "report-thesis.html").write_text("mine")
     (run / "evaluations/photos-ab12/mine.txt").write_text("mine")
-    runs.drop_scores(run)
+    run_files.drop_scores(run)
     gone = {
         "metrics.json",
         "measured.json",
@@ -310,7 +309,7 @@ def test_scores_go_and_the_rest_stays(run):
         "evaluations/photos-ab12/mine.txt",
     } <= everything(run)
     (run / "README.md").write_text("mine")
-    runs.drop_scores(run)
+    run_files.drop_scores(run)
     assert (run / "README.md").read_text() == "mine"
 
 
@@ -336,7 +335,7 @@ def test_what_was_edited_is_put_aside(tmp_path, where, name):
     (run / where / name).write_text("two years of notes")
     (run / where / f"{name}.kept-1").write_text("earlier notes")
     with pytest.warns(UserWarning, match=f"{name} was edited .* kept as {name}.kept-2"):
-        runs.drop_scores(run)
+        run_files.drop_scores(run)
     assert (run / where / f"{name}.kept-2").read_text() == "two years of notes"
     assert (run / where / f"{name}.kept-1").read_text() == "earlier notes"
     left = {f"{name}.kept-1", f"{name}.kept-2"}
@@ -350,12 +349,12 @@ def test_what_nobody_edited_goes(tmp_path):
     run = written(tmp_path / "run")
     for where in ("", "evaluations/photos-ab12"):
         evaluated(run / where, **PAGES)
-    runs.drop_scores(run)
+    run_files.drop_scores(run)
     assert everything(run) == {"run.json", "evaluations"}
 
 
 @pytest.mark.parametrize("link", ["evaluations", "evaluations/compare-with"])
-@pytest.mark.parametrize("begin", [runs.drop_scores, lambda run: runs.resume_run(run, RECORD)])
+@pytest.mark.parametrize("begin", [run_files.drop_scores, lambda run: runs.resume_run(run, RECORD)])
 def test_scores_behind_a_link_are_left_alone(tmp_path, link, begin):
     run = written(tmp_path / "run")
     checkpoint(run, 5)
@@ -491,7 +490,7 @@ def earlier_version(config):
 @pytest.mark.parametrize("before", [{"max_length": None}, {}, {"max_length": 64}], ids=str)
 def test_a_run_of_an_earlier_version_goes_on(tmp_path, before):
     run = resumable(tmp_path)
-    runs.write_run(run, earlier_version({"batch_size": 16, "precision": "auto", **before}))
+    run_record.write_run(run, earlier_version({"batch_size": 16, "precision": "auto", **before}))
     filled = {"batch_size": 16, "max_length": 64, "precision": "float32", "new": 1}
     asked = {"batch_size": None, "max_length": None, "precision": "auto", "new": 1}
     about = {**RECORD, "config": filled}
@@ -502,7 +501,7 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path, before):
 
 def test_a_choice_that_was_open_is_another_choice(tmp_path):
     run = resumable(tmp_path)
-    runs.write_run(run, earlier_version({"max_length": None}))
+    run_record.write_run(run, earlier_version({"max_length": None}))
     about = {**RECORD, "config": {"max_length": 32}}
     with pytest.raises(ValueError, match="max_length None → 32"):
         runs.resume_run(run, about, asked={"max_length": 32})
@@ -560,7 +559,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, name, harm):
     for step in (5, 10, 100):
         checkpoint(run, step)
     harm(run / "checkpoints/checkpoint-100" / name)
-    assert runs.last_checkpoint(run).name == "checkpoint-10"
+    assert run_checkpoints.last_checkpoint(run).name == "checkpoint-10"
     about, folder = runs.resume_run(run, RECORD, echo=said.append)
     assert folder.name == "checkpoint-10" and about["resumed"][0]["step"] == 10
     (line,) = said
@@ -603,7 +602,7 @@ def zeroed(path):
 
 
 def digested(folder):
-    progress = {"seconds": 1.0, "skipped": {}, "weights": runs.weight_digests(folder)}
+    progress = {"seconds": 1.0, "skipped": {}, "weights": run_checkpoints.weight_digests(folder)}
     (folder / "progress.json").write_text(json.dumps(progress))
     return folder
 
@@ -615,16 +614,16 @@ def test_weights_that_are_not_those_that_were_saved(tmp_path, harmed, said):
         folder = checkpoint(run, step, **more)
         save_file({"weight": np.ones(99, "float32")}, folder / "model.safetensors")
         digested(folder)
-    assert runs.damage(folder) == ""
+    assert run_checkpoints.damage(folder) == ""
     zeroed(run / f"checkpoints/checkpoint-{harmed}/model.safetensors")
-    assert runs.damage(folder) == f"model.safetensors is damaged {said}".strip()
+    assert run_checkpoints.damage(folder) == f"model.safetensors is damaged {said}".strip()
     (run / f"checkpoints/checkpoint-{harmed}/progress.json").write_text('{"seconds": 1, "skipped": {}}')
-    assert runs.damage(folder) == "", "an earlier version kept no digests"
+    assert run_checkpoints.damage(folder) == "", "an earlier version kept no digests"
 
 
 def test_an_average_needs_the_weights_that_go_on(tmp_path):
     run = written(tmp_path / "run", record={**RECORD, "config": {"ema": 0.9}})
-    assert "raw_weights.safetensors is missing" in runs.damage(checkpoint(run, 5))
+    assert "raw_weights.safetensors is missing" in run_checkpoints.damage(checkpoint(run, 5))
 
 
 def test_parts_of_weights_and_additions(tmp_path):
@@ -633,10 +632,10 @@ def test_parts_of_weights_and_additions(tmp_path):
     (first / "model.safetensors").rename(first / "model-00001-of-00002.safetensors")
     parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (first / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
-    assert runs.damage(first) == "model-00002-of-00002.safetensors is missing"
+    assert run_checkpoints.damage(first) == "model-00002-of-00002.safetensors is missing"
     (second / "model.safetensors").rename(second / "adapter_model.safetensors")
     (second / "adapter_config.json").write_text("{}")
-    assert runs.damage(second) == ""
+    assert run_checkpoints.damage(second) == ""
 
 
 # --- the log
@@ -648,12 +647,12 @@ def test_parts_of_weights_and_additions(tmp_path):
 def test_the_log_is_cut_at_the_checkpoint(tmp_path, torn):
     run = resumable(tmp_path)
     for step in (1, 5, 6):
-        runs.append_log(run, {"step": step, "loss": 1 / 3, "note": "a\u2028b"})
-    runs.append_log(run, {"step": 5, "train_runtime": 3})
+        run_record.append_log(run, {"step": step, "loss": 1 / 3, "note": "a\u2028b"})
+    run_record.append_log(run, {"step": 5, "train_runtime": 3})
     with open(run / "log.jsonl", "a") as file:
         file.write(torn)
     runs.resume_run(run, RECORD)
-    assert [(entry["step"], entry["loss"]) for entry in runs.read_log(run)] == [
+    assert [(entry["step"], entry["loss"]) for entry in run_record.read_log(run)] == [
         (1, 1 / 3),
         (5, 1 / 3),
     ]
@@ -663,9 +662,9 @@ def test_a_line_without_a_step_stays(tmp_path):
     run = resumable(tmp_path)
     notes = [{"note": "mine"}, {"step": None}, {"step": "seven"}]
     for entry in ({"step": 1}, *notes, {"step": 7}):
-        runs.append_log(run, entry)
+        run_record.append_log(run, entry)
     runs.resume_run(run, RECORD)
-    assert runs.read_log(run) == [{"step": 1}, *notes]
+    assert run_record.read_log(run) == [{"step": 1}, *notes]
 
 
 @pytest.mark.parametrize("line", ['{"step": 2', "[1]", "\\xff"])
@@ -680,7 +679,7 @@ def test_a_damaged_line_is_named_and_nothing_is_changed(tmp_path, line):
 
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(OSError, match="cannot write .*log.jsonl"):
-        runs.append_log(tmp_path / "nowhere", {"step": 1})
+        run_record.append_log(tmp_path / "nowhere", {"step": 1})
 
 
 # --- which pictures
@@ -707,21 +706,21 @@ def test_pictures_are_known_wherever_they_are(tmp_path):
     pictures = [png(i) for i in range(5)]
     for i, content in enumerate(pictures):
         (tmp_path / f"{i}").write_bytes(content)
-    known = runs.picture_fingerprint(split(pictures))
+    known = fingerprints.picture_fingerprint(split(pictures))
     paths = split([str(tmp_path / f"{i}") for i in range(5)])
-    assert runs.picture_fingerprint(paths) == known
+    assert fingerprints.picture_fingerprint(paths) == known
     for path in tmp_path.iterdir():
         os.utime(path, (1, 1))
-    assert runs.picture_fingerprint(paths) == known, "times say nothing"
+    assert fingerprints.picture_fingerprint(paths) == known, "times say nothing"
     turned = split(pictures[::-1])
-    assert runs.picture_fingerprint(turned) != known
-    assert runs.picture_fingerprint(turned.select(range(4, -1, -1))) == known
+    assert fingerprints.picture_fingerprint(turned) != known
+    assert fingerprints.picture_fingerprint(turned.select(range(4, -1, -1))) == known
 
 
 @pytest.mark.parametrize("where", ["start", "middle", "end", "more", "other"])
 def test_a_replaced_picture_is_noticed(tmp_path, where):
     pictures = [png(i) for i in range(3)]
-    known = runs.picture_fingerprint(split(pictures))
+    known = fingerprints.picture_fingerprint(split(pictures))
     changed = bytearray(pictures[1])
     at = {"start": 9, "middle": len(changed) // 2, "end": -9}.get(where)
     if at is not None:
@@ -730,7 +729,7 @@ def test_a_replaced_picture_is_noticed(tmp_path, where):
         changed = changed + b"x" if where == "more" else png(9)
     (tmp_path / "changed").write_bytes(changed)
     for other in (bytes(changed), str(tmp_path / "changed")):
-        assert runs.picture_fingerprint(split([pictures[0], other, pictures[2]])) != known
+        assert fingerprints.picture_fingerprint(split([pictures[0], other, pictures[2]])) != known
 
 
 def bmp(side, paint=()):
@@ -748,17 +747,17 @@ def test_a_picture_that_was_painted_over_is_noticed(tmp_path, side, rows):
     plain, painted = bmp(side), bmp(side, rows)
     assert len(plain) == len(painted)
     (tmp_path / "painted").write_bytes(painted)
-    known = runs.picture_fingerprint(split([plain]))
-    assert runs.picture_fingerprint(split([bmp(side)])) == known
+    known = fingerprints.picture_fingerprint(split([plain]))
+    assert fingerprints.picture_fingerprint(split([bmp(side)])) == known
     for other in (painted, str(tmp_path / "painted")):
-        assert runs.picture_fingerprint(split([other])) != known
+        assert fingerprints.picture_fingerprint(split([other])) != known
 
 
 def test_fingerprints_of_an_earlier_version_are_not_compared():
     old, new, other = "0123456789ab", "0123456789abcdef", "f123456789abcdef"
-    assert runs.same_pictures(old, new) and runs.same_pictures(None, new)
-    assert runs.same_pictures(new, new) and not runs.same_pictures(new, other)
-    assert not runs.same_pictures(old, old[::-1])
+    assert fingerprints.same_pictures(old, new) and fingerprints.same_pictures(None, new)
+    assert fingerprints.same_pictures(new, new) and not fingerprints.same_pictures(new, other)
+    assert not fingerprints.same_pictures(old, old[::-1])
     before = changed(data__train__picture_fingerprint=old)
     assert runs.first_difference(before, changed(data__train__picture_fingerprint=new)) == ""
     before = changed(data__train__picture_fingerprint=other)
@@ -767,7 +766,7 @@ def test_fingerprints_of_an_earlier_version_are_not_compared():
 
 def test_a_record_holds_no_password(tmp_path):
     source = "https://ada:pw@example.org/photos.tar"
-    runs.write_run(tmp_path, {"source": source, "skipped": {f"{source}/7": f"{source} is gone"}})
+    run_record.write_run(tmp_path, {"source": source, "skipped": {f"{source}/7": f"{source} is gone"}})
     text = (tmp_path / "run.json").read_text()
     assert "pw" not in text and text.count("https://example.org/photos.tar") == 3
 
@@ -775,5 +774,5 @@ def test_a_record_holds_no_password(tmp_path):
 def test_pictures_that_are_not_there(tmp_path):
     (tmp_path / "empty").touch()
     lost = split([str(tmp_path / "lost"), str(tmp_path / "empty"), str(tmp_path), b""])
-    assert runs.picture_fingerprint(lost) == runs.picture_fingerprint(lost)
-    assert runs.picture_fingerprint({"image_id": ["a"], "captions": [["a cat"]]}) is None
+    assert fingerprints.picture_fingerprint(lost) == fingerprints.picture_fingerprint(lost)
+    assert fingerprints.picture_fingerprint({"image_id": ["a"], "captions": [["a cat"]]}) is None

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "imgcap"
 # The stages, and the modules of each. A module may import what stands before it here, and nothing
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
-    "ground": """words config extras files places runs hub devices names formats colours fetch
+    "ground": """words config extras files places fingerprints run_record run_files run_checkpoints
+        runs hub devices names formats colours fetch
         picture_files pictures pixels""",
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
