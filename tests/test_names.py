@@ -1,8 +1,12 @@
 "The public names of the stages stay where they are: code that people have written goes on working."
 
 import importlib
+import subprocess
+import sys
 
 import pytest
+
+import imgcap
 
 NAMES = {
     "data": """
@@ -55,3 +59,31 @@ def test_public_names(stage):
     module = importlib.import_module(f"imgcap.{stage}")
     missing = [name for name in NAMES[stage].split() if not hasattr(module, name)]
     assert not missing, f"imgcap.{stage} no longer has {', '.join(missing)}"
+
+
+FIRST = """load_captions split_captions describe_captions load_model finetune TrainConfig
+    evaluate_model Captioner""".split()
+
+
+def in_new_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_names_of_the_package_are_those_of_its_stages():
+    homes = {name: stage for stage, names in NAMES.items() for name in names.split()}
+    for name in FIRST:
+        stage = importlib.import_module(f"imgcap.{homes[name]}")
+        assert getattr(imgcap, name) is getattr(stage, name)
+    assert set(FIRST) <= set(dir(imgcap))
+    with pytest.raises(AttributeError, match="'imgcap' has no attribute 'load_caption'"):
+        imgcap.load_caption
+
+
+def test_the_package_alone_loads_nothing():
+    "Neither a stage nor a library, and so in no time; a name of data loads no torch."
+    code = "import sys; before = {*sys.modules}; import imgcap; print(*{*sys.modules} - before)"
+    assert in_new_process(code) == ["imgcap"]
+    code = "import sys, imgcap; imgcap.load_captions; print('torch' in sys.modules)"
+    assert in_new_process(code) == ["False"]

@@ -201,7 +201,8 @@ def test_a_card_with_a_persons_words_is_theirs(run, text):
 def test_scores_of_another_program_name_no_split(run, record):
     for name in ("metrics.json", "measured.json"):
         (run / name).write_text(record)
-    assert {"metrics.json", "report.html", "predictions-novel.jsonl"} <= set(run_files.strangers(run))
+    scored = {"metrics.json", "report.html", "predictions-novel.jsonl"}
+    assert scored <= set(run_files.strangers(run))
 
 
 def test_a_long_split_is_known_by_its_name(tmp_path):
@@ -766,7 +767,8 @@ def test_fingerprints_of_an_earlier_version_are_not_compared():
 
 def test_a_record_holds_no_password(tmp_path):
     source = "https://ada:pw@example.org/photos.tar"
-    run_record.write_run(tmp_path, {"source": source, "skipped": {f"{source}/7": f"{source} is gone"}})
+    skipped = {f"{source}/7": f"{source} is gone"}
+    run_record.write_run(tmp_path, {"source": source, "skipped": skipped})
     text = (tmp_path / "run.json").read_text()
     assert "pw" not in text and text.count("https://example.org/photos.tar") == 3
 
