@@ -1116,7 +1116,7 @@ def test_the_language_of_the_data_is_that_of_scores_and_reward(data, tmp_path, m
             made.append(options.get("language"))
             super().__init__(*args, **options)
 
-    monkeypatch.setattr(imgcap.train, "CiderReward", Reward)
+    monkeypatch.setattr(imgcap.train.rewards, "CiderReward", Reward)
     train(
         load_model(run, device="cpu"),
         rows,

@@ -25,7 +25,7 @@ STAGES = {
     "preprocess": "preprocess",
     "model": "model model.decoding",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
-    "train": "train",
+    "train": "train.rewards train",
     "infer": "infer.jobs infer.alt_text infer",
     "evaluate": "evaluate evaluate.explain",
     "share": "share.export share",
