@@ -21,9 +21,9 @@ STAGES = {
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
         data.shards data.splits data.checks data""",
     "viz": "viz.figures viz.plots viz",
-    "families": "families.git",
+    "families": "families.git families",
     "preprocess": "preprocess",
-    "model": "model model.decoding",
+    "model": "model.tiny model model.decoding",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": "train.rewards train",
     "infer": "infer.jobs infer.alt_text infer",
