@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from small_models import BUILDERS, pictures, small_model
 
-from imgcap.infer import jobs
+from imgcap.infer import jobs, row_files
 from imgcap.config import Decoding
 from imgcap.files import held
 from imgcap.infer import Captioner, caption_files
-from imgcap.infer.jobs import caption_row, parts, read_rows, row_line, write_rows
+from imgcap.infer.jobs import parts
+from imgcap.infer.row_files import caption_row, read_rows, row_line, write_rows
 from imgcap.model import Caption
 
 SHORT = {"max_new_tokens": 6}
@@ -296,11 +297,11 @@ def test_a_corrected_caption_stays_while_the_picture_does(photos, captioner, out
 
 def test_a_picture_that_is_replaced_while_it_is_read_has_no_digest(photos):
     with ThreadPoolExecutor(1) as threads:
-        noted = [jobs.note_picture("photos/1.png", threads) for _ in range(2)]
+        noted = [row_files.note_picture("photos/1.png", threads) for _ in range(2)]
         assert set(noted[0]()) == {"size", "modified", "digest"}
         os.utime("photos/1.png", (1, 1))
         assert set(noted[1]()) == {"size", "modified"}
-        assert jobs.note_picture("http://127.0.0.1/a.png", threads)() == {}
+        assert row_files.note_picture("http://127.0.0.1/a.png", threads)() == {}
 
 
 @pytest.mark.parametrize("end", ["", "\r", " ", "\n"])
@@ -771,4 +772,4 @@ def test_a_record_is_read_by_strangers(photos, captioner):
         set(json.loads(line)) <= {"path", "caption", "score", "error", "size", "modified", "digest"}
         for line in open("c.jsonl")
     )
-    assert jobs.ENDINGS == (".jsonl", ".csv", ".parquet")
+    assert row_files.ENDINGS == (".jsonl", ".csv", ".parquet")

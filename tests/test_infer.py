@@ -12,7 +12,7 @@ from PIL import Image
 from small_models import pictures, small_model
 
 from imgcap.infer import Caption, Captioner, CaptionError, caption_files
-from imgcap.infer.jobs import one_line, picture_state
+from imgcap.infer.row_files import one_line, picture_state
 
 SHORT = {"max_new_tokens": 5}
 DAMAGED = b"\x89PNG\r\n\x1a\n cut off"

@@ -26,7 +26,7 @@ STAGES = {
     "model": "model.tiny model model.decoding",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": "train.rewards train",
-    "infer": "infer.jobs infer.alt_text infer",
+    "infer": "infer.row_files infer.jobs infer.alt_text infer",
     "evaluate": "evaluate evaluate.explain",
     "share": "share.export share",
     "doors": "app bench cli",

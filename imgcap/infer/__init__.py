@@ -28,9 +28,10 @@ from ..config import Decoding
 from ..model.decoding import CaptionError, CaptionWriter, decoding_for
 from ..files import held, write_atomic
 from .jobs import (
-    Team, caption_row, check_out, clear, forget, make_plan, names_folder, note_picture, open_lines,
-    part, pictures_for, print_row, put_together, row_line, row_name, run_record, sign_run,
-    take_place, text_files, writing_place)
+    Team, check_out, clear, forget, make_plan, names_folder, part, pictures_for, put_together,
+    run_record, sign_run, take_place, writing_place)
+from .row_files import (
+    caption_row, note_picture, open_lines, print_row, row_line, row_name, text_files)
 from ..model import Caption, is_small, load_model
 from ..pictures import (
     ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over, shown)

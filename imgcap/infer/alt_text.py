@@ -37,11 +37,9 @@ _DECORATION, _SAYS_SO = "decoration", 'alt="" says decoration'
 _NO_PAGE = {"textarea", "template", "noscript", "script", "style", "title", "xmp", "iframe",
             "noembed", "noframes"} # Elements whose pictures are not shown
 _LATER = ("data-src", "data-srcset", "data-original", "data-lazy", "data-lazy-src")
+_CDATA = re.compile(r"<!\[CDATA\[.*?\]\]>", re.DOTALL) # Where HTML is text
 
 # %% ../../nbs/infer/alt_text.ipynb #34a5f84a
-_CDATA = re.compile(r"<!\[CDATA\[.*?\]\]>", re.DOTALL)
-
-
 class _ImageTags(HTMLParser):
     "Collects `img` tags with their places."
     def __init__(self, html:str):
@@ -235,7 +233,7 @@ def _filled(
     for gap, (file, reason) in zip(gaps, places):
         text, reason = ("", reason) if reason else _text_of(captions[file])
         if reason:
-            left.append((old.count("\n", 0, gap.start) + 1, _short(gap.address), reason))
+            left.append((old.count("\n", 0, gap.start) + 1, _short_address(gap.address), reason))
             continue
         new += [old[at:gap.start], gap.fill(text)]
         at = gap.end
@@ -248,7 +246,7 @@ def _text_of(caption) -> tuple[str, str]: # Text, or the reason why there is non
     return text, "" if text else "the model wrote nothing"
 
 
-def _short(address:str) -> str:
+def _short_address(address:str) -> str:
     address = without_password(address)
     return address if len(address) < 80 else address[:77] + "..."
 
