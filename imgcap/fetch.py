@@ -23,7 +23,7 @@ import httpx
 
 from . import __version__
 from .formats import ImageError
-from .names import shown, without_password
+from .places import shown, without_password
 
 # %% ../nbs/ground/fetch.ipynb #5a0c7e29
 def _is_public(address):

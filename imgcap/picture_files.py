@@ -18,7 +18,7 @@ from pathlib import PurePath
 from .files import some
 from .formats import (
     PICTURE_SUFFIXES, archive_hint, open_picture, open_regular, why_unreadable)
-from .names import (
+from .places import (
     expand_home, is_absolute, is_address, is_glob, meant_instead, name_alike, shown)
 
 # %% ../nbs/ground/picture_files.ipynb #5a0c7e22

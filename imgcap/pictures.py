@@ -21,7 +21,7 @@ from .colours import OTHER_BYTE_ORDER, byte_layout, from_array, to_rgb, with_six
 from .fetch import fetch_bytes, fetch_picture
 from .formats import (
     PICTURE_SUFFIXES, ImageError, archive_hint, open_picture, open_regular, why_unreadable)
-from .names import (
+from .places import (
     expand_home, is_absolute, is_address, is_glob, meant_instead, shown, without_password)
 from .picture_files import PictureFolder, find_pictures, is_picture, passed_over
 

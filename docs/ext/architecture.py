@@ -15,7 +15,7 @@ PACKAGE = ROOT / "imgcap"
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
     "ground": """words config extras files places fingerprints run_record run_files run_checkpoints
-        runs hub devices names formats colours fetch
+        runs hub devices formats colours fetch
         picture_files pictures pixels""",
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows

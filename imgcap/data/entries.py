@@ -18,7 +18,7 @@ from .texts import (
     CAPTION_NAMES, EMPTY, NAMES_PICTURE, Notes, caption_columns, clean_texts, flagged,
     flatten_texts, image_column, is_utf8, picture_id, refuse_names, short, split_name, writable)
 from ..files import some
-from ..names import expand_home, is_absolute, is_address
+from ..places import expand_home, is_absolute, is_address
 from ..picture_files import PictureFolder
 
 # %% ../../nbs/data/entries.ipynb #6b1f0a40

@@ -19,7 +19,7 @@ from .tables import from_tables, load_tables, tell
 from .text_tables import numbered_json_lines, read_table
 from .texts import Notes, clean_texts, fixed_columns, is_utf8, split_of, writable
 from ..formats import PICTURE_SUFFIXES
-from ..names import expand_home, is_address
+from ..places import expand_home, is_address
 from ..picture_files import PictureFolder, passed_over
 
 # %% ../../nbs/data/from_files.ipynb #08bf033d
