@@ -23,7 +23,7 @@ STAGES = {
     "viz": "viz.figures viz.plots viz",
     "families": "families.git families",
     "preprocess": "preprocess",
-    "model": "model.tiny model model.decoding",
+    "model": "model.tiny model.generation model.decoding model",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": "train.rewards train",
     "infer": "infer.row_files infer.jobs infer.alt_text infer",

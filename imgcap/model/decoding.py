@@ -26,8 +26,8 @@ from transformers import (
 
 from ..config import CJK, Decoding, bare_words, says
 from ..hub import quiet_transformers
-from . import (
-    Caption, evaluating, generate_captions, last_token)
+from ..families import last_token
+from .generation import Caption, evaluating, generate_captions
 from ..runs import read_run, run_of
 
 # %% ../../nbs/model/decoding.ipynb #b82caf1b
