@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from imgcap import fingerprints, run_checkpoints, run_files, run_record, runs, share
+from imgcap import fingerprints, run_checkpoints, run_files, run_record, runs
+from imgcap.share import cards
 
 RECORD = {
     "config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a"},
@@ -163,11 +164,11 @@ def test_a_run_json_of_another_program(tmp_path, record):
         run_record.read_run(folder)
 
 
-CARD = run_files.sealed(f"---\nlicense: mit\n---\n{share._MARK}\n# my model\n")
+CARD = run_files.sealed(f"---\nlicense: mit\n---\n{cards._WRITTEN_BY}\n# my model\n")
 
 
 def test_a_card_is_ours_as_it_was_written(run):
-    assert run_files.CARD_MARK in share._MARK
+    assert run_files.CARD_MARK in cards._WRITTEN_BY
     (run / "README.md").write_text(CARD)
     assert run_files.strangers(run) == []
     runs.begin_run(run, RECORD, overwrite=True)
@@ -183,7 +184,7 @@ def test_a_card_is_ours_as_it_was_written(run):
         CARD.replace("license: mit", "license: mit\ntags: [thesis]"),
         "Two years of work.\n" + CARD,
         CARD + CARD,
-        f"{share._MARK}\n# my model, of an earlier version\n",
+        f"{cards._WRITTEN_BY}\n# my model, of an earlier version\n",
         run_files.sealed("# somebody's\n"),
         "",
     ],

@@ -26,6 +26,8 @@ from imgcap.hub import refuse_tokens
 from imgcap.infer import Captioner
 from imgcap.model import load_model, weights_fingerprint
 from imgcap.share import model_card, published_files, push_run, write_card
+from imgcap.share import cards
+from imgcap.share.front_matter import CARD_METRICS
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_the_card_cites_what_was_measured(run):
     card = model_card(run, license="apache-2.0", language="en")
     measured, data = metrics_of(run)["test"], ModelCard(card).data
     cited = {(r.dataset_split, r.metric_type): r.metric_value for r in data.eval_results}
-    assert cited == {("test", m): round(measured["model"][m], 4) for m in room._METRICS}
+    assert cited == {("test", m): round(measured["model"][m], 4) for m in CARD_METRICS}
     first = data.eval_results[0]
     assert first.metric_args["interval"] == [
         round(end, 4) for end in measured["model"]["cider_d_ci"]
@@ -108,7 +110,7 @@ def test_the_card_cites_what_was_measured(run):
     for system, scores in measured.items():
         low, high = scores["cider_d_ci"]
         assert (
-            f"| {room._SYSTEMS[system]} | {scores['cider_d']:.2f} ({low:.2f} to {high:.2f}) |"
+            f"| {cards._SYSTEMS[system]} | {scores['cider_d']:.2f} ({low:.2f} to {high:.2f}) |"
             in card
         )
     assert "WER ↓" in card and "CIDEr-D ↑" in card and "↓ less is better" in card
@@ -125,10 +127,10 @@ def test_the_card_cites_what_was_measured(run):
 @pytest.mark.parametrize("low, warned", [(-.1, True), (0, True), (.1, False)])
 def test_a_model_that_does_not_look_is_told(low, warned):
     assert (
-        bool(room._does_not_look({"shuffled_pictures": {"cider_d_difference_ci": [low, 0.2]}}))
+        bool(cards._does_not_look({"shuffled_pictures": {"cider_d_difference_ci": [low, 0.2]}}))
         == warned
     )
-    assert not room._does_not_look({})
+    assert not cards._does_not_look({})
 
 
 def test_scores_of_other_weights_are_not_cited(run):
@@ -305,7 +307,7 @@ EDITS = {
     "a sentence at the end": lambda text: text + "\nMine.\n",
     "a sentence inside": lambda text: text.replace("## How good it is", "Mine.\n\n## How good it is"),
     "a licence": lambda text: text.replace("license: mit", "license: mit\nthumbnail: x.png"),
-    "without our mark": lambda text: text.replace(room._MARK, "Mine."),
+    "without our mark": lambda text: text.replace(cards._WRITTEN_BY, "Mine."),
     "without its seal": lambda text: text[: text.rindex("<!-- ")] + "Mine.\n",
     "of an earlier version, which had no seal": lambda text: text[: text.rindex("<!-- ")],
     "line ends of Windows": lambda text: text.replace("\n", "\r\n"),
@@ -566,7 +568,8 @@ def test_configurations_of_the_checkpoint_name_no_folder(run):
 def test_a_text_by_hand_that_names_a_folder_is_refused(run, place):
     place = place.replace("PARENT", str(run.resolve().parent))
     card = write_card(run)
-    card.write_text(card.read_text(encoding="utf-8").replace(room._MARK, place), encoding="utf-8")
+    text = card.read_text(encoding="utf-8").replace(cards._WRITTEN_BY, place)
+    card.write_text(text, encoding="utf-8")
     with pytest.raises(
         ValueError, match=r"README.md is refused: it names a folder of this machine"
     ):
@@ -647,7 +650,7 @@ def test_no_file_with_a_token_is_sent(run, name, secret):
         path.write_text(json.dumps({**json.loads(path.read_text()), "x": secret}), encoding="utf-8")
     elif name == "README.md":
         path.write_text(
-            path.read_text(encoding="utf-8").replace(room._MARK, secret), encoding="utf-8"
+            path.read_text(encoding="utf-8").replace(cards._WRITTEN_BY, secret), encoding="utf-8"
         )
     elif name == "predictions.jsonl":
         path.write_bytes(

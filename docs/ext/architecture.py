@@ -28,7 +28,7 @@ STAGES = {
     "train": "train.rewards train",
     "infer": "infer.row_files infer.jobs infer.alt_text infer",
     "evaluate": "evaluate evaluate.explain",
-    "share": "share.export share",
+    "share": "share.records share.front_matter share.cards share.export share",
     "doors": "app bench cli",
 }
 ORDER = [name for names in STAGES.values() for name in names.split()]
