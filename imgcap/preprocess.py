@@ -75,7 +75,8 @@ def encode_text(
     **options, # Further arguments of the tokenizer
 ): # What the tokenizer returns
     "Tokens of texts, none of which can end, begin or pad a caption, whatever is written in them."
-    encoded = tokenizer(texts, split_special_tokens=True, return_special_tokens_mask=True, **options)
+    encoded = tokenizer(texts, split_special_tokens=True, return_special_tokens_mask=True,
+                        **options)
     control = _control_tokens(tokenizer)
     rows = zip(encoded["input_ids"], encoded["special_tokens_mask"])
     taken = [any(token in control and not added for token, added in zip(*map(_as_list, row)))

@@ -28,7 +28,7 @@ def checkpoint_step(checkpoint:str|os.PathLike) -> int:
     return int(Path(checkpoint).name.split("-")[1])
 
 # %% ../nbs/ground/run_checkpoints.ipynb #7c0de024
-def _read_object(path:Path) -> dict:
+def _object_in(path:Path) -> dict:
     "A JSON object; an empty one where there is no file."
     try: value = parse_json(read_file(path)) if path.is_file() else {}
     except ValueError: value = None
@@ -59,7 +59,7 @@ def check_weights(
     from safetensors import SafetensorError, safe_open
     folder = Path(checkpoint)
     wanted = _weight_files(folder)
-    saved = _read_object(folder / "progress.json").get("weights") or {}  # earlier versions: none
+    saved = _object_in(folder / "progress.json").get("weights") or {}  # earlier versions: none
     for name in sorted(wanted):
         if not (folder / name).is_file(): raise ValueError(f"{name} is missing")
         try: safe_open(folder / name, framework="numpy").__exit__(None, None, None)
@@ -70,7 +70,7 @@ def check_weights(
 
 def _weight_files(checkpoint:Path) -> set[str]:
     "Names of the files that a checkpoint's weights should stand in."
-    parts = _read_object(checkpoint / "model.safetensors.index.json").get("weight_map", {})
+    parts = _object_in(checkpoint / "model.safetensors.index.json").get("weight_map", {})
     has_adapter = (checkpoint / "adapter_config.json").is_file()
     one = "adapter_model.safetensors" if has_adapter else "model.safetensors"
     wanted, run = set(parts.values()) or {one}, checkpoint.parents[1]
@@ -84,7 +84,7 @@ def damage(
     "What is missing or damaged in a checkpoint, or in that of the best validation before it."
     folder = Path(checkpoint)
     try:
-        state, progress = (_read_object(folder / name)
+        state, progress = (_object_in(folder / name)
                            for name in ("trainer_state.json", "progress.json"))
         if state.get("global_step") != checkpoint_step(folder):
             return "trainer_state.json is of another step"

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .files import parse_json, read_file, some
+from .files import read_object, some
 from .fingerprints import file_digest
 from .run_record import is_run, read_run
 
@@ -64,9 +64,7 @@ def _score_files(folder:Path) -> set[str]:
     "Names of the files that an evaluation left in a folder; none where it left no record."
     splits = []
     for name, entry in zip(_SCORE_RECORDS, ("model", "weights")):
-        try: record = parse_json(read_file(folder / name))
-        except (OSError, ValueError): continue
-        if not isinstance(record, dict): continue
+        record = read_object(folder / name) or {}
         splits += [split for split, about in record.items()
                    if isinstance(about, dict) and entry in about]
     if not splits: return set()
@@ -167,9 +165,7 @@ def is_edited(
 ) -> bool: # False also where measured.json beside it has no digest of it, as in earlier versions
     "Whether a file is no longer what its evaluation wrote."
     path = Path(path)
-    try: record = parse_json(read_file(path.parent / "measured.json"))
-    except (OSError, ValueError): return False
-    if not isinstance(record, dict): return False
+    record = read_object(path.parent / "measured.json") or {}
     files = [about.get("files") for about in record.values() if isinstance(about, dict)]
     known = {each[path.name] for each in files if isinstance(each, dict) and path.name in each}
     return bool(known) and file_digest(path) not in known

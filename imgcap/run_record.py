@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Hashable
 from pathlib import Path
 
-from .files import parse_json, read_file, read_json_lines, write_atomic
+from .files import parse_json, read_file, read_json_lines, read_object, write_atomic
 from .places import without_logins
 
 # %% ../nbs/ground/run_record.ipynb #d5e12cd4
@@ -26,9 +26,7 @@ def is_run(
     folder:str|os.PathLike, # Any path
 ) -> bool: # Whether its run.json is one that training wrote
     "Whether a folder is a run: other programs have files called run.json too."
-    try: about = parse_json(read_file(Path(folder) / "run.json"))
-    except (OSError, ValueError): return False
-    if not isinstance(about, dict): return False
+    if (about := read_object(Path(folder) / "run.json")) is None: return False
     config, versions = about.get("config"), about.get("versions")
     return isinstance(config, dict) and isinstance(versions, dict) and "imgcap" in versions
 
@@ -64,8 +62,7 @@ def is_damaged(
     path = Path(folder) / "run.json"
     if not path.is_file() or is_run(folder): return False
     if any((Path(folder) / name).exists() for name in ("log.jsonl", "checkpoints")): return True
-    try: return not isinstance(parse_json(read_file(path)), dict)
-    except (OSError, ValueError): return True
+    return read_object(path) is None
 
 # %% ../nbs/ground/run_record.ipynb #7c0de017
 def append_log(

@@ -20,8 +20,9 @@ from .splits import evaluation_rows, split_captions
 from .tables import from_tables, load_hub, load_tables
 from .texts import fixed_columns, split_name, split_of
 from ..hub import offline_if_unreachable
+from ..formats import PICTURE_SUFFIXES, ImageError
+from ..pictures import decode_image
 from ..places import expand_home
-from ..pictures import PICTURE_SUFFIXES, ImageError, decode_image
 
 # %% ../../nbs/01_data.ipynb #149876a7
 _all_ = ["offline_if_unreachable", "PICTURE_SUFFIXES", "ImageError", "decode_image",

@@ -22,14 +22,14 @@ from ..places import expand_home, is_absolute, is_address
 from ..picture_files import PictureFolder
 
 # %% ../../nbs/data/entries.ipynb #6b1f0a40
-_PLAIN = {  # what Python says to programmers → what it means
+_PLAIN_WORDS = {  # what Python says to programmers → what it means
     r"Exceeds the limit \((\d+) digits\) for integer string.* to increase the limit":
         r"a number has more than \1 digits; write it in quotes",
     r"field larger than field limit \((\d+)\)":
         r"a cell has more than \1 letters; a quote may be open"}
 
 def _in_plain_words(message):
-    for python, plain in _PLAIN.items(): message = re.sub(python, plain, message)
+    for python, plain in _PLAIN_WORDS.items(): message = re.sub(python, plain, message)
     return message
 
 # %% ../../nbs/data/entries.ipynb #83843e78

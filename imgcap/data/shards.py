@@ -14,7 +14,7 @@ import tarfile
 import warnings
 
 from ..files import some
-from ..pictures import PICTURE_SUFFIXES
+from ..formats import PICTURE_SUFFIXES
 from .texts import clean_texts, flatten_texts
 
 # %% ../../nbs/data/shards.ipynb #6e35bba5

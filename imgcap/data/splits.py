@@ -15,7 +15,8 @@ import numpy as np
 
 from ..extras import install_hint
 from ..files import some
-from ..pictures import ImageError, decode_image, picture_digest
+from ..formats import ImageError
+from ..pictures import decode_image, picture_digest
 from .rows import as_dict, keep_encoded, over_pictures
 from .texts import Notes
 

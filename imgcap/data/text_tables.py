@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .entries import Names
-from .texts import CAPTION_NAMES, NAMES_PICTURE, Notes, short
+from .texts import CAPTION_NAMES, NAMES_PICTURE, Notes, short, without_number
 from ..files import read_json_lines, some
 
 # %% ../../nbs/data/text_tables.ipynb #a657c504
@@ -133,7 +133,7 @@ def _header(records, known):
 # %% ../../nbs/data/text_tables.ipynb #c41fecc3
 def _is_sentence(pieces, quoted, header, separator):
     "Whether the cells at the end of a row are one caption, of which nobody quoted the commas"
-    if re.sub(r"[ _-]?\d+$", "", header[-1].lower()) not in CAPTION_NAMES or quoted: return False
+    if without_number(header[-1].lower()) not in CAPTION_NAMES or quoted: return False
     if NAMES_PICTURE.search(pieces[-1].strip()): return False
     after_all = separator != "|" and pieces[0][:1].isspace()  # a space after every separator
     return not after_all and all(piece[:1].isspace() for piece in pieces[1:])

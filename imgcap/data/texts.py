@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import PurePath
 
 from ..files import some
-from ..pictures import PICTURE_SUFFIXES
+from ..formats import PICTURE_SUFFIXES
 
 # %% ../../nbs/data/texts.ipynb #5d9064ab
 _NOTED = "noted when loading: "
@@ -245,6 +245,10 @@ def _ask_for_one(found, columns, what, option):
     raise ValueError(f"{'several columns could hold' if found else 'no column seems to hold'} the "
                      f"{what}; say {option}= one of: {some(columns, 20)}")
 
+def without_number(column: str) -> str:
+    "`caption` of `caption_0`"
+    return re.sub(r"[ _-]?\d+$", "", column)
+
 def _column_named(column, columns):
     if column in columns: return column
     raise ValueError(f"no column {column!r}; the columns are: {some(columns, 20)}")
@@ -277,7 +281,7 @@ def caption_columns(
     text = [c for c in columns if columns[c] and c != image]
     found = [c for c in text if c.lower().strip() in CAPTION_NAMES]
     numbered = [c for c in text if c not in found
-                and re.sub(r"[ _-]?\d+$", "", c.lower()) in CAPTION_NAMES]
+                and without_number(c.lower()) in CAPTION_NAMES]
     if not found:
         found = [numbered] if numbered else [c for c in text if not _NOT_CAPTIONS.search(c)]
     elif numbered: found += numbered
