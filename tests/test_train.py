@@ -938,7 +938,7 @@ def test_a_failed_start_leaves_nothing(data, tmp_path, monkeypatch, name, was_th
             patch.setitem(sys.modules, "peft", None)
         if name == "no room":
             patch.setattr(
-                imgcap.train.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0)
+                shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0)
             )
         with pytest.raises((ValueError, OSError, RuntimeError)) as error:
             train(tiny(), data, run, **FAILING[name])

@@ -25,7 +25,8 @@ STAGES = {
     "preprocess": "preprocess",
     "model": "model.tiny model.generation model.decoding model",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
-    "train": "train.rewards train",
+    "train": """train.checkpoints train.parts train.rewards train.validation train.batches
+        train.trainer train.starts train""",
     "infer": "infer.row_files infer.jobs infer.alt_text infer",
     "evaluate": "evaluate evaluate.explain",
     "share": "share.records share.front_matter share.cards share.export share",
