@@ -27,7 +27,7 @@ STAGES = {
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": """train.checkpoints train.parts train.rewards train.validation train.batches
         train.trainer train.starts train""",
-    "infer": "infer.row_files infer.jobs infer.alt_text infer",
+    "infer": "infer.row_files infer.reading infer.jobs infer.alt_text infer",
     "evaluate": "evaluate evaluate.explain",
     "share": "share.records share.front_matter share.cards share.export share",
     "doors": "app bench cli",

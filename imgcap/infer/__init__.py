@@ -11,35 +11,39 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
-import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
-from .alt_text import AltTextReport, fill_alt_text
 from ..config import Decoding
-from ..model.decoding import CaptionError, CaptionWriter, decoding_for
 from ..files import held, write_atomic
+from .alt_text import AltTextReport, fill_alt_text
 from .jobs import (
-    Team, check_out, clear, forget, make_plan, names_folder, part, pictures_for, put_together,
-    run_record, sign_run, take_place, writing_place)
+    Plan, Team, check_out, clear, forget, make_plan, names_folder, part, pictures_for,
+    put_together, run_record, sign_run, take_place, writing_place)
+from .reading import is_many, read_ahead, row_picture, take, undecoded
 from .row_files import (
-    caption_row, note_picture, open_lines, print_row, row_line, row_name, text_files)
+    caption_row, note_picture, open_lines, print_row, row_line, text_files)
 from ..model import Caption, is_small, load_model
+from ..model.decoding import CaptionError, CaptionWriter, decoding_for
 from ..pictures import (
-    ImageError, decode_image, fetch_picture, find_pictures, is_address, is_glob, passed_over, shown)
+    ImageError, decode_image, fetch_picture, find_pictures, is_address, passed_over)
 from ..preprocess import decoding_side, picture_pixels
 
 # %% ../../nbs/07_infer.ipynb #9e325859
 _all_ = ["AltTextReport", "Caption", "CaptionError", "Decoding", "ImageError", "fetch_picture",
          "fill_alt_text", "find_pictures"]
+
+# %% ../../nbs/07_infer.ipynb #dae5ed4a
+def _picture_bar(wanted:bool|None, total:int|None, on_screen:bool=True) -> tqdm:
+    "A bar with rate and time left; by itself on a terminal only, and not between lines there."
+    if wanted is None: wanted = sys.stderr.isatty() and not (on_screen and sys.stdout.isatty())
+    return tqdm(total=total, unit=" pictures", smoothing=0.1, disable=not wanted)
 
 # %% ../../nbs/07_infer.ipynb #f02f32ea
 class Captioner:
@@ -72,7 +76,7 @@ class Captioner:
         **options, # Fields of `Decoding`, else as `decoding_for` has them; with many `progress` too
     ): # A `Caption`, or a list of them with num_return_sequences; for many, what `many` gives
         "Caption one picture, or many."
-        if _is_many(x): return self.many(x, **options)
+        if is_many(x): return self.many(x, **options)
         return next(self._writer(self.how(**options))([self._pixels(x)]))
 
     def many(self,
@@ -85,7 +89,7 @@ class Captioner:
         write = self._writer(self.how(**options))
         if isinstance(pictures, (str, os.PathLike)): pictures = find_pictures(pictures)
         total = len(pictures) if hasattr(pictures, "__len__") else None
-        return self._stream(_undecoded(pictures), write, progress, total)
+        return self._stream(undecoded(pictures), write, progress, total)
 
     def stream(self,
         x, # One picture, as for a call
@@ -97,18 +101,18 @@ class Captioner:
 
     def _pixels(self, x) -> torch.Tensor:
         "A picture as the model sees it (C, H, W)."
-        x = _picture(x)
+        x = row_picture(x)
         if is_address(x): x = {"bytes": fetch_picture(x), "path": x}
         image = decode_image(x, at_least=decoding_side(self.processor))
         return picture_pixels(self.processor.image_processor, [image])[0]
 
     def _stream(self, pictures, write:Callable, progress:bool|None, total:int|None) -> Iterator:
-        reader = _read_ahead(self._pixels, pictures, self.workers, 2 * self.batch_size)
+        reader = read_ahead(self._pixels, pictures, self.workers, 2 * self.batch_size)
         failure = None
-        with _progress(progress, total) as bar:
+        with _picture_bar(progress, total) as bar:
             try:
                 while failure is None:
-                    batch, failure = _take(reader, self.batch_size)
+                    batch, failure = take(reader, self.batch_size)
                     for result in write(batch):
                         yield result
                         bar.update()
@@ -138,152 +142,6 @@ class Captioner:
             return (x if isinstance(x, CaptionError) else next(captions) for x in batch)
         return write
 
-# %% ../../nbs/07_infer.ipynb #7f8bc26a
-def _progress(wanted:bool|None, total:int|None, on_screen:bool=True) -> tqdm:
-    "A bar with rate and time left; by itself on a terminal only, and not between lines there."
-    if wanted is None: wanted = sys.stderr.isatty() and not (on_screen and sys.stdout.isatty())
-    return tqdm(total=total, unit=" pictures", smoothing=0.1, disable=not wanted)
-
-
-def _take(items:Iterator, n:int) -> tuple[list, Exception|None]:
-    "The next few, and the exception that the one after them raised."
-    taken = []
-    try:
-        for item in islice(items, n): taken.append(item)
-    except Exception as error: return taken, error
-    return taken, None
-
-
-def _same(x): return x
-
-
-def _name(x) -> str|None:
-    "Path or address of a picture that has one."
-    if isinstance(x, Mapping): x = x.get("path")
-    return os.fspath(x) if isinstance(x, (str, os.PathLike)) else None
-
-# %% ../../nbs/07_infer.ipynb #df974980
-def _read_ahead(
-    read:Callable, # A picture in any form -> as the model sees it (C, H, W)
-    pictures:Iterable, # In any form
-    workers:int, # Threads
-    most:int, # So many wait at most
-) -> Iterator[torch.Tensor|CaptionError]:
-    "Read files in threads while the model works."
-    pool, waiting, failure = ThreadPoolExecutor(workers), deque(), []
-    try:
-        for number, x in enumerate(_each(pictures, failure)):
-            x = _picture(x)
-            if isinstance(x, _Unread):
-                waiting.append(partial(CaptionError, f"#{number}", x.reason))
-            elif isinstance(x, (str, bytes, os.PathLike, Mapping)):
-                waiting.append(pool.submit(_try, read, x, number).result)
-            # What is open or in memory is read now: its owner may soon close or change it.
-            else: waiting.append(partial(_same, _try(read, x, number)))
-            if len(waiting) > most: yield waiting.popleft()()
-        while waiting: yield waiting.popleft()()
-    finally: pool.shutdown(wait=False, cancel_futures=True)
-    if failure: raise failure[0]
-
-
-def _try(read:Callable, x, number:int) -> torch.Tensor|CaptionError:
-    try: return read(x)
-    except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
-        name = _name(x)
-        reason = str(error).removeprefix(f"{shown(name or 'picture')}: ")
-        if name: name = row_name(name)
-        return CaptionError(name or f"#{number}", reason)
-
-# %% ../../nbs/07_infer.ipynb #ab7b34a3
-def _is_many(x) -> bool:
-    "Whether `x` stands for several pictures."
-    if isinstance(x, (str, os.PathLike)):
-        return not is_address(x) and (os.path.isdir(x) or is_glob(os.fspath(x)))
-    if isinstance(x, np.ndarray): return x.ndim == 4
-    if isinstance(x, (bytes, bytearray, memoryview, Image.Image)): return False
-    if hasattr(x, "read"): return False
-    if isinstance(x, Mapping): return _from_datasets(x, "DatasetDict", "IterableDatasetDict")
-    return isinstance(x, Iterable) or hasattr(x, "__getitem__") and hasattr(x, "__len__")
-
-
-def _picture(x):
-    "The picture of a row, which may have other columns."
-    if isinstance(x, tuple) and x and isinstance(x[0], Image.Image): return x[0] # (picture, label)
-    if not isinstance(x, Mapping): return x
-    if "image" in x: return x["image"]
-    if "bytes" in x or "path" in x: return x
-    found = [value for value in x.values() if isinstance(value, (Image.Image, np.ndarray))
-             or isinstance(value, Mapping) and ("bytes" in value or "path" in value)]
-    return found[0] if len(found) == 1 else x
-
-# %% ../../nbs/07_infer.ipynb #374d5629
-@dataclass(frozen=True)
-class _Unread:
-    "Stands for a row that a data set could not give."
-    reason: str
-
-
-def _each(pictures, failure:list) -> Iterator:
-    "The pictures one by one; into `failure` goes what ended them before their end."
-    number = 0
-    try:
-        if hasattr(pictures, "__iter__"):
-            for number, x in enumerate(pictures, 1): yield x
-            return
-    except Exception as error:
-        if not _has_numbers(pictures):
-            failure.append(error)
-            return
-    # A set as PyTorch has them, or one whose own way through it ends at the first damaged picture
-    for i in range(number, len(pictures)): yield _row_at(pictures, i)
-
-
-def _has_numbers(pictures) -> bool:
-    "Whether `pictures[i]` is the picture number i."
-    known = hasattr(pictures, "__getitem__") and hasattr(pictures, "__len__")
-    return known and not isinstance(pictures, Mapping) and not hasattr(pictures, "iloc")
-
-
-def _row_at(pictures, i:int):
-    try: return pictures[i]
-    except Exception as error: return _Unread(" ".join(f"{type(error).__name__}: {error}".split()))
-
-# %% ../../nbs/07_infer.ipynb #b87562a8
-def _from_datasets(x, *kinds:str) -> bool:
-    "Whether `x` is of a kind of the library `datasets`; whoever has such a thing has imported it."
-    library = sys.modules.get("datasets")
-    return library is not None and isinstance(x, tuple(getattr(library, kind) for kind in kinds))
-
-
-def _undecoded(pictures):
-    "The same pictures, undecoded where a data set would decode them itself."
-    if _from_datasets(pictures, "DatasetDict", "IterableDatasetDict"):
-        raise ValueError(f"the data has the splits {', '.join(pictures)}: give one of them, "
-                         f"such as data[{next(iter(pictures), 'train')!r}]")
-    if hasattr(pictures, "iloc") and hasattr(pictures, "columns"):
-        raise ValueError(f"a table with the columns {', '.join(map(str, pictures.columns))}: "
-                         "give the one with the pictures, such as table['path']")
-    if type(pictures).__name__ in ("Column", "IterableColumn") and hasattr(pictures, "source"):
-        if not _from_datasets(pictures.source, "Dataset", "IterableDataset"): return pictures
-        return _picture_column(pictures.source, pictures.column_name)
-    if not _from_datasets(pictures, "Dataset", "IterableDataset"): return pictures
-    return _picture_column(pictures)
-
-# %% ../../nbs/07_infer.ipynb #4a66ecb7
-def _picture_column(data, name:str|None=None) -> Iterable:
-    "One column of a `Dataset` or `IterableDataset`, its pictures undecoded."
-    import datasets
-    columns = {column: kind for column, kind in (data.features or {}).items()
-               if isinstance(kind, datasets.Image) and name in (None, column)}
-    if getattr(data, "_format_type", None) == "custom": columns = {} # somebody's own way
-    if not columns: return data if name is None else (row[name] for row in data)
-    if len(columns) > 1 and "image" not in columns:
-        raise ValueError(f"several columns hold pictures: {', '.join(columns)}; give one of them, "
-                         f"such as data[{next(iter(columns))!r}]")
-    column = "image" if "image" in columns else next(iter(columns))
-    data = data.with_format(None).select_columns([column])
-    return (row[column] for row in data.cast_column(column, datasets.Image(decode=False)))
-
 # %% ../../nbs/07_infer.ipynb #46a4ac96
 @dataclass(frozen=True)
 class CaptionCounts:
@@ -302,74 +160,76 @@ class CaptionCounts:
         passed = f", {self.passed_over:,} passed over" if self.passed_over else ""
         return f"{self.captioned:,} captioned, {self.unreadable:,} unreadable{skipped}{passed}"
 
-# %% ../../nbs/07_infer.ipynb #f32459dd
-def caption_files(
-    paths:str|os.PathLike|Iterable, # Files, folders, globs, addresses; "-": from standard input
-    model, # A `Captioner`, or the name of a model, which is loaded after all else was checked
-    *,
-    out:str|os.PathLike|None=None, # A .jsonl, .csv or .parquet file of path, caption, score, or path, error
-    sidecar:bool=False, # Write a .txt beside each picture; those that exist are kept
-    overwrite:bool=False, # Replace `out` when all is written, and text files that exist
-    resume:bool=False, # Go on with `out`, or with overwriting it: what has a row there is skipped
-    anyway:bool=False, # With resume: although another model or other options may have written `out`
-    batch_size:int|None=None, # Pictures seen together, where a name is given; as for `Captioner`
-    device:str="auto", # Where the model runs, where a name is given
-    dtype:str="auto", # Precision of the model, where a name is given
-    echo:Callable|None=None, # Takes the lines without `out` and `sidecar`; None prints them
-    **options, # Fields of `Decoding`
-) -> CaptionCounts: # Of all processes; also said on standard error
-    "Caption files and folders into a file, text files beside the pictures, or onto the screen."
-    choose = model.how if isinstance(model, Captioner) else partial(decoding_for, model)
-    how, team = choose(**options), Team()
-    out = None if out is None else os.path.expanduser(os.fspath(out))
-    _check_wishes(out, sidecar, overwrite, resume, anyway, team)
-    with ExitStack() as stack:
-        team.first(lambda: check_out(out, resume, overwrite))
-        pictures, passed = team.first(lambda: pictures_for(paths, out, sidecar))
-        if passed and team.rank == 0: print(passed_over(passed), file=sys.stderr)
-        if out is not None: team.first(lambda: stack.enter_context(held(out)))
-        team.first(lambda: check_out(out, resume, overwrite)) # another may just have ended
-        place, alone = team.first(lambda: writing_place(out, resume, overwrite)), team.size == 1
-        plan = team.first(lambda: make_plan(pictures, place, sidecar, overwrite, resume, alone))
-        todo, goes_on = plan.todo[team.rank::team.size], place is not None and plan.kept
-        if (todo or goes_on) and not isinstance(model, Captioner):
-            model = Captioner(model, batch_size=batch_size, device=device, dtype=dtype)
-        if place is not None and (plan.todo or goes_on):
-            anew = overwrite and not resume
-            team.first(lambda: _begin(place, model, how, plan, pictures, anew, anyway))
-        started, file = time.monotonic(), None
-        if place is not None:
-            lines = place if plan.direct else part(place, team)
-            file = stack.enter_context(open_lines(lines, resume))
-        write = _Writing(place, sidecar, overwrite, echo, pictures)
-        captioned = write(model, todo, file, options, is_first=team.rank == 0) if todo else 0
-        captioned, unreadable = team.sum(captioned, len(todo) - captioned)
-        if file: file.close()
-        if place is not None and not plan.direct:
-            team.first(lambda: put_together(place, pictures, resume, how.num_return_sequences > 1))
-        if place is not None: team.first(lambda: take_place(place, out))
-    counts = CaptionCounts(captioned, unreadable, len(pictures) - len(plan.todo),
-                           time.monotonic() - started, sum(map(len, passed.values())))
-    if team.rank == 0: print(counts, file=sys.stderr)
-    return counts
+# %% ../../nbs/07_infer.ipynb #c1bffca5
+@dataclass(frozen=True)
+class _Wishes:
+    "How captions are to be kept."
+    out: str|None
+    sidecar: bool
+    overwrite: bool
+    resume: bool
+    anyway: bool
 
-# %% ../../nbs/07_infer.ipynb #b814e218
-def _check_wishes(out:str|None, sidecar:bool, overwrite:bool, resume:bool, anyway:bool, team:Team):
-    "Complain about options that contradict each other."
+
+def _wishes(out, sidecar:bool, overwrite:bool, resume:bool, anyway:bool, team:Team) -> _Wishes:
+    "The same, unless options contradict each other."
+    out = None if out is None else os.path.expanduser(os.fspath(out))
     if resume and overwrite and out is None: raise ValueError("resume and overwrite: choose one")
     if resume and out is None and not sidecar:
         raise ValueError("resume needs out=, the file to go on with")
     if anyway and not resume: raise ValueError("anyway=True is for resume=True")
     if team.size > 1 and out is None and not sidecar:
         raise ValueError("several processes cannot share the screen: use out= or sidecar=True")
+    return _Wishes(out, sidecar, overwrite, resume, anyway)
 
+# %% ../../nbs/07_infer.ipynb #5996e7eb
+@dataclass(frozen=True)
+class _Job:
+    "What is to be done, and where it is written."
+    wishes: _Wishes
+    team: Team
+    pictures: list[str]
+    passed: dict[str, list[str]]
+    place: str|None
+    plan: Plan
 
-def _begin(out:str, captioner:Captioner, how:Decoding, plan, pictures, anew:bool, anyway:bool):
+    @property
+    def todo(self) -> list[str]: return self.plan.todo[self.team.rank::self.team.size]
+
+    @property
+    def goes_on(self) -> bool: return self.place is not None and self.plan.kept
+
+    @property
+    def skipped(self) -> int: return len(self.pictures) - len(self.plan.todo)
+
+    @property
+    def passed_over(self) -> int: return sum(map(len, self.passed.values()))
+
+# %% ../../nbs/07_infer.ipynb #87646716
+def _see_job(paths, wishes:_Wishes, team:Team, stack:ExitStack) -> _Job:
+    "Look at what there is to do; until `stack` is closed nobody else writes the file."
+    out, sidecar, resume, overwrite = wishes.out, wishes.sidecar, wishes.resume, wishes.overwrite
+    team.first(lambda: check_out(out, resume, overwrite))
+    pictures, passed = team.first(lambda: pictures_for(paths, out, sidecar))
+    if passed and team.rank == 0: print(passed_over(passed), file=sys.stderr)
+    if out is not None: team.first(lambda: stack.enter_context(held(out)))
+    team.first(lambda: check_out(out, resume, overwrite)) # another may just have ended
+    place, alone = team.first(lambda: writing_place(out, resume, overwrite)), team.size == 1
+    plan = team.first(lambda: make_plan(pictures, place, sidecar, overwrite, resume, alone))
+    return _Job(wishes, team, pictures, passed, place, plan)
+
+# %% ../../nbs/07_infer.ipynb #b814e218
+def _begin_job(job:_Job, captioner:Captioner, how:Decoding):
     "Say what writes the file from now on, and take out of it what is written anew."
-    record = run_record(captioner, how) | names_folder(out, pictures)
-    sign_run(out, record, go_on=plan.kept, anyway=anyway)
-    if anew: clear(out)
-    forget(out, plan.stale)
+    place, plan, wishes = job.place, job.plan, job.wishes
+    if place is None or not (plan.todo or plan.kept): return
+
+    def sign():
+        record = run_record(captioner, how) | names_folder(place, job.pictures)
+        sign_run(place, record, go_on=plan.kept, anyway=wishes.anyway)
+        if wishes.overwrite and not wishes.resume: clear(place)
+        forget(place, plan.stale)
+    job.team.first(sign)
 
 # %% ../../nbs/07_infer.ipynb #ce6ac53c
 @dataclass(frozen=True)
@@ -392,7 +252,7 @@ class _Writing:
             for path in todo:
                 states.append(dict if self.out is None else note_picture(path, threads))
                 yield path
-        bar = _progress(None if is_first else False, len(todo), on_screen)
+        bar = _picture_bar(None if is_first else False, len(todo), on_screen)
         with ThreadPoolExecutor(2) as threads, bar:
             results = captioner.many(noted(), progress=False, **options)
             for path, result in zip(todo, results):
@@ -411,3 +271,50 @@ class _Writing:
             if "error" in row: tqdm.write(f"{row['path']}: {row['error']}", file=sys.stderr)
         elif self.echo: self.echo(row_line(row))
         else: print_row(row)
+
+# %% ../../nbs/07_infer.ipynb #4f1337eb
+def _write_job(job:_Job, captioner:Captioner, echo, options:dict, several:bool) -> list[int]:
+    "Caption what is to be done; how many have a caption now, and how many could not be read."
+    wishes, place, team, todo = job.wishes, job.place, job.team, job.todo
+    write = _Writing(place, wishes.sidecar, wishes.overwrite, echo, job.pictures)
+    lines = place if job.plan.direct or place is None else part(place, team)
+    with nullcontext() if lines is None else open_lines(lines, wishes.resume) as file:
+        captioned = write(captioner, todo, file, options, team.rank == 0) if todo else 0
+        counts = team.sum(captioned, len(todo) - captioned)
+    if place is None: return counts
+    if not job.plan.direct:
+        team.first(lambda: put_together(place, job.pictures, wishes.resume, several))
+    team.first(lambda: take_place(place, wishes.out))
+    return counts
+
+# %% ../../nbs/07_infer.ipynb #f32459dd
+def caption_files(
+    paths:str|os.PathLike|Iterable, # Files, folders, globs, addresses; "-": from standard input
+    model, # A `Captioner`, or the name of a model, which is loaded after all else was checked
+    *,
+    out:str|os.PathLike|None=None, # .jsonl, .csv or .parquet: path, caption, score, or path, error
+    sidecar:bool=False, # Write a .txt beside each picture; those that exist are kept
+    overwrite:bool=False, # Replace `out` when all is written, and text files that exist
+    resume:bool=False, # Go on with `out`, or with overwriting it: what has a row there is skipped
+    anyway:bool=False, # With resume: although another model or other options may have written `out`
+    batch_size:int|None=None, # Pictures seen together, where a name is given; as for `Captioner`
+    device:str="auto", # Where the model runs, where a name is given
+    dtype:str="auto", # Precision of the model, where a name is given
+    echo:Callable|None=None, # Takes the lines without `out` and `sidecar`; None prints them
+    **options, # Fields of `Decoding`
+) -> CaptionCounts: # Of all processes; also said on standard error
+    "Caption files and folders into a file, text files beside the pictures, or onto the screen."
+    is_loaded = isinstance(model, Captioner)
+    how, team = (model.how if is_loaded else partial(decoding_for, model))(**options), Team()
+    wishes = _wishes(out, sidecar, overwrite, resume, anyway, team)
+    with ExitStack() as stack:
+        job = _see_job(paths, wishes, team, stack)
+        if (job.todo or job.goes_on) and not is_loaded:
+            model = Captioner(model, batch_size=batch_size, device=device, dtype=dtype)
+        _begin_job(job, model, how)
+        started, several = time.monotonic(), how.num_return_sequences > 1
+        captioned, unreadable = _write_job(job, model, echo, options, several)
+    seconds = time.monotonic() - started
+    counts = CaptionCounts(captioned, unreadable, job.skipped, seconds, job.passed_over)
+    if team.rank == 0: print(counts, file=sys.stderr)
+    return counts
