@@ -10,11 +10,12 @@ import dataclasses
 import math
 import numbers
 import os
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .words import bare_words, says
 
 # %% ../nbs/ground/config.ipynb #74104772
 def option(
@@ -100,18 +101,6 @@ def check_options(
         value = getattr(chosen, field.name)
         if "help" in field.metadata:
             object.__setattr__(chosen, field.name, check_value(field, value))
-
-# %% ../nbs/ground/config.ipynb #0e6210dd
-CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_BARE_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
-
-
-def bare_words(text:str) -> list[str]: return _BARE_WORD.findall(text.casefold())
-
-
-def says(words:list[str], phrase:list[str]) -> bool:
-    "Whether the phrase stands among the words, its own in a row."
-    return any(words[i:i + len(phrase)] == phrase for i in range(len(words) - len(phrase) + 1))
 
 # %% ../nbs/ground/config.ipynb #1bda4874
 def _check_text(text:str):

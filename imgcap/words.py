@@ -233,6 +233,18 @@ def join_words(
     "The words as one text, of which characters are counted."
     return ("" if primary_language(language) in _SCRIPTS else " ").join(words)
 
+# %% ../nbs/ground/words.ipynb #0e6210dd
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_BARE_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
+
+
+def bare_words(text:str) -> list[str]: return _BARE_WORD.findall(text.casefold())
+
+
+def says(words:list[str], phrase:list[str]) -> bool:
+    "Whether the phrase stands among the words, its own in a row."
+    return any(words[i:i + len(phrase)] == phrase for i in range(len(words) - len(phrase) + 1))
+
 # %% ../nbs/ground/words.ipynb #4d96e0b8
 _COUNTED = {k: regex.compile(rf"(?V1)[[{s}]&&\p{{L}}]") for k, (_, s) in _SCRIPTS.items()}
 _KANA, _LETTER = regex.compile(r"(?V1)[[\p{Hira}\p{Kana}]&&\p{L}]"), regex.compile(r"\p{L}")

@@ -13,10 +13,11 @@ import pytest
 import torch
 from small_models import BUILDERS, pictures, pixels, small_model
 
-from imgcap.config import Decoding, bare_words, says
+from imgcap.config import Decoding
 from imgcap.model.decoding import CaptionWriter, _Forbid, _vocabulary, spell, write_captions
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import validation_scores
+from imgcap.words import bare_words, says
 
 SAMPLED = {"do_sample": True}
 

@@ -24,7 +24,8 @@ from transformers import (
     LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList,
     TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 
-from ..config import CJK, Decoding, bare_words, says
+from ..config import Decoding
+from ..words import CJK, bare_words, says
 from ..hub import quiet_transformers
 from ..families import last_token
 from .generation import Caption, evaluating, generate_captions
