@@ -1,4 +1,4 @@
-"""Prints the oldest versions that are allowed, as requirements for pip: what `make oldest` installs.
+"""Prints the oldest versions that are allowed, as requirements for pip: what `make oldest` takes.
 
     python scripts/bounds.py
 

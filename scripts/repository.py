@@ -28,8 +28,8 @@ ADDRESS = {
 NAME = re.compile(r"(?=[^/]{1,39}/)[A-Za-z0-9]+(-[A-Za-z0-9]+)*/"
                   r"(?!\.{1,2}$)(?!.*\.(git|wiki)$)[A-Za-z0-9._-]{1,100}", re.IGNORECASE)
 # What people copy: the page's address, or what `git clone` takes.
-WRITTEN = re.compile(r"(?:(?:https?://|(?:ssh://)?git@)?(?:www\.)?github\.com[/:])?(.+?)(?:\.git)?/?",
-                     re.IGNORECASE)
+WRITTEN = re.compile(r"(?:(?:https?://|(?:ssh://)?git@)?(?:www\.)?github\.com[/:])?"
+                     r"(.+?)(?:\.git)?/?", re.IGNORECASE)
 BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
          "(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/{path})")
 # Outside Colab a set-up cell only silences a remark about widgets, which the notebooks do not use.

@@ -149,7 +149,8 @@ def arc(importer, other, late, left, middle):
     out = left - 16 - (middle[importer] - middle[other]) / 6
     when = " when needed" if late else ""
     return (f'<path class="arc{" late" if late else ""}" marker-end="url(#arrow-head)" '
-            f'd="M{left} {start:.0f} C{out:.0f} {start:.0f} {out:.0f} {end:.0f} {left - 3} {end:.0f}">'
+            f'd="M{left} {start:.0f} '
+            f'C{out:.0f} {start:.0f} {out:.0f} {end:.0f} {left - 3} {end:.0f}">'
             f"<title>{importer} imports {other}{when}</title></path>")
 
 
@@ -199,7 +200,8 @@ def setup(app):
 
 
 if __name__ == "__main__":
-    for (importer, other), late in arrows().items(): print(f"{importer} -> {other}{'  (when needed)' if late else ''}")
+    for (importer, other), late in arrows().items():
+        print(f"{importer} -> {other}{'  (when needed)' if late else ''}")
     wrong = list(backwards())
     print("\n".join(wrong) or "no arrow runs backwards")
     sys.exit(bool(wrong))

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw themselves: MathJax would have to come from another server."""
+"Formulas as MathML, which browsers draw themselves: MathJax would come from another server."
 import re
 
 from docutils import nodes
@@ -9,7 +9,9 @@ from sphinx.util import logging
 
 def mathml(node, as_block):
     "MathML of one formula; a browser sizes brackets by itself."
-    try: return tex2mathml(re.sub(r"\\[bB]igg?[lrm]?(?![a-zA-Z])", "", node.astext()), as_block=as_block)
+    try:
+        formula = re.sub(r"\\[bB]igg?[lrm]?(?![a-zA-Z])", "", node.astext())
+        return tex2mathml(formula, as_block=as_block)
     except MathError as error:
         logging.getLogger(__name__).warning("formula %r: %s", node.astext(), error, location=node)
         return ""
@@ -26,5 +28,6 @@ def block(translator, node):
 
 
 def setup(app):
-    app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(inline, None), block_renderers=(block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

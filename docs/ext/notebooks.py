@@ -1,4 +1,5 @@
-"""Notebooks as pages: the set-up cell and hidden cells are left out, directives go, figures get their alt text, and a gallery of the figures is made.
+"""Notebooks as pages: the set-up cell and hidden cells are left out, directives go, figures get
+their alt text, and a gallery of the figures is made.
 
     python docs/ext/notebooks.py      list the figures that have no alt text of their own
 """
@@ -26,11 +27,14 @@ def read_notebook(text):
     cells, before, badge = [], "", ""
     for cell in notebook.cells:
         if cell.get("id") == "colab-badge": badge = cell.source
-        elif cell.get("id") == "colab-setup": cells.append(nbformat.v4.new_markdown_cell(buttons(text, badge)))
+        elif cell.get("id") == "colab-setup":
+            cells.append(nbformat.v4.new_markdown_cell(buttons(text, badge)))
         elif cell.cell_type == "markdown":
-            before = cell.source = re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", cell.source)  # its place in docs/ is one folder less away
+            # its place in docs/ is one folder less away
+            before = cell.source = re.sub(r"\]\(((?:\.\./)+)docs/", r"](\1", cell.source)
             cells.append(cell)
-        elif cell.cell_type == "code" and shown(cell): cells += [target(cell, text), page_cell(cell, before)]
+        elif cell.cell_type == "code" and shown(cell):
+            cells += [target(cell, text), page_cell(cell, before)]
     notebook.cells = cells
     return notebook
 
@@ -44,13 +48,15 @@ def directives(cell):
 def shown(cell):
     "Whether a code cell has something to show on a page."
     names = {name for name, _ in directives(cell)}
-    return cell.get("id") != "colab-setup" and "hide" not in names and bool(DIRECTIVE.sub("", cell.source).strip() or cell.outputs)
+    if cell.get("id") == "colab-setup" or "hide" in names: return False
+    return bool(DIRECTIVE.sub("", cell.source).strip() or cell.outputs)
 
 
 def page_cell(cell, before):
     "A code cell without directives, with the alt text of its figures."
     names = dict(directives(cell))
-    if names.keys() & {"export", "exporti", "exports"}: cell.metadata["tags"] = [*cell.metadata.get("tags", []), "export"]
+    if names.keys() & {"export", "exporti", "exports"}:
+        cell.metadata["tags"] = [*cell.metadata.get("tags", []), "export"]
     if pictures(cell): cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell, before)}}
     cell.source = re.sub(r"^\s*#\s*\|.*\n?", "", cell.source, flags=re.MULTILINE).strip("\n")
     return cell
@@ -78,11 +84,12 @@ def last_sentence(markdown):
 
 
 def buttons(text, badge):
-    "Links in place of the set-up cell: to Colab, if there is a badge that knows its address there, and to the notebook."
+    "Links in place of the set-up cell: to Colab, if a badge knows its place, and to the file."
     colab = re.search(r"\]\((https:[^)]*\.ipynb)\)", badge)
     name = next(path.name for path in sources() if path.read_text(encoding="utf-8") == text)
     links = [f"[Open in Colab]({colab[1]}){{.button}}"] if colab else []
-    return ":::{container} buttons\n" + " ".join([*links, f"{{download}}`Download notebook <{name}>`"]) + "\n:::"
+    links += [f"{{download}}`Download notebook <{name}>`"]
+    return ":::{container} buttons\n" + " ".join(links) + "\n:::"
 
 
 def target(cell, text):
@@ -103,12 +110,15 @@ def module_of(text):
 
 def title(notebook):
     "The first heading."
-    return next(line.lstrip("# ") for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines() if line.startswith("# "))
+    lines = (line for cell in notebook.cells if cell.cell_type == "markdown"
+             for line in cell.source.splitlines())
+    return next(line.lstrip("# ") for line in lines if line.startswith("# "))
 
 
 def sources():
     "All notebooks of the repository, numbered ones first."
-    found = [path for path in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in path.parts and not path.name.startswith((".", "_"))]
+    found = [path for path in sorted((ROOT / "nbs").rglob("*.ipynb"))
+             if ".ipynb_checkpoints" not in path.parts and not path.name.startswith((".", "_"))]
     return sorted(found, key=lambda path: (len(path.parts), path))
 
 
@@ -134,16 +144,21 @@ def make_pages(app=None):
                    key=lambda path: architecture.ORDER.index(module_name(path)))
     pages = {DOCS / path.relative_to(ROOT): path.read_bytes() for path in sources()}
     pages[DOCS / "nbs" / "index.md"] = contents("The notebooks", numbered, NUMBERED)
-    pages[DOCS / "nbs" / "tutorials" / "index.md"] = contents("Tutorials", tutorials, TUTORIALS if tutorials else NO_TUTORIALS, "nbs/tutorials")
+    about = TUTORIALS if tutorials else NO_TUTORIALS
+    pages[DOCS / "nbs" / "tutorials" / "index.md"] = contents(
+        "Tutorials", tutorials, about, "nbs/tutorials")
     pages[DOCS / "nbs" / "rooms.md"] = contents("The rooms behind", rooms, ROOMS, by_stage=True)
     pages |= gallery()
     for path, data in pages.items(): write(path, data)
     for folder in ("nbs", "gallery"): keep_only(DOCS / folder, pages)
 
 
-NUMBERED = """Each stands alone and runs from top to bottom in less than a minute on two cores. Its cells are documentation and tests at once; those marked
-at the left are exported to the package."""
-ROOMS = "One subject each, which the numbered notebooks stand on: for those who want to know or change it."
+NUMBERED = (
+    "Each stands alone and runs from top to bottom in less than a minute on two cores. "
+    "Its cells are documentation and tests at once; those marked\n"
+    "at the left are exported to the package.")
+ROOMS = ("One subject each, which the numbered notebooks stand on: "
+         "for those who want to know or change it.")
 TUTORIALS = "Whole tasks, from start to end, on what the [notebooks](../index.md) build."
 NO_TUTORIALS = "None yet. The [notebooks](../index.md) go through the same stages one by one."
 
@@ -170,8 +185,11 @@ def module_name(path):
 
 
 def gallery():
-    "Every figure of the notebooks on one page, with a link to the cell that made it: {path: contents}."
-    files, lines = {}, ["# Gallery", "", "Every figure that the notebooks show, as they were committed; a figure leads to the code that drew it."]
+    "Every figure of the notebooks on one page, with a link to its cell: {path: contents}."
+    files, lines = {}, [
+        "# Gallery", "",
+        "Every figure that the notebooks show, as they were committed; "
+        "a figure leads to the code that drew it."]
     for path in sources():
         text = path.read_text(encoding="utf-8")
         page = path.relative_to(ROOT).with_suffix(".html").as_posix()
@@ -183,9 +201,13 @@ def gallery():
                     data = data.encode() if mime == "image/svg+xml" else base64.b64decode(data)
                     name = f"{hashlib.sha256(data).hexdigest()[:16]}.{PICTURES[mime]}"
                     files[DOCS / "gallery" / name] = data
-                    entries += [f"```{{image}} {name}", f":alt: {json.dumps(alt_text(cell, before), ensure_ascii=False)}",
-                                f':target: "../{page}#{label(text, cell.id)}"', ":loading: lazy", "```"]
-        if entries: lines += ["", f"## [{title(notebook)}](../{path.relative_to(ROOT).as_posix()})", "", "::::{container} gallery", *entries, "::::"]
+                    alt = json.dumps(alt_text(cell, before), ensure_ascii=False)
+                    place = f"../{page}#{label(text, cell.id)}"
+                    entries += [f"```{{image}} {name}", f":alt: {alt}", f':target: "{place}"',
+                                ":loading: lazy", "```"]
+        if entries:
+            heading = f"## [{title(notebook)}](../{path.relative_to(ROOT).as_posix()})"
+            lines += ["", heading, "", "::::{container} gallery", *entries, "::::"]
     files[DOCS / "gallery" / "index.md"] = "\n".join(lines) + "\n"
     return files
 
@@ -194,24 +216,30 @@ def without_alt_text():
     "'notebook: first line of the cell' for each figure that falls back on the sentence before it."
     for path in sources():
         for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code" and shown(cell) and any(pictures(cell)) and not dict(directives(cell)).get("fig-alt"):
-                first = next(line for line in DIRECTIVE.sub("", cell.source).splitlines() if line.strip())
+            is_figure = cell.cell_type == "code" and shown(cell) and any(pictures(cell))
+            if is_figure and not dict(directives(cell)).get("fig-alt"):
+                code = DIRECTIVE.sub("", cell.source).splitlines()
+                first = next(line for line in code if line.strip())
                 yield f"{path.relative_to(ROOT).as_posix()} #{cell.id}: {first[:90]}"
 
 
 def repository_links(app, doctree):
-    "Links to files of the repository that are no page of the site lead to the repository, if it has an address."
+    "Links to files that are no page lead to the repository, if it has an address."
     from docutils import nodes
     from sphinx.addnodes import download_reference, pending_xref
     page = Path(app.env.docname)
     for node in [*doctree.findall(pending_xref), *doctree.findall(download_reference)]:
-        if node.get("refdomain") == "py" or node.get("reftype") not in ("myst", "download", None): continue
+        if node.get("refdomain") == "py" or node.get("reftype") not in ("myst", "download", None):
+            continue
         wanted = node["reftarget"].split("#")[0]
         for base in (ROOT / page.parent, ROOT):  # a notebook's folder; the folder of README.md
             file = (base / wanted).resolve()
-            if not wanted or wanted.endswith(".ipynb") or not file.is_relative_to(ROOT) or not file.exists(): continue
+            in_repository = file.is_relative_to(ROOT) and file.exists()
+            if not wanted or wanted.endswith(".ipynb") or not in_repository:
+                continue
             url = f"{app.config.site_source_url}/{quote(file.relative_to(ROOT).as_posix())}"
-            node.replace_self(nodes.reference("", "", *node.children, refuri=url) if app.config.site_source_url else node.children)
+            link = nodes.reference("", "", *node.children, refuri=url)
+            node.replace_self(link if app.config.site_source_url else node.children)
             break
 
 
@@ -219,7 +247,9 @@ def say_alt_text(app, exception):
     "At the end of a build: what still wants an alt text of its own."
     from sphinx.util import logging
     missing = list(without_alt_text())
-    if missing: logging.getLogger(__name__).info("%s", "\n".join([f'{len(missing)} cells show a figure and have no line #| fig-alt: "…"', *missing]))
+    if missing:
+        heading = f'{len(missing)} cells show a figure and have no line #| fig-alt: "…"'
+        logging.getLogger(__name__).info("%s", "\n".join([heading, *missing]))
 
 
 def setup(app):

@@ -1,4 +1,6 @@
-"""The API reference: each public name with its signature, its docments as a table, its source and the notebook where it is made. Nothing is imported; all of it is read from the modules' text."""
+"""The API reference: each public name with its signature, its docments as a table, its source and
+the notebook where it is made. Nothing is imported; all of it is read from the modules' text.
+"""
 import ast
 import re
 import tokenize
@@ -19,17 +21,23 @@ class Module:
         self.tree = ast.parse("\n".join(self.lines))
         self.doc = ast.get_docstring(self.tree) or ""
         with open(self.path, "rb") as file:
-            self.comments = {token.start[0]: token.string.lstrip("# ") for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT}
+            self.comments = {token.start[0]: token.string.lstrip("# ")
+                             for token in tokenize.tokenize(file.readline)
+                             if token.type == tokenize.COMMENT}
         is_face = self.path.name == "__init__.py"
         self.package = ["imgcap", *name.split(".")][:None if is_face else -1]
         self.defined = {name: node for node in self.tree.body for name in names_of(node)}
-        self.public = next((ast.literal_eval(node.value) for name, node in self.defined.items() if name == "__all__"), [])
-        self.imported = {alias.asname or alias.name: origin(node, alias, self.package) for node in ast.walk(self.tree)
-                         if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+        public = self.defined.get("__all__")
+        self.public = ast.literal_eval(public.value) if public else []
+        self.imported = {alias.asname or alias.name: origin(node, alias, self.package)
+                         for node in ast.walk(self.tree)
+                         if isinstance(node, (ast.Import, ast.ImportFrom))
+                         for alias in node.names}
 
     def full_name(self, name):
         "`Tensor` as `torch.Tensor`, where the module says so."
-        return f"imgcap.{self.name}.{name}" if name in self.defined else self.imported.get(name, name)
+        if name in self.defined: return f"imgcap.{self.name}.{name}"
+        return self.imported.get(name, name)
 
     def cell(self, line):
         "(notebook, cell id) that a line was exported from."
@@ -40,7 +48,8 @@ class Module:
     def annotation(self, node):
         "A type as text with full names; of `Annotated[type, …]` the type."
         if node is None: return ""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str): node = ast.parse(node.value, mode="eval").body
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node = ast.parse(node.value, mode="eval").body
         node = annotated(self.resolve(node))[0]
         class FullNames(ast.NodeTransformer):
             def visit_Name(inner, name): return ast.Name(self.full_name(name.id))
@@ -59,22 +68,29 @@ class Module:
 def names_of(node):
     "Names that a top-level statement defines."
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    else:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target)
+            if isinstance(name, ast.Name)]
 
 
 def origin(node, alias, package):
     "The full name of what an import in a module of `package` brings."
-    if isinstance(node, ast.Import): return alias.name if alias.asname else alias.name.split(".")[0]
+    if isinstance(node, ast.Import):
+        return alias.name if alias.asname else alias.name.split(".")[0]
     start = package[:len(package) - node.level + 1] if node.level else []
     return ".".join(filter(None, [*start, node.module, alias.name]))
 
 
 def annotated(node):
     "(type, help) of `Annotated[type, typer.Option(help=…)]`; (node, '') of anything else."
-    if not (isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Annotated")): return node, ""
+    if not (isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Annotated")):
+        return node, ""
     kind, *extra = node.slice.elts
-    given = [keyword.value.value for call in extra if isinstance(call, ast.Call) for keyword in call.keywords if keyword.arg == "help"]
+    given = [keyword.value.value for call in extra if isinstance(call, ast.Call)
+             for keyword in call.keywords if keyword.arg == "help"]
     return kind, given[0] if given and isinstance(given[0], str) else ""
 
 
@@ -93,15 +109,19 @@ def parameters(module, function):
         if arg is None: found.append((name, "", None, ""))
         elif name not in ("self", "cls"):
             last = default or arg
-            text = module.comment(last, lines.count(last.end_lineno) == 1 and last.end_lineno != function.body[0].lineno) or annotated(module.resolve(arg.annotation))[1]
+            alone = lines.count(last.end_lineno) == 1
+            beside = module.comment(last, alone and last.end_lineno != function.body[0].lineno)
+            text = beside or annotated(module.resolve(arg.annotation))[1]
             found.append((name, module.annotation(arg.annotation), default, text))
     return found
 
 
 def fields(module, made):
     "The parameters of a dataclass or a named tuple."
-    return [(node.target.id, module.annotation(node.annotation), node.value, module.comment(node)) for node in made.body
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not node.target.id.startswith("_")]
+    found = [node for node in made.body
+             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    return [(node.target.id, module.annotation(node.annotation), node.value, module.comment(node))
+            for node in found if not node.target.id.startswith("_")]
 
 
 def default_text(node):
@@ -111,18 +131,28 @@ def default_text(node):
     return f"{factory[1]}()" if factory else text
 
 
+def parameter(name, kind, default):
+    "One parameter as in a signature: `name: type = default`, `name=default`."
+    typed = f"{name}: {kind}" if kind else name
+    if default is None: return typed
+    return typed + (" = " if kind else "=") + default_text(default)
+
+
 def signature(found, returns=""):
-    parts = [name + (f": {kind}" if kind else "") + ("" if default is None else f"{' = ' if kind else '='}{default_text(default)}") for name, kind, default, _ in found]
+    parts = [parameter(name, kind, default) for name, kind, default, _ in found]
     return f"({', '.join(parts)})" + (f" -> {returns}" if returns else "")
 
 
 def rst(text):
     "A comment or docstring as reStructuredText: code stays code, everything else is plain."
     parts = re.split(r"`+([^`]+)`+", text.strip())
-    for k in range(0, len(parts), 2): parts[k] = re.sub(r"([\\*_|]|:(?=//(?:\W|$)))", r"\\\1", parts[k])  # a bare http:// is no link
+    for k in range(0, len(parts), 2):   # a bare http:// is no link
+        parts[k] = re.sub(r"([\\*_|]|:(?=//(?:\W|$)))", r"\\\1", parts[k])
     for k in range(1, len(parts), 2):  # code may not touch a letter
         before, after = parts[k - 1][-1:], parts[k + 1][:1]
-        parts[k] = ("\\ " if before.isalnum() else "") + f"``{parts[k]}``" + ("\\ " if after.isalnum() else "")
+        start = "\\ " if before.isalnum() else ""
+        end = "\\ " if after.isalnum() else ""
+        parts[k] = f"{start}``{parts[k]}``{end}"
     return "".join(parts)
 
 
@@ -131,9 +161,20 @@ def table(found, returns=None):
     rows = [(f"``{name}``", text) for name, _, _, text in found if text]
     if returns and returns[1]: rows.append(("*returns*", returns[1]))
     if not rows: return []
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", "   :class: docments", "", "   * - Parameter", "     - Meaning"]
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", "   :class: docments", "",
+             "   * - Parameter", "     - Meaning"]
     for name, text in rows: lines += [f"   * - {name}", f"     - {rst(text)}"]
     return [*lines, ""]
+
+
+def cell_link(notebook, cell):
+    "A link to a cell where the site shows it, else to its notebook."
+    text = (ROOT / notebook).read_text(encoding="utf-8")
+    title = Path(notebook).stem
+    cells = notebooks.nbformat.reads(text, as_version=4).cells
+    if any(c.get("id") == cell and c.cell_type == "code" and notebooks.shown(c) for c in cells):
+        return f":ref:`{title} <{notebooks.label(text, cell)}>`"
+    return f":doc:`{title} </{Path(notebook).with_suffix('').as_posix()}>`"
 
 
 def links(module, node):
@@ -142,39 +183,57 @@ def links(module, node):
     parts = [f"`source <{{url}}/{module.path.relative_to(ROOT).as_posix()}{lines}>`__"]
     where = module.cell(node.lineno)
     if where and (ROOT / where[0]).is_file():
-        notebook, cell = where
-        text = (ROOT / notebook).read_text(encoding="utf-8")
-        title = Path(notebook).stem
-        is_shown = any(c.get("id") == cell and notebooks.shown(c) for c in notebooks.nbformat.reads(text, as_version=4).cells if c.cell_type == "code")
-        parts.append(f"made in :ref:`{title} <{notebooks.label(text, cell)}>`" if is_shown else f"made in :doc:`{title} </{Path(notebook).with_suffix('').as_posix()}>`")
+        parts.append(f"made in {cell_link(*where)}")
     return [".. container:: links", "", "   " + " · ".join(parts), ""]
 
 
 def indented(lines, by=3): return [" " * by + line if line else "" for line in lines]
 
 
+def entry_of(heading, *lines):
+    "A directive with what stands under it."
+    return [heading, "", *indented(lines), ""]
+
+
 def function_entry(module, function, kind="function"):
-    found = parameters(module, function)
-    returns = module.annotation(function.returns), module.comment(function.returns, function.returns.end_lineno != function.body[0].lineno) if function.returns else ""
+    found, said = parameters(module, function), ""
+    kind_returned = module.annotation(function.returns)
+    if function.returns:
+        beside = function.returns.end_lineno != function.body[0].lineno
+        said = module.comment(function.returns, beside)
+    about, where = doc(function), links(module, function)
     if kind == "method" and any(ast.unparse(d) == "property" for d in function.decorator_list):
-        return [f".. py:property:: {function.name}", *([f"   :type: {returns[0]}"] if returns[0] else []), "", *indented([*doc(function), *links(module, function)]), ""]
-    return [f".. py:{kind}:: {function.name}{signature(found, returns[0])}", "", *indented([*doc(function), *table(found, returns), *links(module, function)]), ""]
+        options = [f"   :type: {kind_returned}"] if kind_returned else []
+        return [f".. py:property:: {function.name}", *options, "", *indented([*about, *where]), ""]
+    heading = f".. py:{kind}:: {function.name}{signature(found, kind_returned)}"
+    return entry_of(heading, *about, *table(found, (kind_returned, said)), *where)
 
 
 def class_entry(module, made):
     methods = {node.name: node for node in made.body if isinstance(node, ast.FunctionDef)}
-    plain = not any("dataclass" in ast.unparse(d) for d in made.decorator_list) and not any("NamedTuple" in ast.unparse(b) for b in made.bases)
-    found = parameters(module, methods["__init__"]) if "__init__" in methods else [] if plain else fields(module, made)
-    inherits = [f"Inherits from {', '.join(f':py:class:`{module.annotation(base)}`' for base in made.bases)}.", ""] if made.bases else []
-    shown = [node for name, node in methods.items() if (not name.startswith("_") or name == "__call__") and (ast.get_docstring(node) or not inherits)]
-    members = [line for node in shown for line in function_entry(module, node, "method")]
-    return [f".. py:class:: {made.name}{signature(found)}", "", *indented([*doc(made), *inherits, *table(found), *links(module, made), *members]), ""]
+    has_fields = (any("dataclass" in ast.unparse(d) for d in made.decorator_list)
+                  or any("NamedTuple" in ast.unparse(b) for b in made.bases))
+    if "__init__" in methods:
+        found = parameters(module, methods["__init__"])
+    else:
+        found = fields(module, made) if has_fields else []
+    bases = [f":py:class:`{module.annotation(base)}`" for base in made.bases]
+    inherits = [f"Inherits from {', '.join(bases)}.", ""] if bases else []
+    public = [node for name, node in methods.items()
+              if not name.startswith("_") or name == "__call__"]
+    members = [line for node in public if ast.get_docstring(node) or not inherits
+               for line in function_entry(module, node, "method")]
+    heading = f".. py:class:: {made.name}{signature(found)}"
+    return entry_of(heading, *doc(made), *inherits, *table(found), *links(module, made), *members)
 
 
 def value_of(name, node):
     "The value that a top-level assignment gives to a name, as text; of an annotated type the type."
     target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-    return ast.unparse(annotated(node.value.elts[names_of(node).index(name)] if isinstance(target, ast.Tuple) else node.value)[0])
+    value = node.value
+    if isinstance(target, ast.Tuple):
+        value = value.elts[names_of(node).index(name)]
+    return ast.unparse(annotated(value)[0])
 
 
 def shorten(text): return f"`{text}`" if len(text) <= 60 else f"`{text[:50]} …`"
@@ -182,19 +241,22 @@ def shorten(text): return f"`{text}`" if len(text) <= 60 else f"`{text[:50]} …
 
 def about(module, node):
     "What the comment beside or above an assignment says, or the help of an option."
-    above = module.comments.get(node.lineno - 1, "") if module.lines[node.lineno - 2].startswith("#") else ""
-    return module.comments.get(node.lineno) or ("" if above.startswith("%%") else above) or annotated(node.value)[1]
+    is_above = module.lines[node.lineno - 2].startswith("#")
+    above = module.comments.get(node.lineno - 1, "") if is_above else ""
+    if above.startswith("%%"): above = ""
+    return module.comments.get(node.lineno) or above or annotated(node.value)[1]
 
 
 def data_entry(module, name, node):
     text = value_of(name, node)
     value = [f"   :value: {text if len(text) <= 90 else text[:80] + ' …'}"]
-    return [f".. py:data:: {name}", *value, "", *indented([rst(about(module, node)), "", *links(module, node)]), ""]
+    about_it = [rst(about(module, node)), "", *links(module, node)]
+    return [f".. py:data:: {name}", *value, "", *indented(about_it), ""]
 
 
 def doc(node):
-    text = ast.get_docstring(node)
-    return [line for paragraph in (text or "").split("\n\n") for line in (rst(" ".join(paragraph.split())), "")]
+    paragraphs = (ast.get_docstring(node) or "").split("\n\n")
+    return [line for text in paragraphs for line in (rst(" ".join(text.split())), "")]
 
 
 def entry(module, name, every):
@@ -209,22 +271,27 @@ def entry(module, name, every):
 def page(module, every):
     heading = f"imgcap.{module.name}"
     lines = [heading, "=" * len(heading), "", f".. py:module:: {heading}", "", rst(module.doc), ""]
-    return "\n".join([*lines, *(line for name in module.public for line in entry(module, name, every))])
+    entries = [line for name in module.public for line in entry(module, name, every)]
+    return "\n".join([*lines, *entries])
 
 
 def first_line(module, name):
     node = module.defined.get(name)
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return rst((ast.get_docstring(node) or "").split("\n")[0])
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return rst((ast.get_docstring(node) or "").split("\n")[0])
     return rst(about(module, node) or shorten(value_of(name, node))) if node else ""
 
 
 def overview(every):
     "All public names on one page."
-    lines = ["API reference", "=============", "", "Every public name, by module; what a module imports stands before it.", "",
+    lines = ["API reference", "=============", "",
+             "Every public name, by module; what a module imports stands before it.", "",
              ".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in every), ""]
     for module in every:
-        lines += [f":doc:`imgcap.{module.name} <{module.name}>`", "-" * (18 + 2 * len(module.name)), "", rst(module.doc), ""]
-        if module.public: lines += [".. list-table::", "   :widths: auto", "   :class: names", ""]
+        heading = f":doc:`imgcap.{module.name} <{module.name}>`"
+        lines += [heading, "-" * (18 + 2 * len(module.name)), "", rst(module.doc), ""]
+        if module.public:
+            lines += [".. list-table::", "   :widths: auto", "   :class: names", ""]
         for name in module.public:
             full = module.full_name(name)
             lines += [f"   * - :py:obj:`~{full}`", f"     - {first_line(module, name)}"]
@@ -235,7 +302,9 @@ def overview(every):
 def make_pages(app):
     every = [Module(name) for name in architecture.modules()]
     url = app.config.site_source_url
-    def linked(text): return text.replace("{url}", url) if url else re.sub(r"`source <\{url\}[^>]*>`__( · )?", "", text)
+    def linked(text):
+        if url: return text.replace("{url}", url)
+        return re.sub(r"`source <\{url\}[^>]*>`__( · )?", "", text)
     pages = {API / f"{module.name}.rst": linked(page(module, every)) for module in every}
     pages[API / "index.rst"] = overview(every)
     for path, text in pages.items(): notebooks.write(path, text)
