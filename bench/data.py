@@ -15,7 +15,8 @@ def caption(n):
 
 def memory():
     "Resident memory of this process in MB"
-    try: return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError: return float("nan")
 
 def peak():
@@ -173,7 +174,8 @@ def workers(files, collator, n, repeats=2):
     for _ in range(repeats):
         for name, options in ways.items():
             before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            for _ in torch.utils.data.DataLoader(**options, batch_size=16, num_workers=n, multiprocessing_context="fork"): pass
+            for _ in torch.utils.data.DataLoader(**options, batch_size=16, num_workers=n, multiprocessing_context="fork"):
+                pass
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             seconds[name].append((time.perf_counter() - start) / len(files))
             cpu[name].append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / len(files))
@@ -185,7 +187,8 @@ def count_opens(suffix):
     "How often files with this suffix are opened from Python from now on; the list grows"
     opened = []
     def hook(event, details):
-        if event == "open" and isinstance(details[0], str) and details[0].endswith(suffix): opened.append(1)
+        if event == "open" and isinstance(details[0], str) and details[0].endswith(suffix):
+            opened.append(1)
     sys.addaudithook(hook)
     return opened
 
@@ -301,7 +304,8 @@ def show(name, r):
             line(f"    decoded to {times} times the side", "", "".join(f"{name} {mean:.2f} {worst:.2f}   " for name, (mean, worst) in zip(("halved", "saved again", "other filter"), changes)))
         print("  worker processes: pictures a second, CPU time a picture; speed by CPU time against the first line")
         for n, ways in r["workers"].items():
-            for way, v in ways.items(): line(f"    {n} worker{'s' * (n != '1')}: {way}", f"{v['pictures_per_s']:.0f}/s  {v['cpu_ms']:.2f} ms  {v['ratio']:.2f}")
+            for way, v in ways.items():
+                line(f"    {n} worker{'s' * (n != '1')}: {way}", f"{v['pictures_per_s']:.0f}/s  {v['cpu_ms']:.2f} ms  {v['ratio']:.2f}")
     elif name == "coco":
         line(f"COCO file, {r['captions']:,} captions, {r['pictures']:,} pictures", f"{r['load_s']:.2f} s (CPU {r['load_cpu_s']:.2f} s)", f"goal 2 s: {verdict(r['load_s'] < 2)}")
         line("    pictures opened", f"{r['pictures_opened']}", f"goal 0: {verdict(r['pictures_opened'] == 0)}")
@@ -311,7 +315,8 @@ def show(name, r):
         line("    pictures opened", f"{r['pictures_opened']}")
     elif name == "near":
         line("perceptual hash of a JPEG of 640 × 480", f"{1000 * r['hash_cpu_s'] / r['hashed']:.2f} ms CPU")
-        for n in r["hashes"]: line(f"near pairs among {n:,} hashes (4 bits)", f"{r[f'pairs_{n}_cpu_s']:.2f} s CPU", f"{r[f'found_{n}']:,} found, {n // 10:,} planted")
+        for n in r["hashes"]:
+            line(f"near pairs among {n:,} hashes (4 bits)", f"{r[f'pairs_{n}_cpu_s']:.2f} s CPU", f"{r[f'found_{n}']:,} found, {n // 10:,} planted")
         line("    peak memory", f"{r['peak_mb']:.0f} MB")
     else:
         line(f"{name} shards, {r['rows']:,} rows streamed", f"{r['rows_per_s']:,.0f} rows/s (CPU {r['rows_per_cpu_s']:,.0f})")

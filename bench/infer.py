@@ -27,7 +27,8 @@ def model_of_base_size(quick, library=False, dtype="float32"):
     model = (transformers.GitForCausalLM if library else GitForCausalLM)(config).eval()
     with torch.no_grad():
         for weights in model.parameters():
-            if weights.ndim > 1: weights.mul_(3)  # as they come, every picture gets the same caption
+            if weights.ndim > 1:   # as they come, every picture gets the same caption
+                weights.mul_(3)
         model.output.bias[2] = -1e4  # and no caption ends early
     images = transformers.models.clip.image_processing_pil_clip.CLIPImageProcessorPil(size={"height": 224, "width": 224}, do_center_crop=False)
     return model.to(getattr(torch, dtype)), transformers.GitProcessor(images, tokenizer)
@@ -84,7 +85,8 @@ def base(args, folder):
     for name, way in found.items():
         tokens = way.pop("tokens")
         assert all(len(caption) == TOKENS for caption in tokens)
-        if "float32" in name: assert tokens[:len(wanted)] == wanted, f"{name}: other tokens than the guide's"
+        if "float32" in name:
+            assert tokens[:len(wanted)] == wanted, f"{name}: other tokens than the guide's"
     different = len(set(map(tuple, wanted)))
     assert different > 1 or args.quick, "the captions are all alike, which proves nothing"
     first = found["guide: one at a time, float32"]
@@ -118,7 +120,8 @@ def peak_of(args):
 
 def current_peak():
     "Highest resident memory in MB since it was last reset"
-    try: return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    try:
+        return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
     except (OSError, StopIteration): return peak()
 
 def tiny(args, folder):
@@ -142,21 +145,25 @@ def tiny(args, folder):
 
 PARTS = {"base": base, "memory": memory, "tiny": tiny}
 
-def goal(value, wanted, name, found): return "" if found["quick"] else f"; {name}: {'met' if value >= wanted else 'missed'}"
+def goal(value, wanted, name, found):
+    return "" if found["quick"] else f"; {name}: {'met' if value >= wanted else 'missed'}"
 
 def show(name, found):
     if name == "base":
         print(f"{'':48}captions/s  faster   CPU s  by CPU")
-        for way, r in found["ways"].items(): print(f"  {way:48}{r['captions_per_second']:8.2f}{r['ratio']:8.1f}{r['cpu_seconds']:8.3f}{r['cpu_ratio']:8.1f}")
+        for way, r in found["ways"].items():
+            print(f"  {way:48}{r['captions_per_second']:8.2f}{r['ratio']:8.1f}{r['cpu_seconds']:8.3f}{r['cpu_ratio']:8.1f}")
         best = max(r["ratio"] for r in found["ways"].values())
         print(f"  same tokens as the guide in float32: {found['same_tokens']} captions of {TOKENS} tokens, {found['different_captions']} of them different")
         rates = found["matrix_products"]
         print(f"  matrix products here: {rates['float32']:.2f} TFLOP/s in float32, {rates['bfloat16']:.2f} in bfloat16, {rates['bfloat16'] / rates['float32']:.1f} times as many")
         print(f"  {best:.1f} times the guide, {found['threads']} threads{goal(best, 10, 'goal 10', found)}")
     if name == "memory":
-        for way, r in found.items(): print(f"  {way:32}{r['peak_mb']:8,.0f} MB at its peak, {r['loaded_mb']:8,.0f} MB after one picture")
+        for way, r in found.items():
+            print(f"  {way:32}{r['peak_mb']:8,.0f} MB at its peak, {r['loaded_mb']:8,.0f} MB after one picture")
     if name == "tiny":
-        for way, r in found["ways"].items(): print(f"  {way:32}{r['pictures_per_second']:8.0f} pictures/s, CPU {r['cpu_ms']:6.2f} ms")
+        for way, r in found["ways"].items():
+            print(f"  {way:32}{r['pictures_per_second']:8.0f} pictures/s, CPU {r['cpu_ms']:6.2f} ms")
         best = max(r["pictures_per_second"] for r in found["ways"].values())
         print(f"  {best:.0f} pictures/s, {found['threads']} threads, {found['cores']} cores{goal(best, 150, 'goal 150 on two cores', found)}")
 

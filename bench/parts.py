@@ -12,7 +12,8 @@ def parts_parser(parser, parts):
 def parse_parts(parser, parts):
     "The arguments, where they name parts that exist"
     args = parser.parse_args()
-    if unknown := [name for name in args.parts if name not in parts]: parser.error(f"no part {unknown[0]!r}; they are: {', '.join(parts)}")
+    if unknown := [name for name in args.parts if name not in parts]:
+        parser.error(f"no part {unknown[0]!r}; they are: {', '.join(parts)}")
     return args
 
 def run_parts(args, parts, show, stderr=None):

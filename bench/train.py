@@ -33,7 +33,8 @@ def prepare(way, quick):
     from imgcap.preprocess import CaptionCollator
     order = list(WAYS)
     on = order[:order.index(way) + 1] if way in WAYS else order  # what was not kept comes on top of all that was
-    if "plain" not in on: git.attend = lambda q, k, v, dropout=0.0: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    if "plain" not in on:
+        git.attend = lambda q, k, v, dropout=0.0: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     if "drop" not in on: git.drop = F.dropout
     if "kept" in on: keep_freed_memory()
     model, processor = bench_model(quick, library="once" not in on)
@@ -43,7 +44,8 @@ def prepare(way, quick):
     if way == "guide":
         text = processor.tokenizer([row["captions"][0] for row in rows], padding="max_length", return_tensors="pt")
         batch |= {"input_ids": text.input_ids, "attention_mask": text.attention_mask, "labels": text.input_ids}
-    if way == "channels-last": batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+    if way == "channels-last":
+        batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
     if way == "compiled": model.read_pictures = torch.compile(model.read_pictures)
     if way == "gelu":
         for module in model.modules():
@@ -67,7 +69,8 @@ def quick_gelu():
             ctx.save_for_backward(x)
             return torch.nn.functional.silu(x * 1.702).mul_(1 / 1.702)
         @staticmethod
-        def backward(ctx, gradient): return torch.ops.aten.silu_backward(gradient, ctx.saved_tensors[0] * 1.702)
+        def backward(ctx, gradient):
+            return torch.ops.aten.silu_backward(gradient, ctx.saved_tensors[0] * 1.702)
     return QuickGelu
 
 def measure(way, quick, steps):
@@ -81,7 +84,8 @@ def measure(way, quick, steps):
         with autocast(): value = loss()
         value.backward()
         if masters:
-            for master, p in zip(masters, model.parameters()): master.grad, p.grad = p.grad.float(), None
+            for master, p in zip(masters, model.parameters()):
+                master.grad, p.grad = p.grad.float(), None
         torch.nn.utils.clip_grad_norm_(masters or model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -100,15 +104,18 @@ def main():
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the process of one way
     args = parser.parse_args()
     every = WAYS | REJECTED
-    if unknown := [way for way in args.ways if way not in every]: parser.error(f"no way {unknown[0]!r}; they are: {', '.join(every)}")
-    if args.one: return print(json.dumps(measure(args.one, args.quick, 2 if args.one in ("guide", "short") else STEPS)))
+    if unknown := [way for way in args.ways if way not in every]:
+        parser.error(f"no way {unknown[0]!r}; they are: {', '.join(every)}")
+    if args.one:
+        return print(json.dumps(measure(args.one, args.quick, 2 if args.one in ("guide", "short") else STEPS)))
     ways = args.ways or list(every if args.rejected else WAYS)
     found = {way: [] for way in ways}
     for _ in range(args.rounds):
         for way in ways:
             command = [sys.executable, __file__, "--one", way, *(["--quick"] if args.quick else [])]
             found[way].append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]))
-            if not args.json: print(f"{way}: {statistics.median(found[way][-1]['seconds']):.2f} s", file=sys.stderr)
+            if not args.json:
+                print(f"{way}: {statistics.median(found[way][-1]['seconds']):.2f} s", file=sys.stderr)
     result = {way: {"seconds": statistics.median(s for r in runs for s in r["seconds"]), "memory": max(r["memory"] for r in runs)} for way, runs in found.items()}
     repeat = " ".join(["python bench/train.py", *sys.argv[1:]])
     if args.json: return print(json.dumps({"repeat": repeat, **result}))

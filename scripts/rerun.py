@@ -1,20 +1,24 @@
 """Runs the notebooks anew, from top to bottom, and says which printed numbers moved.
 
-    python scripts/rerun.py [NOTEBOOK …]           run them (without names: all), and write their new outputs
+    python scripts/rerun.py [NOTEBOOK …]           run them (all without names), write new outputs
     python scripts/rerun.py [NOTEBOOK …] --check   run them and write nothing
 
-Exits with 1 when a number moved beyond its tolerance, or when a cell raised an error; such a notebook's file stays as it was.
+Exits with 1 when a number moved beyond its tolerance, or when a cell raised an error; such a
+notebook's file stays as it was.
 
 A number has to be printed as before, unless its cell says otherwise in one of its first lines:
 
-    #| tolerance: 5%            so far from the number before, in proportion to it: what depends on the CPU in its last digits
+    #| tolerance: 5%            so far from the number before, in proportion to it: what depends on
+                                the CPU in its last digits
     #| tolerance: 0.02          so far from it at most
     #| tolerance: 0.02 or 5%    the wider of the two: for scores and counts together
     #| tolerance: any           whatever is printed: seconds, memory, anything of the machine
 
-Compared are the numbers in what a cell prints and in the tables it shows, in the order of their lines. In a line with a number the words count too, since
-they say what the number is; a line without one may change. No numbers are: digits of a word or name (git-tiny-2, bleu_4, 5b8c2a02), of a version (1.2.3)
-or a date, and times of a clock (7:50), which may be any. Errors and warnings on standard error, and figures, are not compared.
+Compared are the numbers in what a cell prints and in the tables it shows, in the order of their
+lines. In a line with a number the words count too, since they say what the number is; a line
+without one may change. No numbers are: digits of a word or name (git-tiny-2, bleu_4, 5b8c2a02), of
+a version (1.2.3) or a date, and times of a clock (7:50), which may be any. Errors and warnings on
+standard error, and figures, are not compared.
 """
 import argparse
 import asyncio
@@ -38,13 +42,18 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
 CLOCK = re.compile(r"(?<![\w.:-])\d+:\d\d(?::\d\d)?(?![\w:-])")
-NUMBER = re.compile(r"""(?<![\w.-])[-+−]?                              # not within a word, a version or a date
-                        (?:\d{1,3}(?:[,\u2009\u202f]\d{3})+|\d+)       # 1,234,567 or 1234567
-                        (?:\.\d*)?(?:[eE][-+]?\d{1,3})?
-                        (?=[A-Za-zµ]{1,3}(?![\w-])|(?!\.?\w|-\w))      # 12ms and 3x are numbers with a unit""", re.VERBOSE)
+NUMBER = re.compile(r"""
+    (?<![\w.-])[-+−]?                           # not within a word, a version or a date
+    (?:\d{1,3}(?:[,\u2009\u202f]\d{3})+|\d+)    # 1,234,567 or 1234567
+    (?:\.\d*)?(?:[eE][-+]?\d{1,3})?
+    (?=[A-Za-zµ]{1,3}(?![\w-])|(?!\.?\w|-\w))   # 12ms and 3x are numbers with a unit
+    """, re.VERBOSE)
 
 
 # --- what a cell prints
+
+LINES = ("tr", "p", "div", "li", "br", "table", "pre")
+
 
 class Text(HTMLParser):
     "The text of a piece of HTML, a row of a table on one line."
@@ -56,7 +65,7 @@ class Text(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.unseen += tag in ("style", "script")
-        self.parts.append("\n" if tag in ("tr", "p", "div", "li", "br", "table", "pre") else " " if tag in ("td", "th") else "")
+        self.parts.append("\n" if tag in LINES else " " if tag in ("td", "th") else "")
 
     def handle_endtag(self, tag): self.unseen -= tag in ("style", "script")
 
@@ -65,14 +74,16 @@ class Text(HTMLParser):
 
 
 def printed(cell):
-    "What a cell prints and shows, as text; of something shown in several formats the richest one. Figures and widgets are none."
+    """What a cell prints and shows, as text; of something shown in several formats the richest one.
+    Figures and widgets are none."""
     parts = []
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         if output.get("name") == "stdout": parts.append(output["text"])
         elif any(kind.startswith("image/") or "widget" in kind for kind in data): continue
         elif "text/html" in data: parts.append(f"\n{''.join(Text(data['text/html']).parts)}\n")
-        elif "text/markdown" in data or "text/plain" in data: parts.append(f"\n{data.get('text/markdown') or data['text/plain']}\n")
+        elif "text/markdown" in data or "text/plain" in data:
+            parts.append(f"\n{data.get('text/markdown') or data['text/plain']}\n")
     return "".join(parts)
 
 
@@ -82,7 +93,8 @@ def lines_with_numbers(text):
     for line in text.splitlines():
         line = line.strip()
         rest = CLOCK.sub("clock", line)
-        if numbers := NUMBER.findall(rest): found.append(("".join(NUMBER.sub("#", rest).split()), numbers, line))
+        if numbers := NUMBER.findall(rest):
+            found.append(("".join(NUMBER.sub("#", rest).split()), numbers, line))
     return found
 
 
@@ -90,13 +102,19 @@ def lines_with_numbers(text):
 
 def tolerance_of(source):
     "What a cell states, such as ['5%'], ['0.02', '5%'] or ['any'], or nothing: []."
-    directives = takewhile(lambda line: not line.strip() or re.match(r"\s*#\s*\|", line), source.splitlines())
-    stated = [found[1] for line in directives if (found := re.match(r"\s*#\s*\|\s*tolerance\b:?(.*)", line))]
+    first = takewhile(lambda line: not line.strip() or re.match(r"\s*#\s*\|", line),
+                      source.splitlines())
+    found = (re.match(r"\s*#\s*\|\s*tolerance\b:?(.*)", line) for line in first)
+    stated = [match[1] for match in found if match]
     if not stated: return []
     parts = [part.strip().replace(" ", "") for part in stated[0].split(" or ")]
-    try: good = len(stated) == 1 and (parts == ["any"] or all(Decimal(part.removesuffix("%")) >= 0 for part in parts))
+    try:
+        limits = parts == ["any"] or all(Decimal(part.removesuffix("%")) >= 0 for part in parts)
+        good = len(stated) == 1 and limits
     except InvalidOperation: good = False
-    if not good: raise ValueError(f"tolerance: {' and '.join(map(str.strip, stated)) or 'nothing'} is stated; say 5%, 0.02, 0.02 or 5%, or any, once")
+    if not good:
+        said = " and ".join(map(str.strip, stated)) or "nothing"
+        raise ValueError(f"tolerance: {said} is stated; say 5%, 0.02, 0.02 or 5%, or any, once")
     return parts
 
 
@@ -105,7 +123,8 @@ def value(number): return Decimal(re.sub("[,\u2009\u202f]", "", number).replace(
 
 def within(old, new, tolerance):
     old, new = value(old), value(new)
-    allowed = [abs(old) * Decimal(part[:-1]) / 100 if part.endswith("%") else Decimal(part) for part in tolerance]
+    allowed = [abs(old) * Decimal(part[:-1]) / 100 if part.endswith("%") else Decimal(part)
+               for part in tolerance]
     return abs(new - old) <= max(allowed, default=0)
 
 
@@ -115,9 +134,12 @@ def moved(before, after):
     if tolerance == ["any"]: return
     old, new = lines_with_numbers(printed(before)), lines_with_numbers(printed(after))
     stated = f"tolerance: {' or '.join(tolerance) or 'none stated, equal as printed'}"
-    for same, a, b, c, d in SequenceMatcher(None, [words for words, *_ in old], [words for words, *_ in new], autojunk=False).get_opcodes():
+    words = [[words for words, *_ in lines] for lines in (old, new)]
+    for same, a, b, c, d in SequenceMatcher(None, *words, autojunk=False).get_opcodes():
         if same != "equal":
-            yield "\n".join([f"other words or another count of numbers ({stated})", *(f"  was: {line}" for *_, line in old[a:b]), *(f"  now: {line}" for *_, line in new[c:d])])
+            yield "\n".join([f"other words or another count of numbers ({stated})",
+                             *(f"  was: {line}" for *_, line in old[a:b]),
+                             *(f"  now: {line}" for *_, line in new[c:d])])
             continue
         for (_, were, was), (_, are, now) in zip(old[a:b], new[c:d]):
             far = [f"{x} → {y}" for x, y in zip(were, are) if not within(x, y, tolerance)]
@@ -126,11 +148,13 @@ def moved(before, after):
 
 # --- a run
 
-class Failed(Exception): "A notebook did not run to its end; the message says in which cell, and why."
+class Failed(Exception):
+    "A notebook did not run to its end; the message says in which cell, and why."
 
 
 class Loop(asyncio.SelectorEventLoop):
-    "Knows when the run is to end: nbclient ends the kernel at Ctrl-C, and says no more than that it died."
+    """Knows when the run is to end: nbclient ends the kernel at Ctrl-C, and says no more than that
+    it died."""
     interrupted = False
 
     def add_signal_handler(self, number, callback, *args):
@@ -143,9 +167,11 @@ class Loop(asyncio.SelectorEventLoop):
 def execute(notebook, folder):
     "Run all cells, in the notebook's folder."
     running = []
-    client = NotebookClient(notebook, timeout=None, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(folder)}},
-                            extra_arguments=["--log-level=CRITICAL"],  # at Ctrl-C a kernel would show where it was
-                            on_cell_execute=lambda cell, cell_index: running.append(cell))
+    client = NotebookClient(
+        notebook, timeout=None, record_timing=False, coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--log-level=CRITICAL"],  # at Ctrl-C a kernel would show where it was
+        on_cell_execute=lambda cell, cell_index: running.append(cell))
     with asyncio.Runner(loop_factory=Loop) as runner:
         try: runner.run(client.async_execute())
         except Exception as error:
@@ -191,12 +217,14 @@ def rerun(path, check):
     execute(after, path.parent)
     text = cleaned(nbformat.writes(after))
     if not check: replace(path, text)
-    return [(first_line(new), what) for old, new in zip(before.cells, nbformat.reads(text, as_version=4).cells) for what in moved(old, new)]
+    cells = zip(before.cells, nbformat.reads(text, as_version=4).cells)
+    return [(first_line(new), what) for old, new in cells for what in moved(old, new)]
 
 
 def every_notebook():
     "All notebooks: those of the ground first, tutorials last."
-    found = [path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    found = [path for path in (ROOT / "nbs").rglob("*.ipynb")
+             if ".ipynb_checkpoints" not in path.parts]
     place = {"ground": 0, "nbs": 1, "tutorials": 3}
     return sorted(found, key=lambda path: (place.get(path.parent.name, 2), path))
 
@@ -207,7 +235,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing")
     args = parser.parse_args()
     paths = [path.resolve() for path in args.notebooks] or every_notebook()
-    if missing := [str(path) for path in paths if not path.is_file()]: parser.error(f"no such notebook: {', '.join(missing)}")
+    if missing := [str(path) for path in paths if not path.is_file()]:
+        parser.error(f"no such notebook: {', '.join(missing)}")
 
     failures, done = [], 0
     try:
@@ -219,11 +248,14 @@ def main():
             except Failed as error: found = [f"{name} failed: {error}"]
             failures += found
             done += 1
-            print(f" {time.monotonic() - start:.0f} s{', see below' if found else ''}; {len(paths) - done} left", flush=True)
+            seconds, more = time.monotonic() - start, ", see below" if found else ""
+            print(f" {seconds:.0f} s{more}; {len(paths) - done} left", flush=True)
     except KeyboardInterrupt: print(f" stopped, and left as it was; {len(paths) - done} left")
     for failure in failures: print(f"\n{failure}")
     if done < len(paths): return 130
-    print(f"\n{done} notebooks run, " + (f"{len(failures)} differences and errors" if failures else "every number within its tolerance"))
+    differences = f"{len(failures)} differences and errors"
+    print(f"\n{done} notebooks run, "
+          + (differences if failures else "every number within its tolerance"))
     return 1 if failures else 0
 
 

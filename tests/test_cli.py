@@ -305,7 +305,8 @@ def test_a_language_can_be_said_where_captions_are_checked(tmp_path, photos):
     chinese = tmp_path / "chinese"
     chinese.mkdir()
     for file in photos.glob("*.png"): (chinese / file.name).write_bytes(file.read_bytes())
-    for file in photos.glob("*.txt"): (chinese / file.name).write_text("一只猫坐在垫子上。", encoding="utf-8")
+    for file in photos.glob("*.txt"):
+        (chinese / file.name).write_text("一只猫坐在垫子上。", encoding="utf-8")
     doubt = "say --language 'zh'"
     assert doubt in run("check", "--data", str(chinese))[1]
     assert doubt not in run("check", "--data", str(chinese), "--language", "zh")[1]

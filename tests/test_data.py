@@ -686,7 +686,8 @@ def test_karpathys_splits(pictures):
     assert {name: part["image_id"][:] for name,
             part in ds.items()} == {"train": ["0", "1"], "validation": ["2"], "test": ["3"]}
     assert all(len(c) == 5 for c in ds["train"]["captions"])
-    Path("root").mkdir(); Path("pictures").rename("root/val2014")
+    Path("root").mkdir()
+    Path("pictures").rename("root/val2014")
     at_root = load_captions("x.json", images="root")
     assert "root/val2014/" in keep_encoded(at_root)["test"][0]["image"]["path"]
 
@@ -805,7 +806,8 @@ def test_silence_of_the_network_is_restored_nested_in_threads_and_after_an_error
     assert not constants.HF_HUB_OFFLINE
     # as two threads would overlap
     first, second = offline_if_unreachable(), offline_if_unreachable()
-    first.__enter__(); second.__enter__()
+    first.__enter__()
+    second.__enter__()
     first.__exit__(None, None, None)
     assert constants.HF_HUB_OFFLINE
     second.__exit__(None, None, None)

@@ -94,10 +94,13 @@ def keep_drawing(out, seed: int, first: int, stride: int, chunks: int) -> None:
     for c in range(first, chunks, stride):
         chunk = draw_chunk(seed, c*CHUNK, CHUNK)
         while True:
-            try: out.put(chunk, timeout=5); break
+            try:
+                out.put(chunk, timeout=5)
+                break
             except queue.Full:
                 if os.getppid() != parent: os._exit(1)   # the training process was killed
-    while os.getppid() == parent: time.sleep(1)          # until it has read all and ends this process
+    while os.getppid() == parent:   # until it has read all and ends this process
+        time.sleep(1)
     os._exit(1)
 
 
@@ -115,7 +118,8 @@ def batches(seed: int, first_step: int, steps: int, batch_size: int, ahead: int,
         while True:
             try: return queues[j].get(timeout=10)
             except queue.Empty:
-                if not processes[j].is_alive(): raise RuntimeError(f"drawing process {j} ended with exit code {processes[j].exitcode}") from None
+                if not processes[j].is_alive():
+                    raise RuntimeError(f"drawing process {j} ended with exit code {processes[j].exitcode}") from None
 
     try:
         held, (pictures, captions, scenes) = first, next_chunk(first)
@@ -190,14 +194,17 @@ def check(model, tokenizer, seed, device, autocast):
 def fingerprint(model) -> str:
     "A hash of all weights, to compare two runs."
     h = sha256()
-    for name, p in model.state_dict().items(): h.update(name.encode() + p.detach().cpu().float().numpy().tobytes())
+    for name, p in model.state_dict().items():
+        h.update(name.encode() + p.detach().cpu().float().numpy().tobytes())
     return h.hexdigest()[:16]
 
 
 def save_atomically(state, path: Path) -> None:
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as f:
-        torch.save(state, f); f.flush(); os.fsync(f.fileno())
+        torch.save(state, f)
+        f.flush()
+        os.fsync(f.fileno())
     os.replace(partial, path)
 
 
@@ -230,12 +237,14 @@ def main():
     fixed["scenes"] = world.SCENES
 
     checkpoint, log = args.out/"checkpoint.pt", args.out/"log.jsonl"
-    if checkpoint.exists() and not args.resume: p.error(f"{checkpoint} exists: --resume goes on with it, another --out starts afresh")
+    if checkpoint.exists() and not args.resume:
+        p.error(f"{checkpoint} exists: --resume goes on with it, another --out starts afresh")
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.out/"start").exists():
         model, processor = new_model(args.seed)
         shutil.rmtree(args.out/"start.partial", ignore_errors=True)
-        model.save_pretrained(args.out/"start.partial"); processor.save_pretrained(args.out/"start.partial")
+        model.save_pretrained(args.out/"start.partial")
+        processor.save_pretrained(args.out/"start.partial")
         os.replace(args.out/"start.partial", args.out/"start")
     model = GitForCausalLM.from_pretrained(args.out/"start", dtype=torch.float32)
     processor = AutoProcessor.from_pretrained(args.out/"start")
@@ -250,16 +259,20 @@ def main():
     lap_loss, lap_steps, last = torch.zeros((), device=device), 0, {}
     if args.resume and checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["fixed"] != fixed: p.error(f"{checkpoint} was made with {state['fixed']}, not {fixed}")
-        model.load_state_dict(state["model"]); optimizer.load_state_dict(state["optimizer"])
+        if state["fixed"] != fixed:
+            p.error(f"{checkpoint} was made with {state['fixed']}, not {fixed}")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
         step, seconds, seen, vocabulary = state["step"], state["seconds"], Counter(state["seen"]), Counter(state["vocabulary"])
         lap_loss, lap_steps = state["lap_loss"], step % args.log_every
-        if log.exists(): history = [line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+        if log.exists():
+            history = [line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
         print(f"resumed at step {step}", flush=True)
     log.write_text("".join(line + "\n" for line in history))
 
     def save():
-        if not math.isfinite(float(lap_loss)): raise SystemExit(f"the loss is not finite at step {step}; the last checkpoint is left as it was")
+        if not math.isfinite(float(lap_loss)):
+            raise SystemExit(f"the loss is not finite at step {step}; the last checkpoint is left as it was")
         save_atomically({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "fixed": fixed, "lap_loss": lap_loss,
                          "seconds": seconds + time.perf_counter() - began, "seen": dict(seen), "vocabulary": dict(vocabulary)}, checkpoint)
 
@@ -274,27 +287,38 @@ def main():
         with autocast(): loss = caption_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(); optimizer.zero_grad(set_to_none=True)
-        step += 1; lap_steps += 1; lap_loss += loss.detach()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        lap_steps += 1
+        lap_loss += loss.detach()
         seen.update(scenes)
         for c in captions: vocabulary.update(words(c))
         if step % args.log_every == 0 or step == steps:
             now = time.perf_counter()
             mean = float(lap_loss)/lap_steps
-            if not math.isfinite(mean): raise SystemExit(f"the loss is {mean} at step {step}; the last checkpoint is left as it was")
+            if not math.isfinite(mean):
+                raise SystemExit(f"the loss is {mean} at step {step}; the last checkpoint is left as it was")
             line = {"step": step, "samples": step*args.batch_size, "loss": round(mean, 4), "lr": round(lr, 7), "samples_per_second": round((step - first)*args.batch_size/(now - lap), 1)}
-            if step % args.check_every == 0 or step == steps: line |= check(model, tokenizer, args.seed, device, autocast); last = line
+            if step % args.check_every == 0 or step == steps:
+                line |= check(model, tokenizer, args.seed, device, autocast)
+                last = line
             with open(log, "a") as f: f.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
             lap, first, lap_loss, lap_steps = time.perf_counter(), step, torch.zeros((), device=device), 0
-        if stop or time.perf_counter() - saved > args.save_seconds: save(); saved = time.perf_counter()
-        if stop: print(f"stopped at step {step}; --resume goes on", flush=True); return
+        if stop or time.perf_counter() - saved > args.save_seconds:
+            save()
+            saved = time.perf_counter()
+        if stop:
+            print(f"stopped at step {step}; --resume goes on", flush=True)
+            return
 
     save()
     if not last: last = json.loads(log.read_text().splitlines()[-1])
     folder = args.out/"model.partial"
     shutil.rmtree(folder, ignore_errors=True)
-    model.to("cpu").eval().save_pretrained(folder); processor.save_pretrained(folder)
+    model.to("cpu").eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
     minutes = (seconds + time.perf_counter() - began)/60
     (folder/"README.md").write_text(card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, last))
     shutil.rmtree(args.out/"model", ignore_errors=True)
