@@ -1,5 +1,10 @@
-"""A benchmark of several parts, each in a process of its own, so that its peak memory is its own."""
-import argparse, json, os, subprocess, sys, tempfile
+"A benchmark of several parts, each in a process of its own, so that its peak memory is its own."
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 def parts_parser(parser, parts):
@@ -17,7 +22,8 @@ def parse_parts(parser, parts):
     return args
 
 def run_parts(args, parts, show, stderr=None):
-    "Start the parts one by one, and print a table of each or one object; in the process of one part, run it and print what it found"
+    """Start the parts one by one, and print a table of each or one object; in the process of one
+    part, run it and print what it found"""
     if args.part:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["HF_HOME"] = f"{folder}/cache"
@@ -29,7 +35,9 @@ def run_parts(args, parts, show, stderr=None):
     if not args.json: print(f"repeat with: {repeat}")
     options = [word for word in sys.argv[1:] if word != "--json"]
     for name in args.parts or parts:
-        done = subprocess.run([sys.executable, str(script), *options, "--part", name], stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
+        command = [sys.executable, str(script), *options, "--part", name]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
         if done.returncode: sys.exit(f"the part {name} failed\n{done.stderr or ''}".rstrip())
         found[name] = json.loads(done.stdout.splitlines()[-1])
         if args.json: continue

@@ -1,15 +1,26 @@
-"""What each thing that makes training fast is worth: one step of git-base's size (random weights, 8 pictures) in ways that differ by one thing.
+"""What each thing that makes training fast is worth: one step of git-base's size (random weights, 8
+pictures) in ways that differ by one thing.
 
-    python bench/train.py [WAY …]       prints a line for each way; without names all that were kept, with --rejected those too
+    python bench/train.py [WAY …]       prints a line for each way; without names all that were
+                                        kept, with --rejected those too
 
-Each way runs in a process of its own, round after round; the first two steps are not counted, and a figure is the median."""
-import argparse, json, statistics, subprocess, sys, time
+Each way runs in a process of its own, round after round; the first two steps are not counted, and a
+figure is the median."""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
 from contextlib import nullcontext
+from functools import partial
 
 WAYS = {  # what is on, besides what the way before had
-    "guide": "the library's model and loss, captions padded to 512 tokens, labels at the padding, float32",
+    "guide": "the library's model and loss, captions padded to 512 tokens, "
+             "labels at the padding, float32",
     "short": "captions padded to the longest of the batch, no label at the padding",
-    "once": "imgcap.families.git: a picture's last layer and scores over the vocabulary only where a caption token is predicted",
+    "once": "imgcap.families.git: a picture's last layer and scores over the vocabulary only where "
+            "a caption token is predicted",
     "bfloat16": "autocast",
     "plain": "plain products in place of fused attention",
     "drop": "four random decisions from one 64-bit draw in dropout",
@@ -32,18 +43,25 @@ def prepare(way, quick):
     from imgcap.model import caption_loss, keep_freed_memory
     from imgcap.preprocess import CaptionCollator
     order = list(WAYS)
-    on = order[:order.index(way) + 1] if way in WAYS else order  # what was not kept comes on top of all that was
+    on = order
+    if way in WAYS:  # what was not kept comes on top of all that was
+        on = order[:order.index(way) + 1]
     if "plain" not in on:
-        git.attend = lambda q, k, v, dropout=0.0: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        def attend(q, k, v, dropout=0.0):
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        git.attend = attend
     if "drop" not in on: git.drop = F.dropout
     if "kept" in on: keep_freed_memory()
     model, processor = bench_model(quick, library="once" not in on)
     rows = list(bench_data(8))
     batch = CaptionCollator(processor)(rows)
-    batch = {name: batch[name] for name in ("pixel_values", "input_ids", "attention_mask", "labels")}
+    names = "pixel_values", "input_ids", "attention_mask", "labels"
+    batch = {name: batch[name] for name in names}
     if way == "guide":
-        text = processor.tokenizer([row["captions"][0] for row in rows], padding="max_length", return_tensors="pt")
-        batch |= {"input_ids": text.input_ids, "attention_mask": text.attention_mask, "labels": text.input_ids}
+        captions = [row["captions"][0] for row in rows]
+        text = processor.tokenizer(captions, padding="max_length", return_tensors="pt")
+        batch |= {"input_ids": text.input_ids, "attention_mask": text.attention_mask,
+                  "labels": text.input_ids}
     if way == "channels-last":
         batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
     if way == "compiled": model.read_pictures = torch.compile(model.read_pictures)
@@ -51,7 +69,9 @@ def prepare(way, quick):
         for module in model.modules():
             if type(module).__name__ == "QuickGELUActivation": module.forward = quick_gelu().apply
     loss = (lambda: caption_loss(model, batch)) if "once" in on else (lambda: model(**batch).loss)
-    autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if "bfloat16" in on and way != "bf16-weights" else nullcontext
+    autocast = nullcontext
+    if "bfloat16" in on and way != "bf16-weights":
+        autocast = partial(torch.autocast, "cpu", torch.bfloat16)
     masters = None
     if way == "bf16-weights":
         masters = [p.detach().clone().requires_grad_() for p in model.parameters()]
@@ -95,11 +115,13 @@ def measure(way, quick, steps):
     return {"seconds": seconds[WARM_UP:], "memory": peak_memory(), "loss": value.item()}
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ways", nargs="*", help=f"any of {', '.join([*WAYS, *REJECTED])}")
     parser.add_argument("--rejected", action="store_true", help="also what was tried and not kept")
     parser.add_argument("--rounds", type=int, default=2, help="turns (2)")
-    parser.add_argument("--quick", action="store_true", help="a small model: shows that the benchmark runs")
+    parser.add_argument("--quick", action="store_true",
+                        help="a small model: shows that the benchmark runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the process of one way
     args = parser.parse_args()
@@ -107,16 +129,20 @@ def main():
     if unknown := [way for way in args.ways if way not in every]:
         parser.error(f"no way {unknown[0]!r}; they are: {', '.join(every)}")
     if args.one:
-        return print(json.dumps(measure(args.one, args.quick, 2 if args.one in ("guide", "short") else STEPS)))
+        steps = 2 if args.one in ("guide", "short") else STEPS
+        return print(json.dumps(measure(args.one, args.quick, steps)))
     ways = args.ways or list(every if args.rejected else WAYS)
     found = {way: [] for way in ways}
     for _ in range(args.rounds):
         for way in ways:
             command = [sys.executable, __file__, "--one", way, *(["--quick"] if args.quick else [])]
-            found[way].append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]))
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[way].append(json.loads(done.stdout.splitlines()[-1]))
             if not args.json:
-                print(f"{way}: {statistics.median(found[way][-1]['seconds']):.2f} s", file=sys.stderr)
-    result = {way: {"seconds": statistics.median(s for r in runs for s in r["seconds"]), "memory": max(r["memory"] for r in runs)} for way, runs in found.items()}
+                median = statistics.median(found[way][-1]["seconds"])
+                print(f"{way}: {median:.2f} s", file=sys.stderr)
+    result = {way: {"seconds": statistics.median(s for r in runs for s in r["seconds"]),
+                    "memory": max(r["memory"] for r in runs)} for way, runs in found.items()}
     repeat = " ".join(["python bench/train.py", *sys.argv[1:]])
     if args.json: return print(json.dumps({"repeat": repeat, **result}))
     first, before = result[ways[0]]["seconds"], None
@@ -124,7 +150,8 @@ def main():
     for way, r in result.items():
         reference = result.get("kept", r)["seconds"] if way in REJECTED else before
         step = "" if reference is None else f"{reference / r['seconds']:.2f}"
-        print(f"{way:14}{r['seconds']:9.2f}{first / r['seconds']:20.1f}{step:>13}{r['memory'] / 1e9:6.1f} GB   {every[way]}")
+        print(f"{way:14}{r['seconds']:9.2f}{first / r['seconds']:20.1f}{step:>13}"
+              f"{r['memory'] / 1e9:6.1f} GB   {every[way]}")
         before = r["seconds"]
     print(f"repeat with: {repeat}")
 
