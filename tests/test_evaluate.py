@@ -19,7 +19,6 @@ import pytest
 import torch
 from PIL import Image
 
-from imgcap import evaluate as room
 from imgcap.cli import main
 from imgcap.config import Decoding
 from imgcap.data.creatures import attribute_scores, make_creatures
@@ -31,6 +30,12 @@ from imgcap.evaluate import (
     read_scores,
     typical_caption,
 )
+from imgcap.evaluate.baselines import TrainingPictures, caption_systems, other_pictures
+from imgcap.evaluate.groups import group_rows, group_scores
+from imgcap.evaluate.pages import example_card
+from imgcap.evaluate.records import strict_json
+from imgcap.evaluate.report import score_systems
+from imgcap.evaluate.scoring import Measured, differences, statistics_in_blocks
 from imgcap.files import held
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
@@ -529,7 +534,7 @@ def test_sampling_is_repeatable(score, creatures):
 @pytest.mark.parametrize("n", [2, 3, 50])
 def test_nobody_keeps_the_own_picture(n):
     for seed in range(20):
-        other = room._others(n, seed)
+        other = other_pictures(n, seed)
         assert sorted(other) == list(range(n)) and (other != np.arange(n)).all()
 
 
@@ -538,7 +543,7 @@ def test_shuffled_pictures_are_other_pictures(score, creatures):
     written = {r["image_id"]: r["caption"] for r in report.predictions}
     references = {r["image_id"]: r["references"] for r in report.predictions}
     assert report.scores["model"]["cider_d"] == caption_scores(written, references)["cider_d"]
-    ids, other = list(written), room._others(len(written), seed=0)
+    ids, other = list(written), other_pictures(len(written), seed=0)
     shuffled = caption_scores({ids[i]: written[ids[other[i]]] for i in range(len(ids))}, references)
     assert report.scores["shuffled_pictures"]["wer"] == shuffled["wer"]
 
@@ -584,7 +589,7 @@ def test_captions_of_one_picture_do_not_vote_for_each_other():
 
 
 def test_the_nearest_picture_is_another_picture(score, creatures):
-    pictures = room._TrainingPictures(creatures["train"], 100, 0)
+    pictures = TrainingPictures(creatures["train"], 100, 0)
     for i, each in enumerate(creatures["train"]):
         assert pictures.nearest(each["image"]) == i
         assert pictures.nearest(each["image"], but=each["image_id"]) not in (i, None)
@@ -610,9 +615,9 @@ def test_the_nearest_picture_is_the_one_with_the_smallest_difference(score):
 
 
 def test_a_sample_of_the_training_pictures(creatures):
-    few = room._TrainingPictures(creatures["train"], limit=3, seed=1)
+    few = TrainingPictures(creatures["train"], limit=3, seed=1)
     assert len(few.ids) == 3 and few.total == 6
-    streamed = room._TrainingPictures(creatures["train"].to_iterable_dataset(), limit=3, seed=1)
+    streamed = TrainingPictures(creatures["train"].to_iterable_dataset(), limit=3, seed=1)
     assert streamed.ids == creatures["train"]["image_id"][:3] and streamed.total is None
 
 
@@ -837,8 +842,9 @@ def test_long_and_odd_names(score, tmp_path):
 
 
 def test_what_is_no_number_or_no_character_is_still_json():
-    assert room._json({"a": float("nan"), "b": (1, float("inf"))}) == b'{"a": null, "b": [1, null]}'
-    assert json.loads(room._json({"a": "caf\udce9"})) == {"a": "caf\udce9"}
+    no_numbers = {"a": float("nan"), "b": (1, float("inf"))}
+    assert strict_json(no_numbers) == b'{"a": null, "b": [1, null]}'
+    assert json.loads(strict_json({"a": "caf\udce9"})) == {"a": "caf\udce9"}
 
 
 # ---- language
@@ -935,8 +941,8 @@ def oracle(creatures, captions):
         }
         for r, c in zip(creatures["test"], captions)
     ]
-    systems, notes = room._systems(rows, None, "test", 0, "en")
-    report = room._score(
+    systems, notes = caption_systems(rows, None, "test", 0, "en")
+    report = score_systems(
         systems, rows, "test", resamples=50, seed=0, language="en", training_captions=None
     )
     return Report(**{**vars(report), "notes": notes, "rows": creatures["test"]})
@@ -978,8 +984,8 @@ def test_a_model_that_does_not_look_is_said(creatures):
 def test_intervals_of_differences_are_paired(creatures):
     captions = [r["captions"][0] for r in creatures["test"]]
     same = oracle(creatures, captions)
-    other = room._differences(
-        *[room._Measured(same.statistics["model"], same.facts["model"], same.scores["model"])] * 2,
+    other = differences(
+        *[Measured(same.statistics["model"], same.facts["model"], same.scores["model"])] * 2,
         50,
         0,
     )
@@ -1006,7 +1012,8 @@ def test_facts_add_up(creatures):
 def test_statistics_in_blocks_are_the_same(creatures):
     references = dict(zip(creatures["test"]["image_id"], creatures["test"]["captions"]))
     first = {k: r[0] for k, r in references.items()}
-    blocks = room._statistics(first, references, cider_document_frequencies(references), block=5)
+    frequencies = cider_document_frequencies(references)
+    blocks = statistics_in_blocks(first, references, frequencies, block=5)
     assert blocks.ids == list(references)
     assert np.allclose(
         blocks.table, caption_statistics(first, references).table, rtol=0, atol=1e-12
@@ -1017,8 +1024,8 @@ def test_statistics_in_blocks_are_the_same(creatures):
 
 def test_groups_of_everything_are_the_split(creatures):
     report = oracle(creatures, [r["captions"][0] for r in creatures["test"]])
-    measured = room._Measured(report.statistics["model"], report.facts["model"], {})
-    everybody = room._group_scores(measured, np.arange(12), 50, 0)
+    measured = Measured(report.statistics["model"], report.facts["model"], {})
+    everybody = group_scores(measured, np.arange(12), 50, 0)
     assert all(everybody[name] == report.scores["model"][name] for name in everybody)
     tables = {
         name: report.by(name, resamples=20)
@@ -1031,7 +1038,7 @@ def test_groups_of_everything_are_the_split(creatures):
 
 
 def test_groups_of_words_and_numbers():
-    group = room._group_rows
+    group = group_rows
     many = group([str(i % 7) for i in range(20)] + ["rare", "rarer"], bins=3, most=7)
     assert list(many)[-1] == "2 others" and many["2 others"].tolist() == [20, 21] and len(many) == 8
     assert list(group([True, False, True], 3, 12)) == ["False", "True"]
@@ -1059,10 +1066,10 @@ class Counted(float):
 
 def test_many_numbers_are_put_into_bins_in_one_pass():
     n, Counted.times = 1000, 0
-    room._group_rows([Counted(i) for i in range(n)], bins=3, most=12)
+    group_rows([Counted(i) for i in range(n)], bins=3, most=12)
     assert Counted.times < 40 * n  # a pass for each number would be more than that
     values = [i * 0.001 for i in range(200_000)]
-    groups = room._group_rows(values, bins=3, most=12)
+    groups = group_rows(values, bins=3, most=12)
     assert [len(rows) for rows in groups.values()] == [66_667, 66_666, 66_667]
 
 
@@ -1126,7 +1133,7 @@ def test_long_texts_and_large_pictures_stay_small():
         "score": 1.0,
         "confidence": 0.5,
     }
-    assert len(room._card(card, "best", "en")) < 40_000
+    assert len(example_card(card, "best", "en")) < 40_000
 
 
 def test_only_texts_are_kept_of_pictures(score, small):

@@ -28,7 +28,8 @@ STAGES = {
     "train": """train.checkpoints train.parts train.rewards train.validation train.batches
         train.trainer train.starts train""",
     "infer": "infer.row_files infer.reading infer.jobs infer.alt_text infer",
-    "evaluate": "evaluate evaluate.explain",
+    "evaluate": """evaluate.baselines evaluate.scoring evaluate.groups evaluate.pages
+        evaluate.records evaluate.report evaluate.explain evaluate""",
     "share": "share.records share.front_matter share.cards share.export share",
     "doors": "app bench cli",
 }

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from ..data import decode_image
+from .pages import html_page, mark_words, picture_uri
 from ..model import Caption, evaluating, generate_captions, model_family
 from ..preprocess import encode_text
 from ..viz import compare_captions, show_captions, show_predictions
@@ -298,7 +299,6 @@ class Ablations:
 
     def page(self) -> str: # HTML that needs no other file and no network
         "The same for a browser, with the words that suffered."
-        from imgcap.evaluate import html_page, mark_words, picture_uri
         def card(picture, alt, text, below): return (f'<li><figure><img src="{picture_uri(picture)}" alt="{html.escape(alt, quote=True)}"><figcaption><p class="written" dir="auto">{text}</p>'
                                                      f'<p class="soft" dir="auto">{html.escape(below)}</p></figcaption></figure></li>')
         def suffered(part):
