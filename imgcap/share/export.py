@@ -26,14 +26,16 @@ from transformers import AutoConfig
 
 from ..config import Decoding
 from ..data.creatures import make_creatures
-from ..model.decoding import CaptionError, decoding_for, word_steps
 from ..extras import install_hint
 from ..files import beside, parse_json, read_file, some
+from ..families import last_token
 from ..families.git import GitForCausalLM
 from ..infer import Captioner
-from ..model import (
-    Caption, begin_caption, caption_from_tokens, check_settings, last_token, load_model,
-    load_processor, naming, one_line)
+from ..model import load_model
+from ..model.checkpoints import load_processor
+from ..model.decoding import CaptionError, decoding_for, word_steps
+from ..model.generation import Caption, begin_caption, caption_from_tokens
+from ..model.settings import check_settings, naming, one_line
 from ..preprocess import picture_pixels
 
 # %% ../../nbs/share/export.ipynb #06ddd35b
