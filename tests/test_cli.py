@@ -18,7 +18,8 @@ from typer.models import OptionInfo
 
 import imgcap.bench
 import imgcap.cli
-from imgcap.cli import _with_option_names, _with_options, main
+from imgcap.cli import _with_options, main
+from imgcap.cli.errors import _with_option_names
 from imgcap.config import Decoding
 from imgcap.data.creatures import make_creatures
 from imgcap.data import load_captions, split_captions

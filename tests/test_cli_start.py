@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from imgcap.cli import _with_option_names, main
+from imgcap.cli import main
+from imgcap.cli.errors import _with_option_names
 from imgcap.data.creatures import make_creatures
 from imgcap.runs import read_run, run_of
 
