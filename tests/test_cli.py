@@ -452,7 +452,7 @@ def test_a_set_is_the_runs_by_its_captions_and_pictures():
     from imgcap import cli
     from imgcap.data.creatures import make_creatures
     from imgcap.data import keep_encoded
-    from imgcap.runs import describe_data
+    from imgcap.fingerprints import describe_data
     rows = make_creatures({"train": 9, "validation": 3, "test": 3})
     described = describe_data({name: keep_encoded(part) for name, part in rows.items()})
     turned = rows["train"].map(lambda row, i: {"image": rows["train"][8 - i]["image"]},

@@ -14,7 +14,7 @@ import pytest
 from imgcap.cli import main
 from imgcap.cli.errors import _with_option_names
 from imgcap.data.creatures import make_creatures
-from imgcap.runs import read_run, run_of
+from imgcap.run_record import read_run, run_of
 
 START = "import sys, os; from imgcap.cli import main; print('ready', flush=True); sys.exit(main())"
 

@@ -41,7 +41,7 @@ from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
 from imgcap.model import load_model, new_git_tiny, weights_fingerprint
 from imgcap.data.rows import keep_encoded
-from imgcap.runs import describe_data, fingerprint
+from imgcap.fingerprints import describe_data, fingerprint
 
 datasets.disable_progress_bars()
 FEATURES = datasets.Features({"image": datasets.Image(), "image_id": datasets.Value("string"),

@@ -28,7 +28,7 @@ from imgcap.metrics import CiderReward, caption_scores
 from imgcap.model import load_model, new_git_tiny
 from imgcap.model.decoding import decoding_for
 from imgcap.preprocess import CaptionCollator
-from imgcap.runs import settings_fingerprints
+from imgcap.fingerprints import settings_fingerprints
 from imgcap.share import model_card
 from imgcap.train import (
     FeatureFile,

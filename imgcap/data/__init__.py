@@ -29,46 +29,15 @@ _all_ = ["offline_if_unreachable", "PICTURE_SUFFIXES", "ImageError", "decode_ima
          "keep_encoded", "caption_language", "split_captions", "evaluation_rows",
          "CaptionReport", "describe_captions"]
 
-# %% ../../nbs/01_data.ipynb #932d4ee7
-def load_captions(
-    source,  # "creatures", a folder, a file, "owner/name[:config]", "shards-{000..099}.tar", rows
-    *,
-    images: str | Path | None = None,  # folder of a caption file's pictures; default: the file's
-    image_column: str | None = None,  # where it cannot be inferred
-    caption_column: str | None = None,  # where it cannot be inferred
-    split: str | None = None,  # keep this split only
-    language: str | None = None,  # BCP 47; default: what the source's column says, else English
-    streaming: bool = False,  # read rows when they are asked for; .tar shards always do
-):  # DatasetDict (IterableDatasetDict when streaming) of image, captions, image_id
-    "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
-    import datasets
-    path = Path(expand_home(source)) if isinstance(source, (str, Path)) else None
-    if path is not None: _check_place(source, path)
-    is_file = path is not None and path.is_file() and path.suffix.lower() in CAPTION_FILES
-    if images is not None and not is_file: _refuse_images(source, path)
-    found = _open_source(source, path, is_file, images, image_column, caption_column, streaming)
-    found = {name if split_name(name) in found else split_name(name): ds
-             for name, ds in found.items()}
-    found = with_language(_distinct(found), language)
-    if split is not None:
-        name = split if split in found else split_name(split)
-        if name not in found:
-            raise ValueError(f"{source}: no split {split!r}; it has: {', '.join(found)}")
-        found = {name: found[name]}
-    if streaming:
-        found = {name: ds.to_iterable_dataset() if isinstance(ds, datasets.Dataset) else ds
-                 for name, ds in found.items()}
-    return as_dict(found)
-
 # %% ../../nbs/01_data.ipynb #18c52a17
 def _is_model(path):
     "Whether a folder is a run, its checkpoints, one of them, or a model"
-    from imgcap.runs import is_run
+    from imgcap.run_record import is_run
     states = "trainer_state.json", "checkpoint-*/trainer_state.json"
     return is_run(path) or any(any(path.glob(name)) for name in states) or (
         (path/"config.json").is_file() and any(path.glob("*.safetensors")))
 
-def _check_place(source, path):
+def _check_source(source, path):
     "Refuse what is there but is neither a file nor a folder of pictures"
     there, name = is_there(path), str(source)
     if not there and path.is_symlink():
@@ -86,20 +55,16 @@ def _refuse_images(source, path):
     raise ValueError("images= goes with a caption file (.json, .jsonl, .csv, .tsv, .txt), "
                      f"not with {cannot_load(source) or source}")
 
-# %% ../../nbs/01_data.ipynb #b0de648f
-def _distinct(splits):
-    "The same splits; where two share an image_id, the name of its split stands before each"
+# %% ../../nbs/01_data.ipynb #08142bf2
+def _open_folder(path, source, image_column, caption_column, streaming):
+    "A folder of pictures, or a dataset that was saved"
     import datasets
-    ids = {name: list(ds["image_id"]) for name, ds in splits.items()
-           if isinstance(ds, datasets.Dataset)}
-    if len(set().union(*ids.values())) == sum(len(set(part)) for part in ids.values()):
-        return splits
-    text, told = datasets.Value("string"), dict(splits)
-    for name, part in ids.items():
-        prefixed = [f"{name}-{image_id}" for image_id in part]
-        rest = splits[name].remove_columns("image_id")
-        told[name] = rest.add_column("image_id", prefixed, feature=text)
-    return told
+    if not (path/"dataset_dict.json").exists() and not (path/"state.json").exists():
+        return read_folder(path, image_column, caption_column, streaming)
+    saved = datasets.load_from_disk(str(path))
+    if isinstance(saved, datasets.Dataset):
+        saved = datasets.DatasetDict({split_of(path.absolute(), folder=True): saved})
+    return from_tables(saved, source, image_column, caption_column)
 
 # %% ../../nbs/01_data.ipynb #746a73f6
 def _open_source(source, path, is_caption_file, images, image_column, caption_column, streaming):
@@ -132,13 +97,48 @@ def _open_source(source, path, is_caption_file, images, image_column, caption_co
                                 'on the Hub: "owner/name")')
     return from_tables(load_hub(str(source), streaming), source, *columns)
 
-# %% ../../nbs/01_data.ipynb #08142bf2
-def _open_folder(path, source, image_column, caption_column, streaming):
-    "A folder of pictures, or a dataset that was saved"
+# %% ../../nbs/01_data.ipynb #b0de648f
+def _distinct(splits):
+    "The same splits; where two share an image_id, the name of its split stands before each"
     import datasets
-    if not (path/"dataset_dict.json").exists() and not (path/"state.json").exists():
-        return read_folder(path, image_column, caption_column, streaming)
-    saved = datasets.load_from_disk(str(path))
-    if isinstance(saved, datasets.Dataset):
-        saved = datasets.DatasetDict({split_of(path.absolute(), folder=True): saved})
-    return from_tables(saved, source, image_column, caption_column)
+    ids = {name: list(ds["image_id"]) for name, ds in splits.items()
+           if isinstance(ds, datasets.Dataset)}
+    if len(set().union(*ids.values())) == sum(len(set(part)) for part in ids.values()):
+        return splits
+    text, told = datasets.Value("string"), dict(splits)
+    for name, part in ids.items():
+        prefixed = [f"{name}-{image_id}" for image_id in part]
+        rest = splits[name].remove_columns("image_id")
+        told[name] = rest.add_column("image_id", prefixed, feature=text)
+    return told
+
+# %% ../../nbs/01_data.ipynb #932d4ee7
+def load_captions(
+    source,  # "creatures", a folder, a file, "owner/name[:config]", "shards-{000..099}.tar", rows
+    *,
+    images: str | Path | None = None,  # folder of a caption file's pictures; default: the file's
+    image_column: str | None = None,  # where it cannot be inferred
+    caption_column: str | None = None,  # where it cannot be inferred
+    split: str | None = None,  # keep this split only
+    language: str | None = None,  # BCP 47; default: what the source's column says, else English
+    streaming: bool = False,  # read rows when they are asked for; .tar shards always do
+):  # DatasetDict (IterableDatasetDict when streaming) of image, captions, image_id
+    "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
+    import datasets
+    path = Path(expand_home(source)) if isinstance(source, (str, Path)) else None
+    if path is not None: _check_source(source, path)
+    is_file = path is not None and path.is_file() and path.suffix.lower() in CAPTION_FILES
+    if images is not None and not is_file: _refuse_images(source, path)
+    found = _open_source(source, path, is_file, images, image_column, caption_column, streaming)
+    found = {name if split_name(name) in found else split_name(name): ds
+             for name, ds in found.items()}
+    found = with_language(_distinct(found), language)
+    if split is not None:
+        name = split if split in found else split_name(split)
+        if name not in found:
+            raise ValueError(f"{source}: no split {split!r}; it has: {', '.join(found)}")
+        found = {name: found[name]}
+    if streaming:
+        found = {name: ds.to_iterable_dataset() if isinstance(ds, datasets.Dataset) else ds
+                 for name, ds in found.items()}
+    return as_dict(found)
