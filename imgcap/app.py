@@ -6,179 +6,21 @@
 __all__ = ['caption_page', 'build_app', 'launch']
 
 # %% ../nbs/doors/app.ipynb #3fc6a192
-import base64
-import html
-import io
 import os
 import socket
-import string
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from .data.creatures import ATTRIBUTES, draw_creature
+from .app_page import (
+    CHOOSE_SCRIPT, PAGE_STYLE, captions_html, example_buttons, example_drawings, figure_html,
+    message_html, page_script, summary_html)
 from .data import ImageError, decode_image
 from .evaluate.explain import WordMap, word_heatmaps
 from .extras import install_hint
 from .infer import Captioner
-from .model import Caption, is_small
-
-# %% ../nbs/doors/app.ipynb #d3a86456
-_VEIL = 170 # Opacity of the veil where a word does not look at all, of 255
-
-
-_LEAST = {"occlusion": .1, "attention": 0} # A word that changes by less hangs on no part of the picture: .1 nats are a tenth of its probability
-
-
-def _heat_uri(
-    map:np.ndarray, # (H, W)
-    least:float=0, # A map that does not reach this stays dark
-) -> str:
-    "A heat map as a veil with holes: a PNG in a data URI."
-    light = map.clip(0) / max(float(map.max()), least, 1e-6)
-    veil = np.zeros((*map.shape, 4), np.uint8)
-    veil[..., 3] = (_VEIL * (1 - light)).round()
-    return _data_uri(Image.fromarray(veil), "PNG")
-
-
-def _data_uri(image:Image.Image, format:str) -> str:
-    file = io.BytesIO()
-    image.save(file, format, quality=90)
-    return f"data:image/{format.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _where(map:np.ndarray, least:float=0) -> str:
-    "The place of the largest values in words, for those who do not see the map."
-    if map.max() <= least: return "nowhere in particular"
-    ninths = np.array([[block.mean() for block in np.array_split(row, 3, axis=1)] for row in np.array_split(map.clip(0), 3)])
-    if ninths.max() < 1.3 * ninths.mean(): return "everywhere"
-    row, column = np.unravel_index(ninths.argmax(), (3, 3))
-    return f"{('top', '', 'bottom')[row]} {('left', '', 'right')[column]}".strip() or "middle"
-
-# %% ../nbs/doors/app.ipynb #ad69933a
-def _escape(text:str) -> str:
-    "Text for HTML that goes through a template."
-    return html.escape(text).translate({ord(c): f"&#{ord(c)};" for c in "{}$`\\"})
-
-
-def _figure(picture:Image.Image, alt:str) -> str:
-    "The picture, and the place of the veil."
-    small = ImageOps.contain(picture, (768, 768)) if max(picture.size) > 768 else picture
-    uri, ratio = _data_uri(small, "JPEG"), small.width / small.height
-    return (f'<figure class="imgcap-figure"><div class="imgcap-stack" style="aspect-ratio: {ratio:.4f}; width: min(100%, 28rem, {60 * ratio:.1f}vh)"><img class="imgcap-picture" src="{uri}" alt="{_escape(alt)}">'
-            '<img class="imgcap-veil" alt="" hidden></div><figcaption class="imgcap-readout" aria-hidden="true">&nbsp;</figcaption></figure>')
-
-
-def _word(word:WordMap, least:float) -> str:
-    "A word as a button that knows its map."
-    text, covers = word.word, " ".join(f"{end:g}" for end in word.covers)
-    about = _escape(f"{text.strip(string.punctuation) or text}, {word.confidence:.0%} sure, {_where(word.map, least)}")
-    return f'<button type="button" class="imgcap-word" data-veil="{_heat_uri(word.map, least)}" data-covers="{covers}" aria-label="{about}">{_escape(text)}</button>'
-
-
-def _captions(captions:list[list[WordMap]|str], least:float=0) -> str:
-    "Captions below one another, those with maps as buttons."
-    lines = (" ".join(_word(word, least) for word in caption) if isinstance(caption, list) else _escape(caption) for caption in captions)
-    return '<ol class="imgcap-captions">' + "".join(f"<li>{line}</li>" for line in lines) + "</ol>"
-
-# %% ../nbs/doors/app.ipynb #acf97166
-_SCRIPT = """
-const limit = MEGABYTES * 1e6, say = text => { props.value = text };
-element.setAttribute('role', 'status');
-element.setAttribute('aria-live', 'polite');
-
-const point = word => {
-  const veil = document.querySelector('.imgcap-veil'), readout = document.querySelector('.imgcap-readout');
-  if (!veil) return;
-  document.querySelectorAll('.imgcap-word.imgcap-lit').forEach(other => other.classList.remove('imgcap-lit'));
-  veil.hidden = !word;
-  readout.textContent = word ? word.getAttribute('aria-label') : '\\u00a0';
-  if (!word) return;
-  const [left, top, right, bottom] = word.dataset.covers.split(' ').map(Number);
-  Object.assign(veil.style, {left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%`});
-  veil.src = word.dataset.veil;
-  word.classList.add('imgcap-lit');
-};
-const wordOf = target => target instanceof Element ? target.closest('.imgcap-word[data-veil]') : null;
-document.addEventListener('pointerover', event => wordOf(event.target) && point(wordOf(event.target)));
-document.addEventListener('pointerout', event => wordOf(event.target) && point(wordOf(document.activeElement)));
-document.addEventListener('focusin', event => point(wordOf(event.target)));
-
-const refusal = file => {
-  if (!file.type.startsWith('image/')) return `${file.name} is not a picture. Choose a JPEG, PNG, WebP or GIF file.`;
-  if (file.size > limit) return `${file.name} has ${(file.size / 1e6).toFixed(1)} MB, more than the MEGABYTES MB that are taken. Choose a smaller picture.`;
-};
-const escaped = text => { const p = document.createElement('p'); p.textContent = text; p.className = 'imgcap-refusal'; return p.outerHTML };
-const refused = file => { const why = refusal(file); if (why) say(escaped(why)); return Boolean(why) };
-const fileInput = () => document.querySelector('#imgcap-picture input[type=file]');
-const give = async file => {
-  if (refused(file)) return;
-  if (!fileInput()) document.querySelector('#imgcap-picture button[aria-label="Upload file"]')?.click();
-  for (let tries = 0; !fileInput() && tries < 50; tries++) await new Promise(resolve => setTimeout(resolve, 20));
-  const transfer = new DataTransfer();
-  transfer.items.add(file);
-  fileInput().files = transfer.files;
-  fileInput().dispatchEvent(new Event('change', {bubbles: true}));
-};
-document.addEventListener('change', event => {
-  if (event.target !== fileInput() || !event.target.files.length || !refused(event.target.files[0])) return;
-  event.stopImmediatePropagation();
-  event.target.value = '';
-}, true);
-document.addEventListener('paste', event => { if (event.clipboardData.files.length) { event.preventDefault(); give(event.clipboardData.files[0]) } });
-document.addEventListener('dragover', event => event.preventDefault());
-document.addEventListener('drop', event => {
-  if (!event.dataTransfer.files.length) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  give(event.dataTransfer.files[0]);
-}, true);
-"""
-
-_CHOOSE = """
-element.addEventListener('click', event => {
-  const button = event.target.closest('.imgcap-example');
-  if (button) trigger('choose', {name: button.dataset.name});
-});
-"""
-
-_STYLE = """
-.imgcap-figure { margin: 0 }
-.imgcap-stack { position: relative; overflow: hidden; border-radius: 8px }
-.imgcap-picture { display: block; width: 100%; height: 100%; margin: 0 }
-.imgcap-veil { position: absolute; pointer-events: none }
-.imgcap-readout { min-height: 1.6em; font-size: .9em; color: var(--body-text-color) }
-.imgcap-captions { list-style: none; margin: 0; padding: 0; font-size: 1.35em; line-height: 1.9 }
-.imgcap-captions li + li { border-top: 1px solid var(--border-color-primary) }
-.imgcap-word { font: inherit; color: inherit; background: none; border: 0; border-bottom: 2px dotted currentColor; border-radius: 4px 4px 0 0; padding: 0 .15em; cursor: pointer; transition: none }
-.imgcap-word.imgcap-lit { background: var(--body-text-color); color: var(--body-background-fill); border-bottom-style: solid }
-.imgcap-word:focus-visible { outline: 3px solid #2563eb; outline-offset: 2px }
-.imgcap-refusal { font-weight: 600; border-left: 4px solid #dc2626; padding-left: .6em }
-#imgcap-status { min-height: 1.6em }
-.imgcap-plain, .imgcap-plain .html-container { padding: 0 !important }
-.imgcap-examples { display: grid; grid-template-columns: repeat(4, 1fr); gap: .5em }
-.imgcap-example { display: flex; flex-direction: column; align-items: center; margin: 0 !important; padding: .3em; font-size: .85em; font-weight: 400; color: inherit; background: none; border: 1px solid var(--border-color-primary); border-radius: 8px; cursor: pointer }
-.imgcap-example:hover, .imgcap-example:focus-visible { border-color: currentColor }
-.imgcap-example img { display: block; width: 100%; max-width: 96px; aspect-ratio: 1; margin: 0 auto .2em !important; border-radius: 6px }
-.imgcap-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
-"""
-
-# %% ../nbs/doors/app.ipynb #96379124
-_EXAMPLES = ( # What the examples show: one value for each attribute of `draw_creature`
-    ("red", "round", "striped", "horns", "smiling", "snow"), ("blue", "tall", "spotted", "ears", "surprised", "grass"),
-    ("purple", "star", "plain", "wings", "sleeping", "night"), ("yellow", "long", "spotted", "spikes", "angry", "sea"))
-
-
-def _examples() -> dict[str, Image.Image]:
-    "Drawings by their names."
-    return {f"{values[0]}, {values[1]}": draw_creature(dict(zip(ATTRIBUTES, values)), seed=i) for i, values in enumerate(_EXAMPLES)}
-
-
-def _example_buttons(examples:dict[str, Image.Image]) -> str:
-    buttons = (f'<button type="button" class="imgcap-example" data-name="{name}"><img src="{_data_uri(image.resize((96, 96)), "PNG")}" alt="">{name}</button>' for name, image in examples.items())
-    return f'<div class="imgcap-examples" role="group" aria-label="Drawings to try">{"".join(buttons)}</div>'
+from .model import is_small
 
 # %% ../nbs/doors/app.ipynb #b0f5f514
 def _options(
@@ -186,9 +28,9 @@ def _options(
     max_new_tokens:float, no_repeat_words:float, prefix:str, force_words:str, forbid_words:str,
 ) -> dict: # Fields of `Decoding`, which checks them; what was emptied is left out
     "What is asked for, from the values of the widgets."
-    def words(given): return [word.strip() for word in (given or "").split(",") if word.strip()]
-    options = {"prefix": (prefix or "").strip(), "force_words": words(force_words),
-               "forbid_words": words(forbid_words), **_given(max_new_tokens=max_new_tokens, no_repeat_words=no_repeat_words)}
+    options = {"prefix": (prefix or "").strip(), "force_words": _words_in(force_words),
+               "forbid_words": _words_in(forbid_words),
+               **_given(max_new_tokens=max_new_tokens, no_repeat_words=no_repeat_words)}
     if options["force_words"]: return options
     options |= _given(num_return_sequences=n)
     if decoding == "drawn":
@@ -199,18 +41,26 @@ def _options(
     return {**options, "diversity_penalty": 1.0 if n > 1 else 0.0}
 
 
-def _given(**options) -> dict: return {name: value for name, value in options.items() if value is not None}
+def _words_in(given:str|None) -> list[str]:
+    return [word.strip() for word in (given or "").split(",") if word.strip()]
+
+
+def _given(**options) -> dict:
+    return {name: value for name, value in options.items() if value is not None}
 
 # %% ../nbs/doors/app.ipynb #f5745fac
-def _message(text:str, kind:str="message") -> str: return f'<p class="imgcap-{kind}">{_escape(text)}</p>'
+_HINT = message_html("Give it a picture, or try one of the drawings.")
+_LOOKING = "Looking where the words come from …"
+# A word that changes by less hangs on no part of the picture: .1 nats, a tenth of its probability
+_LEAST = {"occlusion": .1, "attention": 0}
 
 
-_HINT = _message("Give it a picture, or try one of the drawings.")
-
-
-def _explain_caption(captioner:Captioner, picture:Image.Image, text:str, method:str) -> list[WordMap]|str:
+def _explain_caption(
+    captioner:Captioner, picture:Image.Image, text:str, method:str,
+) -> list[WordMap]|str:
     "The words of a caption with their maps, or the caption where there are none."
-    return word_heatmaps(captioner.model, captioner.processor, picture, text, method=method) if text and method != "none" else text
+    if not text or method == "none": return text
+    return word_heatmaps(captioner.model, captioner.processor, picture, text, method=method)
 
 # %% ../nbs/doors/app.ipynb #21699fbb
 _MOST_MEMORY = 256_000_000 # Bytes, for a picture that a stranger gives
@@ -231,107 +81,164 @@ def caption_page(
     try: picture = decode_image(path, max_bytes=_MOST_MEMORY, at_least=768)
     except ImageError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        yield "", "", _message(f"{name} cannot be used: {reason}. {_CHOOSE_ANOTHER}", "refusal")
+        said = f"{name} cannot be used: {reason}. {_CHOOSE_ANOTHER}"
+        yield "", "", message_html(said, "refusal")
         return
-    figure = _figure(picture, "The picture that is being captioned")
-    yield figure, "", _message("Writing …")
-    try: yield from _written(captioner, picture, figure, method, options)
+    figure = figure_html(picture, "The picture that is being captioned")
+    yield figure, "", message_html("Writing …")
+    try: yield from _while_written(captioner, picture, figure, method, options)
     except ValueError as error:
-        yield figure, "", _message(f"That did not work: {error}", "refusal")
+        yield figure, "", message_html(f"That did not work: {error}", "refusal")
 
 # %% ../nbs/doors/app.ipynb #3a7d0a4d
-def _written(
+def _while_written(
     captioner:Captioner, picture:Image.Image, figure:str, method:str, options:dict,
 ) -> Iterator[tuple[str, str, str]]: # HTML of picture, captions and message
     "The page while words are written, and while their maps are made."
     with closing(captioner.stream(picture, **options)) as stream:
         for captions in stream:
             if isinstance(captions[0], str):
-                yield figure, _captions(captions), _message("Writing …")
+                yield figure, captions_html(captions), message_html("Writing …")
     texts, least = [caption.text for caption in captions], _LEAST.get(method, 0)
-    shown, figure = list(texts), _figure(picture, texts[0])
+    shown, figure = list(texts), figure_html(picture, texts[0])
     for i, text in enumerate(texts):
         if method != "none":
-            yield figure, _captions(shown, least), _message("Looking where the words come from …")
+            yield figure, captions_html(shown, least), message_html(_LOOKING)
         shown[i] = _explain_caption(captioner, picture, text, method)
-    yield figure, _captions(shown, least), _summary(captions)
+    yield figure, captions_html(shown, least), summary_html(captions)
 
-
-def _summary(captions:list[Caption]) -> str:
-    "What is said when all is done; the caption itself only to those who do not see it."
-    sure = ", ".join(f"{caption.score:.0%}" for caption in captions) + " sure of each word, on average"
-    return f'<p class="imgcap-message">{sure}<span class="imgcap-hidden">: {_escape("; ".join(caption.text for caption in captions))}</span></p>'
-
-# %% ../nbs/doors/app.ipynb #b77e16c5
+# %% ../nbs/doors/app.ipynb #7a1e0a42
 def _gradio():
     "The library of widgets, told to keep quiet."
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try: import gradio
-    except ImportError as error: raise ImportError(f"the web demo needs gradio: {install_hint('app')}") from error
+    except ImportError as error:
+        raise ImportError(f"the web demo needs gradio: {install_hint('app')}") from error
     return gradio
 
 
 def _picture_widget(gr):
     "gradio's picture widget, for files of this page only."
-    widget = gr.Image(label="Picture", type="filepath", format="png", height=260, sources=["upload", "webcam", "clipboard"], buttons=[], elem_id="imgcap-picture",
-                      placeholder="Drop or paste a picture here, or click to choose one", alt_text="The picture you gave")
+    widget = gr.Image(
+        label="Picture", type="filepath", format="png", height=260, buttons=[],
+        sources=["upload", "webcam", "clipboard"], elem_id="imgcap-picture",
+        placeholder="Drop or paste a picture here, or click to choose one",
+        alt_text="The picture you gave")
+    move = widget.async_move_resource_to_block_cache
+
     def keep_here(path):
         if "://" in path: raise ValueError("addresses are not fetched; give a picture as a file")
         return move(path)
-    move, widget.async_move_resource_to_block_cache = widget.async_move_resource_to_block_cache, keep_here
+    widget.async_move_resource_to_block_cache = keep_here
     widget.preprocess = lambda file: file and file.path
     return widget
 
+# %% ../nbs/doors/app.ipynb #eb3f5f4f
+def _drawn_widgets(gr) -> list:
+    "For words drawn at random."
+    about = "For words drawn at random: "
+    with gr.Row():
+        return [gr.Slider(.1, 2, 1, step=.1, label="Temperature",
+                          info=about + "below 1 the likely ones gain"),
+                gr.Slider(.05, 1, .9, step=.05, label="Top p", info=about + "among the likeliest "
+                          "that together have this probability"),
+                gr.Number(0, precision=0, label="Seed", info=about + "another number, other words")]
 
+
+def _length_widgets(gr) -> list:
+    "Beams, the longest caption, repetition."
+    with gr.Row():
+        return [gr.Slider(1, 8, 1, step=1, label="Beams",
+                          info="For the likeliest words: how many beginnings are kept"),
+                gr.Slider(4, 60, 40, step=1, label="Longest caption",
+                          info="In tokens, of which a word has one or more"),
+                gr.Slider(0, 5, 3, step=1, label="Repetition",
+                          info="So many words in a row do not come twice; 0 lets them")]
+
+# %% ../nbs/doors/app.ipynb #77f51a8e
+_SAID = {"Begin with": "The model goes on from here",
+         "Words to say": "With commas between; gives one caption of the likeliest words",
+         "Words to avoid": "With commas between"}
+
+
+def _word_widgets(gr) -> list:
+    "The beginning, words to say and words to avoid."
+    with gr.Row():
+        return [gr.Textbox("", label=label, info=info, max_lines=1, max_length=200)
+                for label, info in _SAID.items()]
+
+
+def _method_widget(gr, captioner:Captioner):
+    "How heat maps are made; painting over takes long with a large model on a CPU."
+    quick = is_small(captioner.model) or captioner.model.device.type == "cuda"
+    methods = [("painting over parts of the picture", "occlusion"), ("none", "none")]
+    if captioner.model.config.model_type == "git":
+        methods.insert(1, ("attention of the model", "attention"))
+    first = "occlusion" if quick else methods[1][1]
+    return gr.Radio(methods, value=first, label="Heat maps from")
+
+# %% ../nbs/doors/app.ipynb #77445082
+def _choice_widgets(gr, captioner:Captioner, n) -> list:
+    "All that can be chosen, with the number of captions: a method, and what `_options` takes."
+    kinds = [("the likeliest", "likeliest"), ("drawn at random", "drawn")]
+    with gr.Accordion("How words are chosen", open=False):
+        decoding = gr.Radio(kinds, value="likeliest", label="Words")
+        drawn = _drawn_widgets(gr)
+        beams, *lengths = _length_widgets(gr)
+        words = _word_widgets(gr)
+        method = _method_widget(gr, captioner)
+    return [method, decoding, n, beams, *drawn, *lengths, *words]
+
+
+def _picture_row(gr, drawings:dict[str, Image.Image], max_megabytes:float) -> list:
+    "The upper half: the picture and drawings to try; message, words and figure."
+    plain = {"elem_classes": "imgcap-plain"}
+    with gr.Row():
+        with gr.Column():
+            picture = _picture_widget(gr)
+            buttons = example_buttons(drawings)
+            examples = gr.HTML(buttons, js_on_load=CHOOSE_SCRIPT, **plain)
+        with gr.Column():
+            script = page_script(max_megabytes)
+            message = gr.HTML(_HINT, elem_id="imgcap-status", js_on_load=script, **plain)
+            words, figure = (gr.HTML(elem_id=f"imgcap-{name}", **plain)
+                             for name in ("words", "figure"))
+    return [picture, examples, figure, words, message]
+
+# %% ../nbs/doors/app.ipynb #b77e16c5
 def build_app(
     captioner:Captioner,
     *,
     max_megabytes:float=10, # Larger files are refused
 ): # A gradio `Blocks`, not yet launched
     "Build the page."
-    gr, busy = _gradio(), {"concurrency_id": "imgcap", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private"}
-    small = is_small(captioner.model) or captioner.model.device.type == "cuda"
-    methods = [("painting over parts of the picture", "occlusion"), *([("attention of the model", "attention")] if captioner.model.config.model_type == "git" else []), ("none", "none")]
+    gr, drawings = _gradio(), example_drawings()
     with gr.Blocks(title="imgcap", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML("<h1>A caption for a picture</h1>", elem_classes="imgcap-plain")
-        with gr.Row():
-            with gr.Column():
-                picture, drawings = _picture_widget(gr), _examples()
-                examples = gr.HTML(_example_buttons(drawings), elem_classes="imgcap-plain", js_on_load=_CHOOSE)
-            with gr.Column():
-                message = gr.HTML(_HINT, elem_id="imgcap-status", elem_classes="imgcap-plain", js_on_load=_SCRIPT.replace("MEGABYTES", f"{max_megabytes:g}"))
-                words, figure = (gr.HTML(elem_id=f"imgcap-{name}", elem_classes="imgcap-plain") for name in ("words", "figure"))
+        picture, examples, *shown = _picture_row(gr, drawings, max_megabytes)
         with gr.Row():
             n = gr.Slider(1, 5, 1, step=1, label="How many captions")
             again = gr.Button("Write again", variant="primary")
-        with gr.Accordion("How words are chosen", open=False):
-            decoding = gr.Radio([("the likeliest", "likeliest"), ("drawn at random", "drawn")], value="likeliest", label="Words")
-            with gr.Row():
-                temperature = gr.Slider(.1, 2, 1, step=.1, label="Temperature", info="For words drawn at random: below 1 the likely ones gain")
-                top_p = gr.Slider(.05, 1, .9, step=.05, label="Top p", info="For words drawn at random: among the likeliest that together have this probability")
-                seed = gr.Number(0, precision=0, label="Seed", info="For words drawn at random: another number, other words")
-            with gr.Row():
-                beams = gr.Slider(1, 8, 1, step=1, label="Beams", info="For the likeliest words: how many beginnings are kept")
-                length = gr.Slider(4, 60, 40, step=1, label="Longest caption", info="In tokens, of which a word has one or more")
-                repeat = gr.Slider(0, 5, 3, step=1, label="Repetition", info="So many words in a row do not come twice; 0 lets them")
-            with gr.Row():
-                prefix, force, forbid = (gr.Textbox("", label=label, info=info, max_lines=1, max_length=200) for label, info in {
-                    "Begin with": "The model goes on from here", "Words to say": "With commas between; gives one caption of the likeliest words", "Words to avoid": "With commas between"}.items())
-            method = gr.Radio(methods, value="occlusion" if small else methods[1][1], label="Heat maps from")
+        choices = _choice_widgets(gr, captioner, n)
 
         def write(path, method, *values):
-            with closing(caption_page(captioner, path, method, **_options(*values))) as states:
+            options = _options(*values)
+            with closing(caption_page(captioner, path, method, **options)) as states:
                 yield from states
-        given = {"inputs": [picture, method, decoding, n, beams, temperature, top_p, seed, length, repeat, prefix, force, forbid], "outputs": [figure, words, message], **busy}
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        given = {"inputs": [picture, *choices], "outputs": shown, **quiet,
+                 "concurrency_id": "imgcap", "concurrency_limit": 1}
         picture.change(write, **given)
         again.click(write, **given)
         def choose(event:gr.EventData): return drawings[event.name]
-        examples.choose(choose, outputs=picture, show_progress="hidden", api_visibility="private")
+        examples.choose(choose, outputs=picture, **quiet)
     return page
 
 # %% ../nbs/doors/app.ipynb #59cea104
-_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-           "media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'")
+_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+           "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+           "media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+           "form-action 'self'; base-uri 'self'")
 
 
 class _OnlyHere:
@@ -340,34 +247,74 @@ class _OnlyHere:
 
     async def __call__(self, scope, receive, send):
         async def send_with_policy(message):
-            if message["type"] == "http.response.start": message["headers"] = [*message.get("headers", []), (b"content-security-policy", _POLICY.encode())]
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", _POLICY.encode())
+                message["headers"] = [*message.get("headers", []), policy]
             await send(message)
         await self.app(scope, receive, send_with_policy)
+
+# %% ../nbs/doors/app.ipynb #9e91e113
+_THEME_COLOURS = { # Bright, dark
+    "button_primary_background_fill": ("*primary_700", "*primary_700"),
+    "button_primary_background_fill_hover": ("*primary_800", "*primary_800"),
+    "button_primary_text_color": ("white", "white"),
+    "block_info_text_color": ("*neutral_600", "*neutral_300"),
+    "input_placeholder_color": ("*neutral_500", "*neutral_400"),
+    "body_text_color_subdued": ("*neutral_600", "*neutral_300")}
 
 
 def _theme(gr):
     "Fonts that are there already, and colours that can be read."
-    colours = {"button_primary_background_fill": ("*primary_700", "*primary_700"), "button_primary_background_fill_hover": ("*primary_800", "*primary_800"),
-               "button_primary_text_color": ("white", "white"), "block_info_text_color": ("*neutral_600", "*neutral_300"),
-               "input_placeholder_color": ("*neutral_500", "*neutral_400"), "body_text_color_subdued": ("*neutral_600", "*neutral_300")} # Bright, dark
-    return gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
-        **{name: bright for name, (bright, _) in colours.items()}, **{f"{name}_dark": dark for name, (_, dark) in colours.items()})
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    bright = {name: colour for name, (colour, _) in _THEME_COLOURS.items()}
+    dark = {f"{name}_dark": colour for name, (_, colour) in _THEME_COLOURS.items()}
+    return gr.themes.Base(**fonts).set(**bright, **dark)
 
-
+# %% ../nbs/doors/app.ipynb #03591893
 @contextmanager
 def _without_proxy(host:str):
-    "Meanwhile nobody asks a proxy for this machine's own address, as gradio does when it looks whether its server is up."
+    """Meanwhile nobody asks a proxy for this machine's own address, as gradio does when it looks
+    whether its server is up."""
     before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
-    os.environ.update({name: ",".join(filter(None, [hosts, host, "localhost"])) for name, hosts in before.items()})
+    for name, hosts in before.items():
+        os.environ[name] = ",".join(filter(None, [hosts, host, "localhost"]))
     try: yield
     finally:
-        for name, hosts in before.items(): os.environ.pop(name) if hosts is None else os.environ.update({name: hosts})
+        for name, hosts in before.items():
+            if hosts is None: os.environ.pop(name)
+            else: os.environ[name] = hosts
 
 
+def _port_to_use(host:str, port:int) -> int:
+    "The port, or for 0 a free one; an OSError where nobody can listen."
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try: probe.bind((host, port))
+        except OSError as error:
+            raise OSError(f"cannot listen on {host}, port {port} ({error.strerror or error}): "
+                          "choose another port, or 0 for a free one") from error
+        return probe.getsockname()[1]
+
+# %% ../nbs/doors/app.ipynb #cceae2f8
+_NOTHING_ELSE = { # What gradio could do besides, and is not to
+    "inline": False, "share": False, "quiet": True, "footer_links": [], "run_history": False,
+    "enable_monitoring": False, "ssr_mode": False, "mcp_server": False, "pwa": False}
+
+
+def _serve(page, host:str, port:int, **options):
+    "Let others see a page, and nothing besides."
+    from starlette.middleware import Middleware
+    with _without_proxy(host):
+        page.launch(server_name=host, server_port=port, prevent_thread_lock=True,
+                    theme=_theme(_gradio()), css=PAGE_STYLE,
+                    app_kwargs={"middleware": [Middleware(_OnlyHere)]},
+                    **_NOTHING_ELSE, **options)
+
+# %% ../nbs/doors/app.ipynb #3c4c69b6
 def launch(
-    model, # A `Captioner`, or what `load_model` takes: a run folder, a checkpoint folder, a name on the Hub, "git-tiny"
+    model, # A `Captioner`, or what `load_model` takes: a folder, a name on the Hub, "git-tiny"
     *,
-    host:str="127.0.0.1", # Address to listen on; "0.0.0.0" lets everyone in who can reach this machine
+    host:str="127.0.0.1", # "0.0.0.0" lets everyone in who can reach this machine
     port:int=7860, # 0 takes a free one
     device:str="auto", # For a model by name: "auto" takes CUDA, then Apple's MPS, then the CPU
     max_megabytes:float=10, # Larger files are refused
@@ -375,20 +322,13 @@ def launch(
     wait:bool=True, # Return only when the server is stopped with Ctrl+C
 ): # The running gradio `Blocks`; its `local_url` is the page's address, its `close()` ends it
     "Serve the page."
-    gr = _gradio()
-    from starlette.middleware import Middleware
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try: probe.bind((host, port))
-        except OSError as error: raise OSError(f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another port, or 0 for a free one") from error
-        port = probe.getsockname()[1]
+    _gradio() # before a port and a model are looked at
+    port = _port_to_use(host, port)
     captioner = model if isinstance(model, Captioner) else Captioner(model, device=device)
     page = build_app(captioner, max_megabytes=max_megabytes)
-    with _without_proxy(host):
-        page.launch(server_name=host, server_port=port, max_file_size=int(max_megabytes * 1e6), inbrowser=open_browser, inline=False, share=False, quiet=True, prevent_thread_lock=True,
-                    footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False,
-                    theme=_theme(gr), css=_STYLE, app_kwargs={"middleware": [Middleware(_OnlyHere)]})
+    _serve(page, host, port, max_file_size=int(max_megabytes * 1e6), inbrowser=open_browser)
     print(f"The page is at {page.local_url} (Ctrl+C stops it)", flush=True)
-    if host not in ("127.0.0.1", "localhost", "::1"): print("Everyone who can reach this machine can use it, too.", flush=True)
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        print("Everyone who can reach this machine can use it, too.", flush=True)
     if wait: page.block_thread()
     return page
