@@ -14,7 +14,8 @@ import torch
 from small_models import BUILDERS, pictures, pixels, small_model
 
 from imgcap.config import Decoding
-from imgcap.model.decoding import CaptionWriter, _Forbid, _vocabulary, spell, write_captions
+from imgcap.model.constraints import _Forbid, _vocabulary, spell
+from imgcap.model.decoding import CaptionWriter, write_captions
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import validation_scores
 from imgcap.words import bare_words, says

@@ -15,7 +15,8 @@ from imgcap.data.creatures import make_creatures
 from imgcap.infer import Captioner
 from imgcap.config import Decoding
 from imgcap.model import load_model
-from imgcap.model.decoding import spell, write_captions
+from imgcap.model.constraints import spell
+from imgcap.model.decoding import write_captions
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")

@@ -23,8 +23,8 @@ STAGES = {
     "viz": "viz.figures viz.plots viz",
     "families": "families.git families",
     "preprocess": "preprocess",
-    "model": """model.tiny model.settings model.checkpoints model.generation model.decoding
-        model""",
+    "model": """model.tiny model.settings model.checkpoints model.generation model.constraints
+        model.decoding model""",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": """train.checkpoints train.parts train.rewards train.validation train.batches
         train.trainer train.starts train""",

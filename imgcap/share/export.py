@@ -33,7 +33,8 @@ from ..families.git import GitForCausalLM
 from ..infer import Captioner
 from ..model import load_model
 from ..model.checkpoints import load_processor
-from ..model.decoding import CaptionError, decoding_for, word_steps
+from ..model.constraints import word_steps
+from ..model.decoding import CaptionError, decoding_for
 from ..model.generation import Caption, begin_caption, caption_from_tokens
 from ..model.settings import check_settings, naming, one_line
 from ..preprocess import picture_pixels
