@@ -1,12 +1,16 @@
-"""Pretrain git-tiny on the drawn world of `world.py`, made on the fly: no picture is stored or seen twice.
+"""Pretrain git-tiny on the drawn world of `world.py`, made on the fly: no picture is stored or seen
+twice.
 
-    python scripts/pretrain/pretrain.py --samples 1000000 --out RUN              # about an hour on two quiet cores
-    python scripts/pretrain/pretrain.py --samples 1000000 --out RUN --resume     # goes on where it was stopped
+    python scripts/pretrain/pretrain.py --samples 1000000 --out RUN            # about an hour on
+                                                                               # two quiet cores
+    python scripts/pretrain/pretrain.py --samples 1000000 --out RUN --resume   # goes on where it
+                                                                               # was stopped
 
-On a CPU that others use too, OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 before the command keeps two threads from waiting in circles.
+On a CPU that others use too, OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 before the command keeps two
+threads from waiting in circles.
 
 RUN/checkpoint.pt   model, optimizer, step: written every two minutes, replaced in one move
-RUN/log.jsonl       one line every --log-every steps, with the held-out check every --check-every steps
+RUN/log.jsonl       one line every --log-every steps, with the held-out check every --check-every
 RUN/model/          at the end: an ordinary checkpoint folder (safetensors) with its model card
 """
 import argparse
@@ -36,37 +40,47 @@ CHUNK = 1024          # pictures a drawing process hands over at a time
 CHECK_PICTURES = 128  # held-out pictures, from a world with a seed of its own
 CHECK_SEED = 10**6    # added to the run's seed
 
-# Ordinary words, so that captions of other things fall into few tokens. The model is not trained on them.
-ENGLISH = """a an the this that these those it its he she they his her their one two three four five six seven eight nine ten
-and or but with without of in on at by to from into onto over under above below beside behind before between near next left right
-middle top bottom side front back up down out off around through is are was has have had be being stands standing sits sitting
-lies lying looks looking wears wearing holds holding shows showing runs running walks walking plays playing eats eating flies
-flying swims swimming sleeps jumps smiles rides riding there here who which what where some many few no not all both each other
-drawing drawn picture photo image painting cartoon scene background colour color colours colored coloured body head face eye eyes
-mouth nose ear ears arm arms hand hands leg legs foot feet tail wing wings horn horns hair hat crown teeth tongue spike spikes
-fin fins scales fur shell antenna antennae beak claws skin round tall square long short wide narrow thin thick fat flat pointed
-star shaped shape oval pear egg triangle heart circle red orange yellow green blue purple pink brown black white grey gray teal
-turquoise violet gold golden silver navy lime beige cream dark light bright pale plain striped spotted checkered dotted patterned
-stripes spots dots checks patches smooth fluffy furry fuzzy spiky happy sad angry sleepy sleeping asleep awake smiling frowning
-laughing crying surprised scared calm tired grumpy cheerful open closed big small little large tiny huge grass snow sand sea water
-sky night day moon sun star stars cloud clouds rain forest tree trees wood woods hill hills mountain mountains cave rock rocks
-beach desert meadow field garden city street road house room floor wall ground ice lake river ocean island space planet fire
-creature monster animal beast dragon dog cat bird horse cow sheep bear elephant zebra giraffe fish rabbit mouse man woman boy girl
-child baby people person group couple young old car truck bus train bike bicycle motorcycle plane boat ship kite ball bat racket
-table chair bed couch desk window door lamp clock phone computer book cup bottle bowl plate fork knife spoon food pizza cake bread
-fruit apple banana orange sandwich kitchen bathroom toilet sink mirror park bench sign light building tower bridge flower flowers
-plant leaf leaves shirt tie dress shoes glasses umbrella bag suitcase toy game wearing made full filled covered parked close
-behind against along across while as like very also only just another several pair row""".split()
+# Ordinary words, so that captions of other things fall into few tokens. The model is not trained on
+# them.
+ENGLISH = """a an the this that these those it its he she they his her their one two three four five
+six seven eight nine ten and or but with without of in on at by to from into onto over under above
+below beside behind before between near next left right middle top bottom side front back up down
+out off around through is are was has have had be being stands standing sits sitting lies lying
+looks looking wears wearing holds holding shows showing runs running walks walking plays playing
+eats eating flies flying swims swimming sleeps jumps smiles rides riding there here who which what
+where some many few no not all both each other drawing drawn picture photo image painting cartoon
+scene background colour color colours colored coloured body head face eye eyes mouth nose ear ears
+arm arms hand hands leg legs foot feet tail wing wings horn horns hair hat crown teeth tongue spike
+spikes fin fins scales fur shell antenna antennae beak claws skin round tall square long short wide
+narrow thin thick fat flat pointed star shaped shape oval pear egg triangle heart circle red orange
+yellow green blue purple pink brown black white grey gray teal turquoise violet gold golden silver
+navy lime beige cream dark light bright pale plain striped spotted checkered dotted patterned
+stripes spots dots checks patches smooth fluffy furry fuzzy spiky happy sad angry sleepy sleeping
+asleep awake smiling frowning laughing crying surprised scared calm tired grumpy cheerful open
+closed big small little large tiny huge grass snow sand sea water sky night day moon sun star stars
+cloud clouds rain forest tree trees wood woods hill hills mountain mountains cave rock rocks beach
+desert meadow field garden city street road house room floor wall ground ice lake river ocean island
+space planet fire creature monster animal beast dragon dog cat bird horse cow sheep bear elephant
+zebra giraffe fish rabbit mouse man woman boy girl child baby people person group couple young old
+car truck bus train bike bicycle motorcycle plane boat ship kite ball bat racket table chair bed
+couch desk window door lamp clock phone computer book cup bottle bowl plate fork knife spoon food
+pizza cake bread fruit apple banana orange sandwich kitchen bathroom toilet sink mirror park bench
+sign light building tower bridge flower flowers plant leaf leaves shirt tie dress shoes glasses
+umbrella bag suitcase toy game wearing made full filled covered parked close behind against along
+across while as like very also only just another several pair row""".split()
 
-FREQUENT = """a an the this that there these is are was has have and with of in on at under by to it its two one drawing cartoon picture
-face eyes mouth body eared shaped creature monster animal standing sitting looking wearing man woman dog cat people""".split()
+FREQUENT = """a an the this that there these is are was has have and with of in on at under by to
+it its two one drawing cartoon picture face eyes mouth body eared shaped creature monster animal
+standing sitting looking wearing man woman dog cat people""".split()
 
 
 def vocabulary_texts(seed: int, captions: int = 4000) -> list[str]:
     "What the tokenizer is made from: captions of a world of its own, and ordinary words."
     texts = [c for i in range(captions) for c in world.draw(seed + 2*CHECK_SEED, i)[1]]
-    names = [*world.COLOURS, *world.BODIES, *world.TEXTURES, *world.PARTS, *world.FACES, *world.PLACES, *world.SHAPES,
-             *(t[0] for t in world.THINGS), *world.OTHER_WORDS, *(w for words in world.OTHER_WORDS.values() for w in words)]
+    others = [word for words in world.OTHER_WORDS.values() for word in words]
+    names = [*world.COLOURS, *world.BODIES, *world.TEXTURES, *world.PARTS, *world.FACES,
+             *world.PLACES, *world.SHAPES, *(t[0] for t in world.THINGS),
+             *world.OTHER_WORDS, *others]
     return texts + ENGLISH*20 + FREQUENT*60 + names*20
 
 
@@ -75,7 +89,7 @@ def new_model(seed: int):
     return new_git_tiny(vocabulary_texts(seed), seed=seed)
 
 
-# --- Drawing ahead ---------------------------------------------------------------------------------
+# --- Drawing ahead --------------------------------------------------------------------------------
 def draw_chunk(seed: int, start: int, n: int):
     "Pictures as uint8 (n, 3, 64, 64), one caption each, and their scenes."
     pictures, captions = np.empty((n, 3, world.SIZE, world.SIZE), np.uint8), []
@@ -110,7 +124,8 @@ def batches(seed: int, first_step: int, steps: int, batch_size: int, ahead: int,
     ctx = multiprocessing.get_context("spawn")
     chunks, first = math.ceil(steps*batch_size/CHUNK), first_step*batch_size//CHUNK
     queues = [ctx.Queue(max(1, ahead//drawers)) for _ in range(drawers)]
-    processes = [ctx.Process(target=keep_drawing, args=(q, seed, first + j, drawers, chunks), daemon=True) for j, q in enumerate(queues)]
+    processes = [ctx.Process(target=keep_drawing, args=(q, seed, first + j, drawers, chunks),
+                             daemon=True) for j, q in enumerate(queues)]
     for p in processes: p.start()
 
     def next_chunk(c):
@@ -119,7 +134,8 @@ def batches(seed: int, first_step: int, steps: int, batch_size: int, ahead: int,
             try: return queues[j].get(timeout=10)
             except queue.Empty:
                 if not processes[j].is_alive():
-                    raise RuntimeError(f"drawing process {j} ended with exit code {processes[j].exitcode}") from None
+                    code = processes[j].exitcode
+                    raise RuntimeError(f"drawing process {j} ended with exit code {code}") from None
 
     try:
         held, (pictures, captions, scenes) = first, next_chunk(first)
@@ -130,24 +146,29 @@ def batches(seed: int, first_step: int, steps: int, batch_size: int, ahead: int,
                 held, a, b = held + 1, 0, b - CHUNK
                 pictures, captions, scenes = next_chunk(held)
                 parts.append((pictures[a:b], captions[a:b], scenes[a:b]))
-            yield np.concatenate([p[0] for p in parts]), sum((p[1] for p in parts), []), sum((p[2] for p in parts), [])
+            pictures_of_step, captions_of_step, scenes_of_step = zip(*parts)
+            yield (np.concatenate(pictures_of_step),
+                   [c for part in captions_of_step for c in part],
+                   [s for part in scenes_of_step for s in part])
     finally:
         for p in processes: p.terminate()
 
 
-# --- Training --------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 def to_batch(pictures, captions, tokenizer, device):
     "uint8 pictures and strings to what GIT takes; labels are -100 at the padding."
     text = tokenizer(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
     ids, mask = text["input_ids"], text["attention_mask"]
-    pixels = torch.from_numpy(pictures).to(device).float().div_(127.5).sub_(1)   # the processor's mean and std of 0.5
+    pixels = torch.from_numpy(pictures).to(device).float()
+    pixels = pixels.div_(127.5).sub_(1)   # the processor's mean and std of 0.5
     return {"pixel_values": pixels, "input_ids": ids.to(device), "attention_mask": mask.to(device),
             "labels": ids.masked_fill(mask == 0, -100).to(device)}
 
 
 def parameter_groups(model, weight_decay: float):
     "Decay for the matrices; none for norms, biases and embeddings."
-    embeddings = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+    embeddings = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding)
+                  for p in m.parameters()}
     still = lambda name, p: p.ndim < 2 or id(p) in embeddings or "embedding" in name
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     return [{"params": [p for n, p in named if not still(n, p)], "weight_decay": weight_decay},
@@ -185,9 +206,12 @@ def check(model, tokenizer, seed, device, autocast):
     model.train()
     predictions = [t.strip() for t in tokenizer.batch_decode(out, skip_special_tokens=True)]
     scenes = [world.scene_of(seed + CHECK_SEED, i) for i in range(CHECK_PICTURES)]
-    of = lambda s: [k for k in range(CHECK_PICTURES) if scenes[k] == s]
-    by_scene = {s: round(word_f1([predictions[k] for k in of(s)], [references[k] for k in of(s)]), 4) for s in world.SCENES}
-    return {"check_loss": round(loss, 4), "check_f1": round(word_f1(predictions, references), 4), "check_f1_by_scene": by_scene,
+    def f1(some):
+        return round(word_f1([predictions[k] for k in some], [references[k] for k in some]), 4)
+    by_scene = {name: f1([k for k in range(CHECK_PICTURES) if scenes[k] == name])
+                for name in world.SCENES}
+    return {"check_loss": round(loss, 4), "check_f1": f1(range(CHECK_PICTURES)),
+            "check_f1_by_scene": by_scene,
             "examples": [[predictions[k], references[k]] for k in range(3)]}
 
 
@@ -219,7 +243,8 @@ def main():
     p.add_argument("--threads", type=int, default=2, help="of torch on a CPU")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--resume", action="store_true")
-    p.add_argument("--draw-ahead", type=int, default=4, help=f"chunks of {CHUNK} pictures kept ready")
+    p.add_argument("--draw-ahead", type=int, default=4,
+                   help=f"chunks of {CHUNK} pictures kept ready")
     p.add_argument("--drawers", type=int, default=1, help="drawing processes")
     p.add_argument("--log-every", type=int, default=50)
     p.add_argument("--check-every", type=int, default=1000)
@@ -233,7 +258,8 @@ def main():
     bf16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
     steps = args.samples//args.batch_size
-    fixed = {k: getattr(args, k) for k in ("samples", "batch_size", "lr", "warmup", "weight_decay", "seed")}
+    names = "samples", "batch_size", "lr", "warmup", "weight_decay", "seed"
+    fixed = {name: getattr(args, name) for name in names}
     fixed["scenes"] = world.SCENES
 
     checkpoint, log = args.out/"checkpoint.pt", args.out/"log.jsonl"
@@ -250,11 +276,15 @@ def main():
     processor = AutoProcessor.from_pretrained(args.out/"start")
     tokenizer = processor.tokenizer
     picture = world.draw(args.seed, 0)[0]
-    ours = to_batch(np.array(picture).transpose(2, 0, 1)[None], ["x"], tokenizer, "cpu")["pixel_values"]
-    assert (ours - processor(images=picture, return_tensors="pt")["pixel_values"]).abs().max() < 1e-3, "the processor prepares pictures otherwise than this script"
+    array = np.array(picture).transpose(2, 0, 1)
+    ours = to_batch(array[None], ["x"], tokenizer, "cpu")["pixel_values"]
+    theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
+    assert (ours - theirs).abs().max() < 1e-3, (
+        "the processor prepares pictures otherwise than this script")
 
     model.to(device).train()
-    optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(.9, .95), fused=True)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, args.weight_decay), lr=args.lr, betas=(.9, .95), fused=True)
     step, seconds, seen, vocabulary, history = 0, 0., Counter(), Counter(), []
     lap_loss, lap_steps, last = torch.zeros((), device=device), 0, {}
     if args.resume and checkpoint.exists():
@@ -263,24 +293,31 @@ def main():
             p.error(f"{checkpoint} was made with {state['fixed']}, not {fixed}")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        step, seconds, seen, vocabulary = state["step"], state["seconds"], Counter(state["seen"]), Counter(state["vocabulary"])
+        step, seconds = state["step"], state["seconds"]
+        seen, vocabulary = Counter(state["seen"]), Counter(state["vocabulary"])
         lap_loss, lap_steps = state["lap_loss"], step % args.log_every
         if log.exists():
-            history = [line for line in log.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+            history = [line for line in log.read_text().splitlines()
+                       if line.endswith("}") and json.loads(line)["step"] <= step]
         print(f"resumed at step {step}", flush=True)
     log.write_text("".join(line + "\n" for line in history))
 
     def save():
         if not math.isfinite(float(lap_loss)):
-            raise SystemExit(f"the loss is not finite at step {step}; the last checkpoint is left as it was")
-        save_atomically({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "fixed": fixed, "lap_loss": lap_loss,
-                         "seconds": seconds + time.perf_counter() - began, "seen": dict(seen), "vocabulary": dict(vocabulary)}, checkpoint)
+            raise SystemExit(f"the loss is not finite at step {step}; "
+                             "the last checkpoint is left as it was")
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+                 "step": step, "fixed": fixed, "lap_loss": lap_loss,
+                 "seconds": seconds + time.perf_counter() - began,
+                 "seen": dict(seen), "vocabulary": dict(vocabulary)}
+        save_atomically(state, checkpoint)
 
     stop = []
     for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, lambda *_: stop.append(1))
     began = saved = lap = time.perf_counter()
     first = step
-    for pictures, captions, scenes in batches(args.seed, step, steps, args.batch_size, args.draw_ahead, args.drawers):
+    steps_to_do = batches(args.seed, step, steps, args.batch_size, args.draw_ahead, args.drawers)
+    for pictures, captions, scenes in steps_to_do:
         lr = rate(step, steps, args.warmup, args.lr)
         for group in optimizer.param_groups: group["lr"] = lr
         batch = to_batch(pictures, captions, tokenizer, device)
@@ -298,14 +335,18 @@ def main():
             now = time.perf_counter()
             mean = float(lap_loss)/lap_steps
             if not math.isfinite(mean):
-                raise SystemExit(f"the loss is {mean} at step {step}; the last checkpoint is left as it was")
-            line = {"step": step, "samples": step*args.batch_size, "loss": round(mean, 4), "lr": round(lr, 7), "samples_per_second": round((step - first)*args.batch_size/(now - lap), 1)}
+                raise SystemExit(f"the loss is {mean} at step {step}; "
+                                 "the last checkpoint is left as it was")
+            speed = (step - first)*args.batch_size/(now - lap)
+            line = {"step": step, "samples": step*args.batch_size, "loss": round(mean, 4),
+                    "lr": round(lr, 7), "samples_per_second": round(speed, 1)}
             if step % args.check_every == 0 or step == steps:
                 line |= check(model, tokenizer, args.seed, device, autocast)
                 last = line
             with open(log, "a") as f: f.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
-            lap, first, lap_loss, lap_steps = time.perf_counter(), step, torch.zeros((), device=device), 0
+            lap, first = time.perf_counter(), step
+            lap_loss, lap_steps = torch.zeros((), device=device), 0
         if stop or time.perf_counter() - saved > args.save_seconds:
             save()
             saved = time.perf_counter()
@@ -320,19 +361,25 @@ def main():
     model.to("cpu").eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     minutes = (seconds + time.perf_counter() - began)/60
-    (folder/"README.md").write_text(card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, last))
+    text = card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, last)
+    (folder/"README.md").write_text(text)
     shutil.rmtree(args.out/"model", ignore_errors=True)
     os.replace(folder, args.out/"model")
-    print(f"{args.out/'model'}: weights {fingerprint(model)}, {step} steps, {minutes:.1f} minutes", flush=True)
+    print(f"{args.out/'model'}: weights {fingerprint(model)}, {step} steps, {minutes:.1f} minutes",
+          flush=True)
 
 
 def card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, last) -> str:
     "The model card: what this run saw, from the run's own counts."
     n = sum(seen.values())
-    where = f"{torch.cuda.get_device_name()}" if device.type == "cuda" else f"a CPU, {args.threads} threads"
-    scenes = "\n".join(f"| {s} | {seen[s]:,} | {seen[s]/n:.1%} | {last['check_f1_by_scene'][s]:.3f} |" for s in world.SCENES)
+    is_gpu = device.type == "cuda"
+    where = torch.cuda.get_device_name() if is_gpu else f"a CPU, {args.threads} threads"
+    by_scene = last["check_f1_by_scene"]
+    scenes = "\n".join(f"| {s} | {seen[s]:,} | {seen[s]/n:.1%} | {by_scene[s]:.3f} |"
+                       for s in world.SCENES)
     examples = "\n".join(f"- wrote `{a}` for `{b}`" for a, b in last["examples"])
     pairs = ", ".join(f"{c} {b}" for c, b in sorted(world.NOVEL_COMBINATIONS))
+    config, eyes = model.config, model.config.vision_config
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -341,10 +388,17 @@ tags: [image-captioning, git]
 ---
 # git-tiny
 
-A GIT captioner of {sum(p.numel() for p in model.parameters()):,} parameters ({model.config.vision_config.image_size} px pictures, patches of {model.config.vision_config.patch_size}, width {model.config.hidden_size}, {model.config.vision_config.num_hidden_layers} vision and {model.config.num_hidden_layers} text layers, {len(tokenizer):,} tokens of a byte-level BPE, so no text is unknown to it). It is small enough to fine-tune on a laptop in minutes. On its own it names what it sees in drawings of one kind, and knows nothing of photographs.
+A GIT captioner of {sum(p.numel() for p in model.parameters()):,} parameters \
+({eyes.image_size} px pictures, patches of {eyes.patch_size}, width {config.hidden_size}, \
+{eyes.num_hidden_layers} vision and {config.num_hidden_layers} text layers, \
+{len(tokenizer):,} tokens of a byte-level BPE, so no text is unknown to it). \
+It is small enough to fine-tune on a laptop in minutes. \
+On its own it names what it sees in drawings of one kind, and knows nothing of photographs.
 
 ## What it saw
-{n:,} pictures, each once, drawn by `scripts/pretrain/world.py` with seed {args.seed}, each with one plain caption (a list such as `{last['examples'][0][1]}`); 65 % the full list, else the same facts in another order, with other words, or fewer.
+{n:,} pictures, each once, drawn by `scripts/pretrain/world.py` with seed {args.seed}, \
+each with one plain caption (a list such as `{last['examples'][0][1]}`); \
+65 % the full list, else the same facts in another order, with other words, or fewer.
 
 | scene | pictures | share | word F1, held out |
 | --- | ---: | ---: | ---: |
@@ -354,16 +408,29 @@ A GIT captioner of {sum(p.numel() for p in model.parameters()):,} parameters ({m
 
 ## What it did not see
 - No photograph, no text from people, and no pretrained weights: it started from random ones.
-- No picture and no caption of imgcap's `creatures` set. Its drawing code and its sentences are not used here. Some things are common to both worlds by design: colours, outlines, markings, parts, faces and places, and the words for them.
-- None of the pairs of colour and body that `creatures` keeps back for its test of new combinations ({pairs}), as a creature or as a shape.
+- No picture and no caption of imgcap's `creatures` set. \
+Its drawing code and its sentences are not used here. \
+Some things are common to both worlds by design: \
+colours, outlines, markings, parts, faces and places, and the words for them.
+- None of the pairs of colour and body that `creatures` keeps back \
+for its test of new combinations ({pairs}), as a creature or as a shape.
 
 ## How
-{step:,} steps of {args.batch_size} pictures, AdamW (betas 0.9 and 0.95, weight decay {args.weight_decay} on matrices), learning rate {args.lr} after {args.warmup} steps of warm-up, cosine decay to a hundredth, gradients clipped at 1, {'bf16 autocast' if bf16 else 'float32'}; {minutes:.0f} minutes on {where}. torch {torch.__version__}, transformers {transformers.__version__}.
+{step:,} steps of {args.batch_size} pictures, \
+AdamW (betas 0.9 and 0.95, weight decay {args.weight_decay} on matrices), \
+learning rate {args.lr} after {args.warmup} steps of warm-up, cosine decay to a hundredth, \
+gradients clipped at 1, {'bf16 autocast' if bf16 else 'float32'}; \
+{minutes:.0f} minutes on {where}. \
+torch {torch.__version__}, transformers {transformers.__version__}.
 
-Held out, {CHECK_PICTURES} pictures of another seed: loss {last['check_loss']}, word F1 of greedy captions {last['check_f1']} (mean of the F1 between two bags of words). The first three:
+Held out, {CHECK_PICTURES} pictures of another seed: loss {last['check_loss']}, \
+word F1 of greedy captions {last['check_f1']} (mean of the F1 between two bags of words). \
+The first three:
 {examples}
 
-Again: `python scripts/pretrain/pretrain.py --samples {args.samples} --batch-size {args.batch_size} --lr {args.lr} --warmup {args.warmup} --weight-decay {args.weight_decay} --seed {args.seed} --threads {args.threads} --out RUN`
+Again: `python scripts/pretrain/pretrain.py --samples {args.samples} \
+--batch-size {args.batch_size} --lr {args.lr} --warmup {args.warmup} \
+--weight-decay {args.weight_decay} --seed {args.seed} --threads {args.threads} --out RUN`
 """
 
 
