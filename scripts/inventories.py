@@ -1,6 +1,8 @@
-"""Writes the inventories in docs/inventories: where other projects document the names that imgcap's signatures use.
+"""Writes the inventories in docs/inventories: where other projects document the names that imgcap's
+signatures use.
 
-A build then needs no network, and links stay as they were checked. Hugging Face publishes no inventory at all.
+A build then needs no network, and links stay as they were checked. Hugging Face publishes none at
+all.
 
     python scripts/inventories.py     write them
 """
@@ -10,14 +12,19 @@ from types import SimpleNamespace
 from sphinx.util.inventory import InventoryFile
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "inventories"
-# project: {page, with $ for the name: names}; "function:", "module:" and "exception:" before a name say that it is no class
+# project: {page, with $ for the name: names}; "function:", "module:" and "exception:" before a name
+# say that it is no class
 NAMES = {
     "python": {
         "library/functions.html#$": "bool float int object function:zip function:print",
         "library/stdtypes.html#$": "str bytes dict list set frozenset tuple",
-        "library/exceptions.html#$": "exception:ValueError exception:OSError exception:FileNotFoundError exception:RuntimeError exception:ImportError exception:TypeError",
+        "library/exceptions.html#$":
+            "exception:ValueError exception:OSError exception:FileNotFoundError "
+            "exception:RuntimeError exception:ImportError exception:TypeError",
         "library/collections.html#$": "collections.Counter",
-        "library/collections.abc.html#$": "collections.abc.Callable collections.abc.Collection collections.abc.Iterable collections.abc.Iterator collections.abc.Mapping collections.abc.Sequence",
+        "library/collections.abc.html#$":
+            "collections.abc.Callable collections.abc.Collection collections.abc.Iterable "
+            "collections.abc.Iterator collections.abc.Mapping collections.abc.Sequence",
         "library/pathlib.html#$": "pathlib.Path",
         "library/random.html#$": "random.Random",
         "library/typing.html#$": "typing.Any typing.NamedTuple",
@@ -36,26 +43,33 @@ NAMES = {
         "main_classes/callback#$": "transformers.TrainerCallback",
         "main_classes/model#$": "transformers.PreTrainedModel",
         "main_classes/processors#$": "transformers.ProcessorMixin",
-        "model_doc/git#$": "transformers.GitConfig transformers.GitForCausalLM transformers.GitProcessor",
+        "model_doc/git#$":
+            "transformers.GitConfig transformers.GitForCausalLM transformers.GitProcessor",
     },
-    "datasets": {"package_reference/main_classes#$": "datasets.Dataset datasets.DatasetDict datasets.IterableDataset datasets.IterableDatasetDict"},
+    "datasets": {
+        "package_reference/main_classes#$":
+            "datasets.Dataset datasets.DatasetDict datasets.IterableDataset "
+            "datasets.IterableDatasetDict",
+    },
 }
 
 
 def entries(pages):
-    "(name, type, location) of each name."
+    "(name, type, page) of each name."
     for page, names in pages.items():
         for name in names.split():
             kind, _, name = name.rpartition(":")
-            yield name, f"py:{kind or 'class'}", page.replace("$.html", f"{name}.html")
+            yield name, kind or "class", page.split("#")[0].replace("$.html", f"{name}.html")
 
 
 def inventory(project, pages):
     "What Sphinx's writer wants to see of a build."
     found = list(entries(pages))
-    domain = SimpleNamespace(name="py", get_objects=lambda: [(name, name, kind.removeprefix("py:"), location.split("#")[0], name, 1) for name, kind, location in found])
-    locations = {location.split("#")[0]: location.split("#")[0] for _, _, location in found}
-    env = SimpleNamespace(config=SimpleNamespace(project=project, version=""), domains=SimpleNamespace(sorted=lambda: [domain]))
+    locations = {page: page for _, _, page in found}
+    objects = [(name, name, kind, page, name, 1) for name, kind, page in found]
+    domain = SimpleNamespace(name="py", get_objects=lambda: objects)
+    env = SimpleNamespace(config=SimpleNamespace(project=project, version=""),
+                          domains=SimpleNamespace(sorted=lambda: [domain]))
     return env, SimpleNamespace(get_target_uri=locations.__getitem__)
 
 

@@ -60,7 +60,8 @@ BAR_CELLS = [
     ),
     ("import time\nfrom tqdm import tqdm\nfor _ in tqdm(range(20)): time.sleep(.1)", [FINISHED]),
     (
-        "from imgcap.data.creatures import make_creatures\nfrom imgcap.data import describe_captions\n"
+        "from imgcap.data.creatures import make_creatures\n"
+        "from imgcap.data import describe_captions\n"
         "data = make_creatures({'train': 60, 'test': 40})\ndescribe_captions(data, progress=True);",
         [FINISHED, FINISHED],
     ),

@@ -1,4 +1,5 @@
-"The page: what its widgets can be set to, who has it open, and pictures that nobody should have to decode."
+"""The page: what its widgets can be set to, who has it open, and pictures that nobody should have
+to decode."""
 
 import itertools
 import re

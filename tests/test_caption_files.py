@@ -174,8 +174,10 @@ def test_other_settings_of_model_or_processor_do_not_go_on(photos, captioner, ch
     CHANGES[change](model, processor)
     other = Captioner(model, processor=processor, batch_size=2)
     which = {"mean": "image processor", "size": "image processor", "words": "tokenizer"}
-    with pytest.raises(ValueError, match=f"settings of the {which.get(change, 'model')}") as refused:
-        jobs.sign_run("c.jsonl", jobs.run_record(other, Decoding(**SHORT)), go_on=True, anyway=False)
+    named = which.get(change, "model")
+    later = jobs.run_record(other, Decoding(**SHORT))
+    with pytest.raises(ValueError, match=f"settings of the {named}") as refused:
+        jobs.sign_run("c.jsonl", later, go_on=True, anyway=False)
     assert "\n" not in str(refused.value)
     del record["settings"]  # as an earlier version wrote it
     json.dump(record, open(".c.jsonl.run.json", "w"))
@@ -263,7 +265,8 @@ def test_a_score_that_is_no_number_is_null(tmp_path, number, out):
     row = caption_row("a.png", [caption, caption], {})
     assert strict(row_line(row))["score"] is None and strict(row_line(row))["scores"] == [None] * 2
     old = row | {"score": number, "scores": [number, 0.5]}  # as an earlier version wrote it
-    assert strict(row_line(old))["scores"] == strict(row_line(old, "ascii"))["scores"] == [None, 0.5]
+    for line in (row_line(old), row_line(old, "ascii")):
+        assert strict(line)["scores"] == [None, 0.5]
     write_rows(tmp_path / out, [old], several=True)
     (read,) = read_rows(tmp_path / out)
     assert read["caption"] == "a dog" and (out == "c.parquet" or read["scores"] == [None, 0.5])

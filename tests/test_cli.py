@@ -56,7 +56,8 @@ PARAMETERS = [SimpleNamespace(name=name, opts=["--" + name.replace("_", "-")])
     ("num_beams.jpg, num_beams-2.png", [], "num_beams.jpg, num_beams-2.png"),
     ("prefix says 'num_beams'", [], "prefix says 'num_beams'"),
     ("top_k is for sampling: add do_sample=True", [], "--top-k is for sampling: add --do-sample"),
-    ("num_beams is 0; it must be at least 1", ["num", "0"], "--num-beams is 0; it must be at least 1"),
+    ("num_beams is 0; it must be at least 1", ["num", "0"],
+     "--num-beams is 0; it must be at least 1"),
     ("batch_size=0, out= is taken", [], "--batch-size 0, --out is taken"),
     ("look at what comes out", [], "look at what comes out"),
     ("num_beams=-3 is too few", [], "--num-beams -3 is too few"),
@@ -329,20 +330,24 @@ def thirty(tmp_path_factory):
             continue
         row["image"].save(home / f"val2017/{number}.png")
         coco["images"].append({"id": number, "file_name": f"{number}.png"})
-        coco["annotations"].append({"id": number, "image_id": number, "caption": row["captions"][0]})
+        coco["annotations"].append(
+            {"id": number, "image_id": number, "caption": row["captions"][0]})
     (home / "captions_val2017.json").write_text(json.dumps(coco), encoding="utf-8")
     (home / "others.json").write_text(json.dumps(coco), encoding="utf-8")
-    model, processor = new_git_tiny(rows["captions"][0], vision_layers=1, text_layers=1, hidden_size=32)
+    model, processor = new_git_tiny(
+        rows["captions"][0], vision_layers=1, text_layers=1, hidden_size=32)
     save_checkpoint(model, processor, home / "small")
-    status, _, err = run("train", "--data", str(home / "photos"), "--model", str(home / "small"), "--out",
-                         str(home / "run"), "--max-steps", "2", "--validations", "1", "--seed", "7")
+    status, _, err = run(
+        "train", "--data", str(home / "photos"), "--model", str(home / "small"),
+        "--out", str(home / "run"), "--max-steps", "2", "--validations", "1", "--seed", "7")
     assert status == 0, err
     return home
 
 
 def scored(home, *words):
     "The split that evaluate scored, its pictures, and the folder it was written to."
-    status, out, err = run("evaluate", "--model", str(home / "run"), "--max-new-tokens", "5", *words)
+    run_folder = str(home / "run")
+    status, out, err = run("evaluate", "--model", run_folder, "--max-new-tokens", "5", *words)
     assert status == 0, err
     folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0])
     found = json.loads((folder / "metrics.json").read_text())
@@ -359,7 +364,10 @@ def test_evaluate_scores_the_test_pictures_of_the_run(thirty):
 
 
 @pytest.mark.parametrize("words, split, n", [
-    ([], "validation", 30), (["--split", "validation"], "validation", 30), (["--split", "all"], "all", 30)])
+    ([], "validation", 30),
+    (["--split", "validation"], "validation", 30),
+    (["--split", "all"], "all", 30),
+])
 def test_a_file_of_validation_captions_is_scored_whole(thirty, words, split, n):
     found, folder = scored(thirty, "--data", str(thirty / "captions_val2017.json"),
                            "--images", str(thirty / "val2017"), *words)
@@ -374,7 +382,8 @@ def test_another_set_is_scored_whole_unless_a_part_is_asked_for(thirty):
 
 
 def test_a_model_that_is_no_run_is_scored_on_all_pictures(thirty, tmp_path):
-    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "small"), "--max-new-tokens", "5"]
+    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "small"),
+             "--max-new-tokens", "5"]
     out = ["--out", str(tmp_path / "scores")]
     status, _, err = run("evaluate", *words, *out)
     assert status == 0 and "all 30 pictures were scored: nothing says whether" in err
@@ -385,7 +394,8 @@ def test_a_model_that_is_no_run_is_scored_on_all_pictures(thirty, tmp_path):
 def test_a_copy_of_the_set_is_not_said_to_be_unknown_to_the_model(thirty, tmp_path):
     shutil.copytree(thirty / "photos", tmp_path / "copy")
     for end in ("png", "txt"): (tmp_path / f"copy/3.{end}").unlink()
-    words = ["--data", str(tmp_path / "copy"), "--model", str(thirty / "run"), "--max-new-tokens", "5"]
+    words = ["--data", str(tmp_path / "copy"), "--model", str(thirty / "run"),
+             "--max-new-tokens", "5"]
     status, _, err = run("evaluate", *words)
     assert status == 0 and "all 29 pictures were scored: this is not known to be" in err
     assert "may have seen" in err
@@ -407,7 +417,8 @@ def test_the_test_pictures_are_those_of_the_run_that_a_run_began_from(thirty, tm
 
 def test_files_of_others_are_seen_before_the_work(thirty, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("a thesis")
-    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "run"), "--out", str(tmp_path)]
+    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "run"),
+             "--out", str(tmp_path)]
     monkeypatch.setattr("imgcap.evaluate.evaluate_model", None)
     status, _, err = run("evaluate", *words)
     assert status == 2 and "holds report.html, which no evaluation wrote" in err
@@ -415,7 +426,8 @@ def test_files_of_others_are_seen_before_the_work(thirty, tmp_path, monkeypatch)
 
 
 def test_the_model_in_a_run_is_scored_on_the_test_pictures_of_the_run(thirty, tmp_path):
-    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "run/model"), "--max-new-tokens", "5"]
+    words = ["--data", str(thirty / "photos"), "--model", str(thirty / "run/model"),
+             "--max-new-tokens", "5"]
     status, _, err = run("evaluate", *words, "--out", str(tmp_path / "scores"))
     assert status == 0, err
     assert list(json.loads((tmp_path / "scores/metrics.json").read_text())) == ["test"]
@@ -424,8 +436,10 @@ def test_the_model_in_a_run_is_scored_on_the_test_pictures_of_the_run(thirty, tm
 def test_the_language_of_the_run_counts_where_the_set_says_none(thirty, tmp_path):
     folder = thirty / "photos with a space"
     shutil.copytree(thirty / "photos", folder)
-    status, out, err = run("train", "--data", str(folder), "--model", str(thirty / "small"), "--out",
-                           str(tmp_path / "run"), "--max-steps", "2", "--validations", "1", "--language", "de")
+    status, out, err = run(
+        "train", "--data", str(folder), "--model", str(thirty / "small"),
+        "--out", str(tmp_path / "run"), "--max-steps", "2", "--validations", "1",
+        "--language", "de")
     assert status == 0, err
     command = shlex.split(out.rsplit("next: imgcap ", 1)[1])  # as it was printed
     status, _, err = run(*command, "--max-new-tokens", "5")

@@ -1,4 +1,5 @@
-"How a command starts and ends: Ctrl-C at any time, libraries that are missing, words that are wrong."
+"""How a command starts and ends: Ctrl-C at any time, libraries that are missing, words that are
+wrong."""
 
 import json
 import os
@@ -76,7 +77,8 @@ def test_a_library_that_is_broken_is_one_line(words, tmp_path):
         ("train --data x --batch-size wrong", "--batch-size is 'wrong'; it must be a whole number"),
         ("train --data x --batch-size 1.5", "--batch-size is '1.5'; it must be a whole number"),
         ("train --data x --epochs wrong", "--epochs is 'wrong'; it must be a number"),
-        ("bench --batch-size 16 --batch-size ''", "--batch-size is \"''\"; it must be a whole number"),
+        ("bench --batch-size 16 --batch-size ''",
+         "--batch-size is \"''\"; it must be a whole number"),
         ("app --port 80a", "--port is '80a'; it must be a whole number"),
         ("caption x --top-p half", "--top-p is 'half'; it must be a number"),
     ],
@@ -155,7 +157,9 @@ def test_an_export_to_a_file_is_refused_before_anything_is_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("words, said", [("--license MIT!", "license"), ("", "no trained model")])
-def test_a_push_is_looked_at_before_a_login_is_asked_for(words, said, tiny_run, monkeypatch, capsys):
+def test_a_push_is_looked_at_before_a_login_is_asked_for(
+    words, said, tiny_run, monkeypatch, capsys
+):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")
     run = tiny_run if words else tiny_run / "checkpoints"

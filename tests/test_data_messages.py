@@ -50,7 +50,8 @@ def karpathy(**second):
 
 
 def rows(**second):
-    return [{"image": "00.png", "caption": "a cat"}, {"image": "01.png", "caption": "a dog"} | second]
+    first = {"image": "00.png", "caption": "a cat"}
+    return [first, {"image": "01.png", "caption": "a dog"} | second]
 
 
 @pytest.mark.parametrize("layout", [karpathy, rows])

@@ -199,7 +199,8 @@ def test_scores_of_other_weights_do_not_count(score, small, make_run):
     other = other_weights(small[0])
     report = evaluate_model(other, data, processor=small[1], resamples=20)
     where = report.save(run)
-    assert where.parent == run / "evaluations" and where.name.endswith(f"-of-{weights_fingerprint(other)}")
+    assert where.parent == run / "evaluations"
+    assert where.name.endswith(f"-of-{weights_fingerprint(other)}")
     score(data).save(run)
     other.save_pretrained(run / "model") # trained on
     scores, left_out = read_scores(run)
@@ -366,7 +367,8 @@ def test_weights_have_the_same_fingerprint_wherever_they_are(small, tmp_path):
     for name, size in {"one": "1GB", "many": "20KB"}.items():
         model.save_pretrained(tmp_path / name / "model", max_shard_size=size)
         processor.save_pretrained(tmp_path / name / "model")
-        assert weights_fingerprint(tmp_path / name) == weights_fingerprint(tmp_path / name / "model") == known
+        for folder in (tmp_path / name, tmp_path / name / "model"):
+            assert weights_fingerprint(folder) == known
         assert weights_fingerprint(load_model(tmp_path / name, device="cpu")[0]) == known
     assert len(list((tmp_path / "many" / "model").glob("*.safetensors"))) > 1
     assert weights_fingerprint(other_weights(model)) != known
@@ -390,16 +392,19 @@ def test_the_record_says_how(score, small):
     assert record["decoding"]["num_beams"] == 2 and record["decoding"]["no_repeat_words"] == 3
     streamed = score({"train": data["train"], "test": stream(rows)}, source="../photos").record
     for each in (record, streamed):  # a stream's pictures come one by one
-        assert set(each["data"].pop("picture_splits")) == ({"train"} if each is streamed else {"train", "test"})
+        splits = {"train"} if each is streamed else {"train", "test"}
+        assert set(each["data"].pop("picture_splits")) == splits
     assert record["data"] == streamed["data"]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_replaced_pictures_are_another_set(score, make_run, split):
-    data = {"train": table(shades(2)), "validation": table(shades(3, 10)), "test": table(shades(3, 20))}
+    data = {"train": table(shades(2)), "validation": table(shades(3, 10)),
+            "test": table(shades(3, 20))}
     run = make_run(data)
     about = read(run / "run.json")
-    about["data"] = describe_data({name: keep_encoded(data[name]) for name in ("train", "validation")})
+    known = {name: keep_encoded(data[name]) for name in ("train", "validation")}
+    about["data"] = describe_data(known)
     (run / "run.json").write_text(json.dumps(about))
     assert score(data, split).save(run) == run
     theirs = [{**r, "image": other["image"]} for r, other in zip(shades(3, 10), shades(6)[3:])]
@@ -468,7 +473,8 @@ def test_a_run_writes_as_it_was_validated(make_run, creatures, recorded, tmp_pat
     for name in (run, run / "model", str(run)):
         assert longest(Captioner(name).many(pictures, progress=False)) == 3
         assert longest(Captioner(name).many(pictures, progress=False, max_new_tokens=7)) == 7
-    assert longest(Captioner(*load_model(run)[:1], processor=load_model(run)[1]).many(pictures)) == 3
+    model, processor = load_model(run)[:2]
+    assert longest(Captioner(model, processor=processor).many(pictures)) == 3
     assert len(Captioner(run)(pictures[0]).tokens) == 3
     assert len(list(Captioner(run).stream(pictures[0]))[-1][0].tokens) == 3
     report = evaluate_model(run, rows, **quick)
@@ -490,7 +496,8 @@ def test_the_commands_write_as_the_run_was_validated(
     make_run, creatures, photos, tmp_path, typed, found
 ):
     run, out = say(make_run(creatures), **RECORDED[0]), tmp_path / "c.jsonl"
-    assert main(["caption", str(photos / "0.png"), "--model", str(run), "--out", str(out)] + typed) == 0
+    command = ["caption", str(photos / "0.png"), "--model", str(run), "--out", str(out)]
+    assert main(command + typed) == 0
     assert read(tmp_path / ".c.jsonl.run.json")["decoding"]["max_new_tokens"] == found
     words = ["--data", str(photos), "--model", str(run), "--split", "all", "--out"]
     assert main(["evaluate", *words, str(tmp_path / "scores"), *typed]) == 0
@@ -819,7 +826,8 @@ def test_one_waits_for_the_other(score, tmp_path):
             time.sleep(1)
             assert not saving.done()
         assert saving.result(60) == tmp_path
-    assert set(read(tmp_path / "metrics.json")) == set(read(tmp_path / "measured.json")) == {"a", "b"}
+    for name in ("metrics.json", "measured.json"):
+        assert set(read(tmp_path / name)) == {"a", "b"}
 
 
 @pytest.mark.parametrize("captions", [["", "a cat"], ["", ""], ["...", "!"], ["a", "a"]])

@@ -31,7 +31,8 @@ def exports(tmp_path_factory):
     model, processor = small_model("git")
     model.train()
     export_onnx(model, folder / "float32", processor=processor)
-    assert model.training and all(p.training for p in model.modules()), "the model that was given stays as it was"
+    for part in (model, *model.modules()):
+        assert part.training, "the model that was given stays as it was"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         export_onnx(folder / "float32", folder / "int8", int8=True)
@@ -147,22 +148,26 @@ FORMS = {
     "what is no picture": lambda at: [3, None, pictures(1)[0], {"caption": "a red circle"}],
     "an address that is refused": lambda at: ["http://127.0.0.1:9/a.png", at / "a.png"],
     "a set with a damaged row": lambda at: Numbered(),
-    "a data set": lambda at: datasets.Dataset.from_dict({"image": [str(at / name) for name in ("a.png", "b.png", "c.png")], "label": [1, 2, 3]}).cast_column(
-        "image", datasets.Image()
-    ),
+    "a data set": lambda at: datasets.Dataset.from_dict(
+        {"image": [str(at / name) for name in ("a.png", "b.png", "c.png")], "label": [1, 2, 3]}
+    ).cast_column("image", datasets.Image()),
 }
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 @pytest.mark.parametrize("form", FORMS)
-def test_pictures_are_taken_as_a_captioner_takes_them(exports, folder_of_pictures, form, batch_size):
+def test_pictures_are_taken_as_a_captioner_takes_them(
+    exports, folder_of_pictures, form, batch_size
+):
     model, processor, folder, _ = exports
     captioner = Captioner(model, processor=processor, batch_size=batch_size)
     wanted = list(captioner.many(FORMS[form](folder_of_pictures)))
     exported = OnnxCaptioner(folder / "float32")
     found = list(exported.many(FORMS[form](folder_of_pictures), batch_size=batch_size))
     assert [getattr(x, "error", None) for x in found] == [getattr(x, "error", None) for x in wanted]
-    assert [getattr(x, "name", x) for x in found if hasattr(x, "error")] == [x.name for x in wanted if hasattr(x, "error")]
+    failed = [x for x in wanted if hasattr(x, "error")]
+    names = [getattr(x, "name", x) for x in found if hasattr(x, "error")]
+    assert names == [x.name for x in failed]
     same(
         [x for x in found if not hasattr(x, "error")],
         [x for x in wanted if not hasattr(x, "error")],
@@ -185,7 +190,8 @@ def test_a_call_takes_one_picture_or_many(exports, folder_of_pictures):
     exported = OnnxCaptioner(exports[2] / "float32")
     one = exported(folder_of_pictures / "a.png", max_new_tokens=3)
     assert len(one.tokens) <= 3
-    assert [x.text for x in exported([folder_of_pictures / "a.png"], max_new_tokens=3)] == [one.text]
+    listed = exported([folder_of_pictures / "a.png"], max_new_tokens=3)
+    assert [x.text for x in listed] == [one.text]
     with pytest.raises(ValueError, match="b.png"):
         exported(folder_of_pictures / "b.png")
 
@@ -300,14 +306,16 @@ def test_8_bits_say_nearly_the_same(tiny):
     found = list(OnnxCaptioner(tiny / "int8").many(drawings))
     assert sum(a.text == b.text for a, b in zip(found, wanted)) >= 20
     assert np.mean([abs(a.score - b.score) for a, b in zip(found, wanted)]) < 0.02
-    sizes = [sum(file.stat().st_size for file in (tiny / kind).glob("*.onnx")) for kind in ("float32", "int8")]
+    sizes = [sum(file.stat().st_size for file in (tiny / kind).glob("*.onnx"))
+             for kind in ("float32", "int8")]
     assert sizes[1] < sizes[0] / 3
 
 
 def spoil(folder, factor):
     "The scale of one weight of the decoder, as if 8 bits had been read wrongly."
     graph = onnx.load(folder / "decoder.onnx")
-    scales = [w for w in graph.graph.initializer if "scale" in w.name and len(onnx.numpy_helper.to_array(w).shape) and w.data_type == 1]
+    scales = [w for w in graph.graph.initializer if "scale" in w.name and w.data_type == 1
+              and len(onnx.numpy_helper.to_array(w).shape)]
     for scale in scales:
         values = onnx.numpy_helper.to_array(scale) * factor
         scale.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), scale.name))
@@ -319,7 +327,8 @@ def spoil(folder, factor):
 def test_8_bits_that_went_wrong_are_refused(tiny, tmp_path, monkeypatch, factor):
     good = export._quantize
     monkeypatch.setattr(export, "_quantize", lambda folder: (good(folder), spoil(folder, factor)))
-    with pytest.raises(RuntimeError, match="8 bits move the logits by .* of .* tokens .* nothing was written"):
+    said = "8 bits move the logits by .* of .* tokens .* nothing was written"
+    with pytest.raises(RuntimeError, match=said):
         export_onnx(tiny / "float32", tmp_path / "int8", int8=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -333,7 +342,8 @@ def test_8_bits_that_are_coarse_are_mentioned(tiny, tmp_path, monkeypatch):
 
 def test_the_usual_8_bits_pass_in_silence(tiny, exports, tmp_path, recwarn):
     export_onnx(tiny / "float32", tmp_path / "int8", int8=True)
-    assert not [w for w in recwarn if "8 bits" in str(w.message)] + exports[3], "also with random weights"
+    warned = [w for w in recwarn if "8 bits" in str(w.message)]
+    assert not warned + exports[3], "also with random weights"
 
 
 @pytest.mark.parametrize(
@@ -373,7 +383,8 @@ def test_a_lost_weight_is_noticed(exports):
 
 
 def everything(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+            for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The rules of the house: rooms of a readable size, lines that fit, one home for each name, arrows
-one way. Where the house still breaks a rule, its number stands here as a ceiling, and may only fall.
+one way. Where the house still breaks a rule, its number stands here as a ceiling, and may only
+fall.
 """
 
 import ast
@@ -28,6 +29,10 @@ CEILING = {
     "private names in two modules": 25,
     "arrows that run backwards": 0,
 }
+
+
+def lines_of(path):
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def sources():
@@ -79,10 +84,8 @@ def broken():
     others = [path for folder in ("tests", "scripts", "docs/ext", "bench")
               for path in sorted((ROOT / folder).rglob("*.py"))]
     wide_elsewhere = [f"{path.relative_to(ROOT).as_posix()}:{number}" for path in others
-                      for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-                      if len(line) > COLUMNS]
-    sizes = {name: len(architecture.module_file(name).read_text(encoding="utf-8").splitlines())
-             for name in MODULES}
+                      for number, line in enumerate(lines_of(path), 1) if len(line) > COLUMNS]
+    sizes = {name: len(lines_of(architecture.module_file(name))) for name in MODULES}
     return dict(zip(CEILING, [
         [f"{name}: {size}" for name, size in sizes.items() if size > LINES],
         long,
@@ -115,7 +118,8 @@ def test_one_notebook_makes_each_module(name):
     notebook = Path(next(iter(made)))
     room = name.split(".")[-1]
     is_face = architecture.module_file(name).name == "__init__.py"
-    assert is_face or notebook.stem == room or re.fullmatch(rf"\d\d_{room}", notebook.stem), notebook
+    has_its_name = notebook.stem == room or re.fullmatch(rf"\d\d_{room}", notebook.stem)
+    assert is_face or has_its_name, notebook
     if "." in name and not is_face:
         assert notebook.parent.as_posix() == name.rpartition(".")[0].replace(".", "/"), notebook
 

@@ -159,7 +159,8 @@ def test_zero_is_an_answer(checkpoints, tmp_path, family):
 
 
 def test_samples_come_from_the_whole_distribution():
-    "Otherwise a policy gradient would be biased: as often as the probabilities say, within four deviations."
+    """Otherwise a policy gradient would be biased: as often as the probabilities say, within four
+    deviations."""
     model, processor = small_model("git", wildness=2)
     model.generation_config.update(temperature=0.3, top_k=2, top_p=0.5)
     torch.manual_seed(1)
@@ -361,7 +362,7 @@ def test_missing_files_are_named_together(git):
 
 @pytest.mark.parametrize("has_model", [True, False])
 def test_part_of_a_run(git, has_model):
-    "What training writes for itself is no model to caption with, and the message says which one is."
+    "What training writes for itself is no model to caption with; the message says which one is."
     run = git.parent
     saved = shutil.copytree(git, run / "checkpoints" / "checkpoint-5")
     for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
@@ -807,7 +808,7 @@ def first_token(model):
 
 
 def next_scores(model, pixel_values, tokens):
-    "Scores of the token after a row of tokens, from the library's own forward pass without a cache."
+    "Scores of the token after a row of tokens: the library's own forward pass without a cache."
     if model.config.model_type == "blip":
         return model(pixel_values=pixel_values, input_ids=tokens).logits[:, -1]
     name = "input_ids" if model.config.model_type == "git" else "decoder_input_ids"

@@ -39,7 +39,8 @@ RECORD = {
 SCORED = {"metrics.json": {"novel": {"model": {}}}, "measured.json": {"test": {"weights": "ab12"}}}
 
 OURS = """log.jsonl metrics.json measured.json predictions.jsonl predictions-novel.jsonl gallery.png
-gallery-novel.png report.html report-novel.html features features.done .4711.partial .0a1b2c3d4e5f6a7b.partial .metrics.json.lock .metrics.json.owner
+gallery-novel.png report.html report-novel.html features features.done .4711.partial
+.0a1b2c3d4e5f6a7b.partial .metrics.json.lock .metrics.json.owner
 evaluations/photos-ab12/measured.json model/config.json model/model.safetensors
 model/model-00001-of-00002.safetensors model/tokenizer.json model/model.safetensors.index.json
 model/.12.partial adapter/adapter_config.json model/spiece.model
@@ -56,7 +57,8 @@ evaluations/photos/notes.txt old/run.json config.json train.py Report.pdf metric
 run.json.old model/sub/config.json .git/config report/index.html model/pytorch_model.bin
 data/train.jsonl predictions.jsonl.gz README.txt report-thesis.html gallery-holiday.png
 predictions-mine.jsonl model/mine.model model/model-old.safetensors model/model-1-of-2.safetensors
-evaluations/mine/report.html evaluations/mine/predictions.jsonl evaluations/photos-ab12/report-a.html
+evaluations/mine/report.html evaluations/mine/predictions.jsonl
+evaluations/photos-ab12/report-a.html
 creatures.png captions.png .thesis.lock .thesis.ab.partial evaluations/photos-ab12/README.md
 .model.12.old/thesis.txt""".split()
 
@@ -198,7 +200,8 @@ def test_a_card_with_a_persons_words_is_theirs(run, text):
     assert (run / "README.md").read_text() == text and (run / "model/config.json").exists()
 
 
-@pytest.mark.parametrize("record", ["[]", "{}", '{"accuracy": 0.9}', '{"novel": 1}', '{"nov', "[" * 9**5])
+@pytest.mark.parametrize(
+    "record", ["[]", "{}", '{"accuracy": 0.9}', '{"novel": 1}', '{"nov', "[" * 9**5])
 def test_scores_of_another_program_name_no_split(run, record):
     for name in ("metrics.json", "measured.json"):
         (run / name).write_text(record)
@@ -326,7 +329,8 @@ def evaluated(folder, **files):
     (folder / "measured.json").write_text(json.dumps(record))
 
 
-PAGES = {"report__html": "<p>9", "predictions__jsonl": "{}\n", "metrics__json": '{"test": {"model": {}}}'}
+PAGES = {"report__html": "<p>9", "predictions__jsonl": "{}\n",
+         "metrics__json": '{"test": {"model": {}}}'}
 
 
 @pytest.mark.parametrize("where", ["", "evaluations/photos-ab12"])
@@ -386,7 +390,8 @@ def test_a_run_does_not_go_on_through_a_link(tmp_path, link):
     assert "\n" not in str(error.value) and everything(other) == before
 
 
-@pytest.mark.parametrize("note", [b"remember: rate too high\n", b'{"note": "too high"}\n', b'{"step":5}\n'])
+@pytest.mark.parametrize(
+    "note", [b"remember: rate too high\n", b'{"note": "too high"}\n', b'{"step":5}\n'])
 def test_a_log_with_notes_is_not_replaced_without_being_asked(tmp_path, note):
     run = written(tmp_path / "run")
     (run / "log.jsonl").write_bytes(b'{"step": 5, "loss": 3.2}\n' + note + b'{"step": 6, "lo')
@@ -543,7 +548,8 @@ DAMAGE = {
     "optimizer.pt": [cut, os.unlink, lambda path: path.write_bytes(b"x" * 99)],
     "scheduler.pt": [cut, os.unlink],
     "rng_state.pth": [cut],
-    "progress.json": [half_json, lambda path: path.write_text("{}x"), lambda path: path.write_text("[]")],
+    "progress.json": [
+        half_json, lambda path: path.write_text("{}x"), lambda path: path.write_text("[]")],
     "trainer_state.json": [half_json, lambda path: path.write_text("{}")],
 }
 
@@ -619,7 +625,8 @@ def test_weights_that_are_not_those_that_were_saved(tmp_path, harmed, said):
     assert run_checkpoints.damage(folder) == ""
     zeroed(run / f"checkpoints/checkpoint-{harmed}/model.safetensors")
     assert run_checkpoints.damage(folder) == f"model.safetensors is damaged {said}".strip()
-    (run / f"checkpoints/checkpoint-{harmed}/progress.json").write_text('{"seconds": 1, "skipped": {}}')
+    progress = run / f"checkpoints/checkpoint-{harmed}/progress.json"
+    progress.write_text('{"seconds": 1, "skipped": {}}')
     assert run_checkpoints.damage(folder) == "", "an earlier version kept no digests"
 
 

@@ -305,7 +305,8 @@ def append(path, text="Mine."):
 
 EDITS = {
     "a sentence at the end": lambda text: text + "\nMine.\n",
-    "a sentence inside": lambda text: text.replace("## How good it is", "Mine.\n\n## How good it is"),
+    "a sentence inside": lambda text: text.replace(
+        "## How good it is", "Mine.\n\n## How good it is"),
     "a licence": lambda text: text.replace("license: mit", "license: mit\nthumbnail: x.png"),
     "without our mark": lambda text: text.replace(cards._WRITTEN_BY, "Mine."),
     "without its seal": lambda text: text[: text.rindex("<!-- ")] + "Mine.\n",

@@ -287,9 +287,8 @@ def test_twice_on_one_model_is_recorded_as_that(data, tmp_path):
 
 
 def test_the_allocator_of_the_process_is_left_alone(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        imgcap.devices.ctypes, "CDLL", lambda *args: pytest.fail("a library call changes the process")
-    )
+    def called(*args): pytest.fail("a library call changes the process")
+    monkeypatch.setattr(imgcap.devices.ctypes, "CDLL", called)
     train(tiny(), data, tmp_path / "run", max_steps=1, validations=1)
 
 
@@ -715,7 +714,8 @@ def other_weights(path):
     path.write_bytes(content[:-third] + bytes(third))
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"ema": 0.9}], ids=lambda c: next(iter(c), ""))
+@pytest.mark.parametrize(
+    "changes", [{}, {"lora": 2}, {"ema": 0.9}], ids=lambda c: next(iter(c), ""))
 def test_scores_belong_to_the_weights_that_had_them(data, tmp_path, changes):
     if "lora" in changes:
         pytest.importorskip("peft")
@@ -968,7 +968,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(data, tmp_path):
 
 @pytest.mark.parametrize(
     "names",
-    [["thesis.txt"], ["notes/thesis.txt"], ["config.json", "thesis.txt"], ["mine.model"], ["run.json"]],
+    [["thesis.txt"], ["notes/thesis.txt"], ["config.json", "thesis.txt"], ["mine.model"],
+     ["run.json"]],
     ids=str,
 )
 def test_a_checkpoint_takes_no_other_place(tmp_path, names):
