@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 # %% ../nbs/ground/files.ipynb #5d0c71aa
-_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def check_regular(
@@ -33,7 +33,7 @@ def check_regular(
 ):
     "An OSError where something is not a file with a beginning and an end."
     if not stat.S_ISREG(mode):
-        what = _KINDS.get(stat.S_IFMT(mode), "a device")
+        what = _NO_FILES.get(stat.S_IFMT(mode), "a device")
         raise OSError(f"{path} is {what}, not a regular file; give a file")
 
 # %% ../nbs/ground/files.ipynb #db5d5625

@@ -34,7 +34,7 @@ _all_ = [
 
 # %% ../nbs/ground/pictures.ipynb #5a0c7e16
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_JPEG_START, _JPEG_END, _JPEG_SCAN = 0xD8, 0xD9, 0xDA
 
 def _next_marker(file, most=1 << 30):
     "The code of the next JPEG marker, or None at the end of the file"
@@ -48,8 +48,8 @@ def _check_scans(file, most=500, most_markers=10_000):
     "Refuse a JPEG with too many scans; what lies behind its end does not count"
     file.seek(2)
     scans = markers = 0
-    while (marker := _next_marker(file)) not in (None, _START, _END):
-        scans, markers = scans + (marker == _SCAN), markers + 1
+    while (marker := _next_marker(file)) not in (None, _JPEG_START, _JPEG_END):
+        scans, markers = scans + (marker == _JPEG_SCAN), markers + 1
         if scans > most: raise ImageError(f"a JPEG of more than {most} scans, which takes hours")
         if markers > most_markers: raise ImageError(f"a JPEG of more than {most_markers} parts")
         file.seek(max(0, int.from_bytes(file.read(2), "big") - 2), os.SEEK_CUR)
@@ -110,15 +110,15 @@ def _read(file, max_bytes, max_aspect, at_least):
     return with_sixteen_bits(image, layout, open_picture(file), max_bytes)
 
 # %% ../nbs/ground/pictures.ipynb #5a0c7e36
-_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-          4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-          8: Image.Transpose.ROTATE_90}
+_EXIF_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 def _turn_upright(image):
     "The method that puts a loaded picture upright, or None"
     with contextlib.suppress(Exception):  # damaged EXIF data must not cost a picture that is whole
-        return _TURNS.get(image.getexif().get(0x0112))
+        return _EXIF_TURNS.get(image.getexif().get(0x0112))
 
 def _upright(image, same):
     "A loaded picture as RGB, turned as its EXIF data say"

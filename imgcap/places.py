@@ -153,10 +153,10 @@ def recorded(
     return f"./{name}" if found and here else name
 
 # %% ../nbs/ground/places.ipynb #9a1c0e08
-_END = r"[^\s'\"<>|*?,;:()\[\]{}]*" # what may stand in a path that nobody quoted
+_PATH_END = r"[^\s'\"<>|*?,;:()\[\]{}]*" # what may stand in a path that nobody quoted
 _ROOTED = r"(?:file:/|~\w*[/\\]|[A-Za-z]:[/\\]|\\\\|\.{1,2}[/\\]|/(?=[^\s/]))" # how a path starts
 _QUOTED = re.compile(r"""(?<!\w)(['"])([^'"\n]*[/\\][^'"\n]*)\1""")
-_STARTED = re.compile(rf"(?<![\w:/<.~\\]){_ROOTED}{_END}", re.IGNORECASE)
+_STARTED = re.compile(rf"(?<![\w:/<.~\\]){_ROOTED}{_PATH_END}", re.IGNORECASE)
 _INSIDE = re.compile(r"(?<![\w:/\\.~-])[\w.@%+*?-]+(?:[/\\]+[\w.@%+*?-]+)+") # a/b, perhaps
 
 

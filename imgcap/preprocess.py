@@ -66,7 +66,7 @@ def _blank_out(tokenizer, text:str, control:set[int]) -> str:
     return text
 
 # %% ../nbs/03_preprocess.ipynb #6331f597
-def _as_list(values): return values.tolist() if hasattr(values, "tolist") else values
+def _plain_list(values): return values.tolist() if hasattr(values, "tolist") else values
 
 
 def encode_text(
@@ -79,7 +79,7 @@ def encode_text(
                         **options)
     control = _control_tokens(tokenizer)
     rows = zip(encoded["input_ids"], encoded["special_tokens_mask"])
-    taken = [any(token in control and not added for token, added in zip(*map(_as_list, row)))
+    taken = [any(token in control and not added for token, added in zip(*map(_plain_list, row)))
              for row in rows]
     del encoded["special_tokens_mask"]
     if not any(taken): return encoded

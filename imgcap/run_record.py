@@ -31,8 +31,9 @@ def is_run(
     return isinstance(config, dict) and isinstance(versions, dict) and "imgcap" in versions
 
 # %% ../nbs/ground/run_record.ipynb #7c0de00f
-_KINDS:dict = {"source": (str, type(None)), "resumed": list,
-               **dict.fromkeys(("data", "model", "machine", "finished"), dict)}
+_RECORD_KINDS:dict = {
+    "source": (str, type(None)), "resumed": list,
+    **dict.fromkeys(("data", "model", "machine", "finished"), dict)}
 
 
 def read_run(
@@ -49,7 +50,7 @@ def read_run(
     splits = about["data"] if isinstance(about.get("data"), dict) else {}
     parts = about | {f"data.{split}": said for split, said in splits.items()}
     for name, said in parts.items():
-        kind = dict if name.startswith("data.") else _KINDS.get(name, object)
+        kind = dict if name.startswith("data.") else _RECORD_KINDS.get(name, object)
         if not isinstance(said, kind):
             raise ValueError(f"{path} is damaged: {name} is {said!r:.60}")
     return about

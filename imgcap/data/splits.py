@@ -122,7 +122,7 @@ def _rows_of_side(name, shares, seed, group, columns):
             for column, values in columns.items()}
 
 # %% ../../nbs/data/splits.ipynb #2398f16d
-def _parts(train, shares, seed, near=None, group=None):
+def _parts_of_train(train, shares, seed, near=None, group=None):
     "`{side: rows}`; a stream is filtered, a table is indexed"
     import datasets
     if isinstance(train, datasets.IterableDataset):
@@ -169,7 +169,7 @@ def split_captions(
     columns = given["train"].column_names or [group]
     if group is not None and group not in columns:
         raise ValueError(f"group={group!r} is no column; there are: {', '.join(columns)}")
-    if shares: given |= _parts(given.pop("train"), shares, seed, near, group)
+    if shares: given |= _parts_of_train(given.pop("train"), shares, seed, near, group)
     return as_dict(given)
 
 # %% ../../nbs/data/splits.ipynb #a371c265

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .figures import (
-    BLUE, CLOSING, DPI, GAP, GREEN, MARGIN, ORANGE, SKY, VERMILLION, Pen, captions_of,
+    BLUE, CLOSING, DPI, GAP, GREEN, MARGIN, ORANGE, SKY, VERMILLION, TextPen, captions_of,
     dots_a_pixel, each_row, line_pieces, new_figure, paragraph, picture_grid, picture_of,
     place_picture, rows_to_show, styled)
 from .plots import plot_history, plot_lengths, plot_words
@@ -57,7 +57,7 @@ def show_captions(
     rows, remark = _first(rows, n)
     captions = [captions_of(row, "captions", "caption")[:each] for row in rows]
     pictures = [picture_of(row) for row in rows]
-    pen = Pen(remark + "".join(sum(captions, [])) + _reasons(pictures))
+    pen = TextPen(remark + "".join(sum(captions, [])) + _reasons(pictures))
     texts = [[paragraph(caption) for caption in cell] for cell in captions]
     footer = styled(remark, "quiet")
     return picture_grid(pictures, texts, pen, columns, width, max_lines, footer)
@@ -73,7 +73,7 @@ def show_references(
     [row] = rows_to_show(dict(row), 1) if isinstance(row, Mapping) else rows_to_show([row], 1)
     captions, picture = captions_of(row, "captions", "caption"), picture_of(row)
     image_id = str(row.get("image_id", ""))
-    pen = Pen("0123456789" + "".join(captions) + image_id + _reasons([picture]), size=10)
+    pen = TextPen("0123456789" + "".join(captions) + image_id + _reasons([picture]), size=10)
     cell, box, number = .38 * width, 1, .3
     if isinstance(picture, Image.Image):  # here no neighbour asks for equal boxes
         scale = dots_a_pixel(picture, cell, cell) / DPI
@@ -215,7 +215,7 @@ def show_predictions(
         blank = [(" ", "quiet")]
         footer = styled("marked", "new") + blank + rest + blank + footer
     text = "".join(piece for part in [*sum(cells, []), footer] for piece, _ in part)
-    pen = Pen(text + _reasons(pictures))
+    pen = TextPen(text + _reasons(pictures))
     return picture_grid(pictures, cells, pen, columns, width, max_lines, footer)
 
 # %% ../../nbs/02_viz.ipynb #2452a1e6

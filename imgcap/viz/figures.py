@@ -179,7 +179,7 @@ def _runs(line):
     return runs
 
 # %% ../../nbs/viz/figures.ipynb #c609f253
-class Pen:
+class TextPen:
     "Measures and writes text in one size; in inches, from the figure's upper left corner"
     def __init__(self, text: str, size: float = 9):
         families, self.missing = _fonts_for(text)

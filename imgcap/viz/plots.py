@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..data.rows import caption_language
 from .figures import (
-    BLUE, GREEN, ORANGE, SKY, VERMILLION, Pen, captions_of, new_figure, styled)
+    BLUE, GREEN, ORANGE, SKY, VERMILLION, TextPen, captions_of, new_figure, styled)
 from ..words import tokenize_caption
 
 # %% ../../nbs/viz/plots.ipynb #38ce37fd
@@ -95,7 +95,7 @@ def plot_words(
     counts = Counter(word for words in _word_lists(captions, language) for word in words)
     top = [(word, count) for word, count in counts.most_common() if word not in skip][:n]
     if not top: raise ValueError("captions: there is not one word to count")
-    pen = Pen("".join(word for word, _ in top))
+    pen = TextPen("".join(word for word, _ in top))
     lines = [pen.wrap(styled(word), .3 * width, 1) for word, _ in top]
     labels = ["".join(text for line in each for text, _ in line) for each in lines]
     fig, ax = _axes(width, .8 + 1.15 * pen.line * len(top))
