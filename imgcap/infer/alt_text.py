@@ -97,7 +97,7 @@ def _html_gaps(html:str, decorative:bool=False) -> Iterator[_Gap]:
                  if found[1].lower() == "alt")
         first, last = next(spans, (len("<img"),) * 2)
         space = " " if first == last else ""
-        yield _Gap(start + first, start + last, _joined(tags.base, attributes.get("src", "")),
+        yield _Gap(start + first, start + last, _joined_address(tags.base, attributes.get("src", "")),
                    partial(_html_alt, space), _why_left(attributes, decorative))
 
 # %% ../../nbs/infer/alt_text.ipynb #2e15ded9
@@ -109,7 +109,7 @@ def _why_left(attributes:dict[str, str], decorative:bool) -> str:
     return f"{later}: another file may be shown" if later else ""
 
 
-def _joined(base:str, address:str) -> str:
+def _joined_address(base:str, address:str) -> str:
     "An address as the page means it; one that is no address stays as it is."
     try: return urljoin(base, address)
     except ValueError: return address
