@@ -81,7 +81,7 @@ def _check_columns(rows):
                          "load_captions makes it")
 
 # %% ../../nbs/06_evaluate.ipynb #7d20be0d
-def _parts(
+def _rows_to_score(
     data, # {split: rows}, or the rows of `split`
     split:str,
     groups:tuple[str, ...],
@@ -163,7 +163,7 @@ def _caption_all(writer, rows, train, split, batch_size, train_pictures, seed, p
         raise ValueError(f"none of the pictures of {split} can be evaluated, the first: {reason}")
     return _Read(written, seen, skipped, pictures)
 
-def _scored(read:_Read, split:str, limit:int, training_captions, **options) -> Report:
+def _scored_systems(read:_Read, split:str, limit:int, training_captions, **options) -> Report:
     "The scores of all systems, with notes on how they were made."
     systems, notes = caption_systems(read.written, read.pictures, split, options["seed"],
                                      options["language"], limit)
@@ -227,12 +227,12 @@ def evaluate_model(
     "Caption a split, and score the captions beside those of systems that need no captioner."
     how = _one_caption(decoding or decoding_for(model), choices, seed)
     _check_numbers(batch_size, resamples, train_pictures)
-    data, rows, train = _parts(data, split, groups)
+    data, rows, train = _rows_to_score(data, split, groups)
     language, run = _spoken(language, rows, model), run_of(model)
     writer = CaptionWriter(*_loaded(model, processor, device), how)
     read = _caption_all(writer, rows, train, split, batch_size, train_pictures, seed, progress)
     options = dict(language=language, resamples=resamples, seed=seed)
-    report = _scored(read, split, train_pictures, _all_captions(train), **options)
+    report = _scored_systems(read, split, train_pictures, _all_captions(train), **options)
     record = _record(_data_record(data, split, read.seen, source), writer, **options)
     notes = [*_doubts(read.written, run, record), *report.notes]
     return replace(report, notes=notes, record=record, rows=rows, groups=tuple(groups))

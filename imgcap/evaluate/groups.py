@@ -58,8 +58,8 @@ def _in_bins(values:list[float], bins:int) -> tuple[list[str], list[str]]:
     labels = [f"{a:g}" if a == b else f"{a:.4g} to {b:.4g}" for a, b in zip(low, high)]
     return [labels[p] for p in places], labels
 
-# %% ../../nbs/evaluate/groups.ipynb #eaba001a
-def _as_list(value) -> list: return value if isinstance(value, list) else [value]
+# %% ../../nbs/evaluate/groups.ipynb #3786fa64
+def _each_value(value) -> list: return value if isinstance(value, list) else [value]
 
 def _is_number(value) -> bool:
     is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -82,7 +82,7 @@ def group_rows(
     most:int, # Groups of other values; the smaller ones become one
 ) -> dict[str, np.ndarray]: # Label of a group -> which pictures are in it
     "Pictures put into groups by what is said of them."
-    known = [v for value in values for v in _as_list(value) if v is not None]
+    known = [v for value in values for v in _each_value(value) if v is not None]
     label, order = _labels(known, bins, most)
     counts = Counter(label[v] for v in known)
     kept = {name for name, _ in counts.most_common(most)}
@@ -92,7 +92,8 @@ def group_rows(
         name = "none given" if v is None else label[v]
         return name if name in groups else rest
     for i, value in enumerate(values):
-        for name in {group(v) for v in _as_list(value)} or {"none given"}: groups[name].append(i)
+        names = {group(v) for v in _each_value(value)} or {"none given"}
+        for name in names: groups[name].append(i)
     return {name: np.array(rows) for name, rows in groups.items() if rows}
 
 # %% ../../nbs/evaluate/groups.ipynb #df4ac8e8

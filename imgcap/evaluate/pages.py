@@ -18,8 +18,8 @@ from PIL import Image
 from ..pictures import decode_image
 from ..viz import compare_captions
 
-# %% ../../nbs/evaluate/pages.ipynb #10b86baf
-def _joined(text:str) -> str:
+# %% ../../nbs/evaluate/pages.ipynb #e83a3902
+def _unbroken(text:str) -> str:
     "Lines that were broken to be read here are whole again."
     return re.sub(r"\n {8,}", " ", text)
 
@@ -70,7 +70,7 @@ mark { color: var(--ink); background: var(--other); text-decoration: underline d
         border-radius: .15rem }
         mark.new { background: var(--new); text-decoration: underline solid }
 """
-_PAGE_STYLE = _joined(_TEXT_STYLE + _CARD_STYLE)
+_PAGE_STYLE = _unbroken(_TEXT_STYLE + _CARD_STYLE)
 
 # %% ../../nbs/evaluate/pages.ipynb #1fb7706b
 _SEARCH = r"""
@@ -108,7 +108,7 @@ $('reset').addEventListener('click', () => {
         filter(); $('word').focus(); });
 $('tools').hidden = false; filter();
 """
-FILTER_SCRIPT = _joined(_SEARCH + _TOOLS)
+FILTER_SCRIPT = _unbroken(_SEARCH + _TOOLS)
 
 # %% ../../nbs/evaluate/pages.ipynb #58943455
 def picture_uri(
@@ -180,7 +180,7 @@ def _select(name:str, label:str, options:dict[str, str]) -> str:
 
 _PLACES = {".written": "the model's caption", ".people": "a reference",
            ".written, .people": "either"}
-_KINDS = {"": "all", "best": "best", "worst": "worst", "random": "random"}
+_KIND_LABELS = {"": "all", "best": "best", "worst": "worst", "random": "random"}
 
 def example_tools(highest:float) -> str:
     "Filter and search, shown by the script."
@@ -189,7 +189,7 @@ def example_tools(highest:float) -> str:
             + _slider("low", "Lowest", "0.00", top) + _slider("high", "Highest", top, top)
             + '<label for="word">Words<input type="search" id="word" data-first="" '
             'autocomplete="off" spellcheck="false"></label>'
-            + _select("place", "Found in", _PLACES) + _select("kind", "Kind", _KINDS)
+            + _select("place", "Found in", _PLACES) + _select("kind", "Kind", _KIND_LABELS)
             + '<button type="button" id="reset">Show all</button></div>'
             '<p class="soft" id="count" role="status"></p>')
 
