@@ -136,7 +136,7 @@ def part_decode(args, folder):
     moved = CaptionCollator(processor, cache_bytes=0, augment=augment_picture)
     rows = Pictures(files)
     number = {id(file): i for i, file in enumerate(files)}
-    batch = lambda part: [rows[number[id(file)]] for file in part]
+    def batch(part): return [rows[number[id(file)]] for file in part]
     def each(work): return lambda part: [work(file) for file in part]
     def resized(picture): return picture.resize(square, cubic)
     def drafted(file):  # what the JPEG decoder can leave out, Pillow alone

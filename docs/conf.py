@@ -1,4 +1,5 @@
-"""The site's settings. Names, version and links come from settings.ini; pages that are made from code come from ext/."""
+"""The site's settings. Names, version and links come from settings.ini; pages that are made from
+code come from ext/."""
 import sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -15,9 +16,11 @@ author = _settings["author"]
 copyright = _settings["copyright"]
 version = release = _settings["version"]
 # Links to the repository: none while it has no address.
-site_source_url = f"{_settings['git_url']}/blob/{_settings['branch']}" if _settings["git_url"] else ""
+_blob = f"{_settings['git_url']}/blob/{_settings['branch']}"
+site_source_url = _blob if _settings["git_url"] else ""
 
-extensions = ["myst_nb", "sphinx.ext.intersphinx", "notebooks", "reference", "architecture", "mathml"]
+extensions = ["myst_nb", "sphinx.ext.intersphinx",
+              "notebooks", "reference", "architecture", "mathml"]
 exclude_patterns = ["_build", "ext", "locale", "inventories"]
 highlight_language = "text"
 
@@ -28,7 +31,8 @@ nb_merge_streams = True
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-# Links into other projects' documentation. The inventories are committed (scripts/inventories.py), so a build needs no network.
+# Links into other projects' documentation. The inventories are committed (scripts/inventories.py),
+# so a build needs no network.
 intersphinx_mapping = {name: (url, f"inventories/{name}.inv") for name, url in {
     "python": "https://docs.python.org/3",
     "numpy": "https://numpy.org/doc/stable",
@@ -49,7 +53,8 @@ gettext_location = False
 
 html_theme = "furo"
 html_title = project
-html_baseurl = f"{_settings['doc_host']}{_settings['doc_baseurl']}/" if _settings["doc_host"] else ""
+_address = f"{_settings['doc_host']}{_settings['doc_baseurl']}/"
+html_baseurl = _address if _settings["doc_host"] else ""
 html_static_path = ["static"]
 html_css_files = ["imgcap.css"]
 html_js_files = ["scroll.js"]
@@ -58,5 +63,6 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_theme_options = {
     "top_of_page_buttons": [],
-    "footer_icons": [{"name": "Source", "url": url, "html": "Source", "class": ""} for url in [_settings["git_url"]] if url],
+    "footer_icons": [{"name": "Source", "url": url, "html": "Source", "class": ""}
+                     for url in [_settings["git_url"]] if url],
 }

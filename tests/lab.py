@@ -340,7 +340,7 @@ class Reader:
                 faults.append(
                     f"{where} shows {loaded} figures of {max(wanted_figures, len(now['figures']))}"
                 )
-            if wanted_bars and finished != wanted_bars or finished < len(now["bars"]):
+            if (wanted_bars and finished != wanted_bars) or finished < len(now["bars"]):
                 faults.append(
                     f"{where} shows {now['bars']}, not {wanted_bars} progress bars at 100%"
                 )

@@ -62,7 +62,7 @@ class Answers(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create": return self.make()
         found = re.fullmatch(r"/(?:api/models/)?([^/]+/[^/]+?)(?:\.git)?/(.*)", self.path)
         repo = self.hub.repos.get(found[1]) if found else None
-        if repo is None or repo["private"] and not self.allowed:
+        if repo is None or (repo["private"] and not self.allowed):
             return self.answer(401, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         self.name = found[1]
         return self.of_repo(repo, *found[2].split("/", 1))

@@ -875,9 +875,11 @@ class Hub(BaseHTTPRequestHandler):
         if files is None: return self.answer({}, 404, X_Error_Code="RepoNotFound")
         if not files: return self.answer({}, 500)
         api, repository, verb, name = found.groups()
-        entry = lambda f: ({"path": f, "type": "file", "size": len(files[f]), "oid": sha(files[f])}
-                           if f in files
-                           else {"path": f, "type": "directory", "oid": COMMIT})
+
+        def entry(f):
+            if f not in files: return {"path": f, "type": "directory", "oid": COMMIT}
+            return {"path": f, "type": "file", "size": len(files[f]), "oid": sha(files[f])}
+
         known = sorted({*files, *map(posixpath.dirname, files)} - {""})
         if api and verb in (None, "revision"):
             return self.answer({"id": repository, "sha": COMMIT,

@@ -859,7 +859,8 @@ def test_what_is_no_number_or_no_character_is_still_json():
 
 @pytest.mark.parametrize("said, language", [("zh", "data"), (None, "zh")])
 def test_the_language_goes_everywhere(score, said, language):
-    rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"]) for i, c in enumerate("红蓝绿黄")]
+    rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"])
+            for i, c in enumerate("红蓝绿黄")]
     data = {"train": table(rows[:2]), "test": table(rows[2:])}
     if said:
         data = {
@@ -928,7 +929,8 @@ def test_the_page_marks_the_words_of_the_language(score, language, said, referen
 
 
 def test_a_language_that_does_not_fit_is_said(score):
-    rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"]) for i, c in enumerate("红蓝绿")]
+    rows = [row(i, captions=[f"一只{c}猫在草地上", f"草地上的{c}猫"])
+            for i, c in enumerate("红蓝绿")]
     report = score({"test": table(rows)})
     assert "say language='zh'" in str(report) and "say language='zh'" in json.dumps(report.notes)
     assert "say language=&#x27;zh&#x27;" in report.page()

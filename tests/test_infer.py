@@ -167,7 +167,7 @@ def test_tables_and_lists(captioner, expected, tmp_path):
         tuple(paths),
         np.array(paths),
         (path for path in paths),
-        {path: 1 for path in paths}.keys(),
+        dict.fromkeys(paths, 1).keys(),
     ):
         assert told(captioner.many(many, **SHORT)) == with_a_gap(expected)
     with pytest.raises(ValueError, match=r"columns path, n: give the one with the pictures"):

@@ -53,10 +53,11 @@ SAID = {"1": "a dog runs on the beach", "2": "a cat on a sofa", "3": "a man on a
 def drawn():
     "Predictions and one to five references each, of words drawn at random."
     rng = random.Random(5)
-    line = lambda low: " ".join(
-        rng.choice(["a", "a", "the", "dog", "beach", "sea", "runs", "red"])
-        for _ in range(rng.randint(low, 9))
-    )
+
+    def line(low):
+        words = ["a", "a", "the", "dog", "beach", "sea", "runs", "red"]
+        return " ".join(rng.choice(words) for _ in range(rng.randint(low, 9)))
+
     pairs = {str(i): (line(0), [line(1) for _ in range(rng.randint(1, 5))]) for i in range(120)}
     return {k: p for k, (p, _) in pairs.items()}, {k: r for k, (_, r) in pairs.items()}
 
@@ -131,10 +132,11 @@ def cider_d(predictions, references, sigma=6.0):
     frequency, scores = Counter(), []
     for captions in references.values():
         frequency.update({g for c in captions for n in (1, 2, 3, 4) for g in grams(c.split(), n)})
-    weigh = lambda c, n: {
-        g: k * (np.log(len(references)) - np.log(max(1, frequency[g])))
-        for g, k in grams(c.split(), n).items()
-    }
+
+    def weigh(c, n):
+        return {g: k * (np.log(len(references)) - np.log(max(1, frequency[g])))
+                for g, k in grams(c.split(), n).items()}
+
     for image, said in predictions.items():
         total = 0
         for reference in references[image]:
@@ -159,9 +161,12 @@ def test_cider_d_gains_nothing_by_repeating_a_word():
     references = PEOPLE | {
         str(i): [f"a {w} here"] for i, w in enumerate("tree house bus plane".split(), 10)
     }
-    score = lambda text: caption_statistics(
-        SAID | {"1": text} | {k: r[0] for k, r in references.items() if k not in SAID}, references
-    ).column("cider_d")[0]
+    first = {k: r[0] for k, r in references.items() if k not in SAID}
+
+    def score(text):
+        table = caption_statistics(SAID | {"1": text} | first, references)
+        return table.column("cider_d")[0]
+
     assert score("a dog dog dog dog on the beach") < score("a dog runs along the beach")
     assert score("a dog runs along the beach " + "x " * 9) < score("a dog runs along the beach x")
     assert score("beach") < score("a dog on the beach")
@@ -1083,7 +1088,9 @@ def test_meteor_and_spice_are_asked(java):
         "meteor": 0.25,
         "spice": 0.125,
     }
-    seen = lambda: sys.modules["pycocoevalcap.meteor.meteor"].Meteor.seen
+
+    def seen(): return sys.modules["pycocoevalcap.meteor.meteor"].Meteor.seen
+
     assert seen() == ({"1": ["a dog", "dog"]}, {"1": ["the dog 's"]})
     assert java_scores({1: "a|||b"}, {1: ["|||"]}, "meteor", language=None) and seen() == (
         {"1": ["|"]},

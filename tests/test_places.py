@@ -39,7 +39,7 @@ def test_paths_in_sentences(text, public): assert without_paths(text) == public
 
 def test_what_is_a_path():
     for place in PLACES:
-        assert is_path(place) or place == "secret/birds/" and not hub_id(place), place
+        assert is_path(place) or (place == "secret/birds/" and not hub_id(place)), place
         assert "secret" not in last_part(place) or place.startswith("secret pictures")
     for name in (
         "creatures",

@@ -218,7 +218,7 @@ def font_of_blocks(path, characters, name="Blocks"):
     font.setupGlyphOrder(names)
     font.setupCharacterMap({ord(c): f"g{i}" for i, c in enumerate(characters)})
     font.setupGlyf({name: pen.glyph() for name in names})
-    font.setupHorizontalMetrics({name: (1000, 80) for name in names})
+    font.setupHorizontalMetrics(dict.fromkeys(names, (1000, 80)))
     font.setupHorizontalHeader(ascent=800, descent=-200)
     font.setupNameTable({"familyName": name, "styleName": "Regular"})
     font.setupOS2(sTypoAscender=800, usWeightClass=500)

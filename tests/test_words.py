@@ -178,7 +178,8 @@ def test_english_kinds_that_were_cut_elsewhere(text, words):
 
 
 def test_the_short_cut_changes_nothing_but_the_time(monkeypatch):
-    import random, re
+    import random
+    import re
     import imgcap.words
 
     rng = random.Random(11)
@@ -199,7 +200,8 @@ def test_the_short_cut_changes_nothing_but_the_time(monkeypatch):
 
 
 def test_torch_is_not_loaded():
-    import subprocess, sys
+    import subprocess
+    import sys
 
     code = "import sys, imgcap.metrics; sys.exit(bool({'torch', 'datasets'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -58,7 +58,7 @@ def modules():
     exported = {found[1].removesuffix(".__init__") for text in texts
                 if (found := re.search(r"#\|\s*default_exp\s+([\w.]+)", text))}
     written = {module_name(path) for path in PACKAGE.rglob("*.py")
-               if not path.stem.startswith("_") or path.parent != PACKAGE and path.stat().st_size}
+               if not path.stem.startswith("_") or (path.parent != PACKAGE and path.stat().st_size)}
     if strange := sorted((exported | written) - set(ORDER)):
         raise ValueError(f"docs/ext/architecture.py has no place for {', '.join(strange)}: "
                          "put it into STAGES")

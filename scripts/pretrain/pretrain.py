@@ -25,6 +25,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def parameter_groups(model, weight_decay: float):
     "Decay for the matrices; none for norms, biases and embeddings."
     embeddings = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding)
                   for p in m.parameters()}
-    still = lambda name, p: p.ndim < 2 or id(p) in embeddings or "embedding" in name
+    def still(name, p): return p.ndim < 2 or id(p) in embeddings or "embedding" in name
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     return [{"params": [p for n, p in named if not still(n, p)], "weight_decay": weight_decay},
             {"params": [p for n, p in named if still(n, p)], "weight_decay": 0.}]
@@ -256,7 +257,7 @@ def main():
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    autocast = lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
     steps = args.samples//args.batch_size
     names = "samples", "batch_size", "lr", "warmup", "weight_decay", "seed"
     fixed = {name: getattr(args, name) for name in names}

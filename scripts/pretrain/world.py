@@ -175,7 +175,7 @@ def corners(n, turn=-pi/2, r=1.):
 
 
 def box(a, b, power=.35):
-    sign = lambda z: (z > 0) - (z < 0)
+    def sign(z): return (z > 0) - (z < 0)
     return [(a*sign(u)*abs(u)**power, b*sign(v)*abs(v)**power) for u, v in CIRCLE]
 
 
@@ -923,7 +923,8 @@ def face(pen, r, eyes, mood, skin, body):
             right = y - k*(1.1 + .5*(s > 0)) + (k*.3 if s < 0 else 0)
             pen.stroke([(x - k*1.1, left), (x + k*1.1, right)], dark, .08)
     y, m = up + r.uniform(.42, .52)*f, r.uniform(.22, .32)*f
-    curve = lambda bend: [(m*u, y + bend*m*(1 - u*u)) for u in (-1, -.66, -.33, 0, .33, .66, 1)]
+    def curve(bend):
+        return [(m*u, y + bend*m*(1 - u*u)) for u in (-1, -.66, -.33, 0, .33, .66, 1)]
     if mood == "smiling":
         if r.random() < .55: pen.stroke(curve(.75), dark, .075)
         else:
@@ -1122,12 +1123,12 @@ def count(picture, r):
     if r.random() < .7:
         name, colour = pick_shape(r)
         plural = SHAPES[name][0]
-        drawn = lambda pen, skin: put_shape(pen, r, name, skin)
+        def drawn(pen, skin): put_shape(pen, r, name, skin)
     else:
         name, paint, colours = r.choice(THINGS)
         colour = r.choice(colours)
         plural = PLURALS.get(name, name + "s")
-        drawn = lambda pen, skin: paint(pen, skin, r)
+        def drawn(pen, skin): paint(pen, skin, r)
     skin = tint(r, colour)
     turn = r.choice([0, .1, pi/2] if n == 6 else [0, 0, pi/2, r.uniform(-.3, .3)])
     k = W*r.uniform(.11, .155)*(.85 if n > 4 else 1)
@@ -1226,7 +1227,7 @@ def cup(pen, c, r):
 
 
 def apple(pen, c, r):
-    dent = lambda u, v: .16*(v < -.6)*(1 - abs(u)*1.2)
+    def dent(u, v): return .16*(v < -.6)*(1 - abs(u)*1.2)
     pen.fill([(.82*u*(1 - .12*(v > 0)*v), .15 + .78*v + dent(u, v)) for u, v in CIRCLE], c)
     pen.stroke([(0, -.5), (.1, -.95)], BROWN, .1)
     pen.fill(oval(.35, -.8, .26, .12, -.4), LEAF)
