@@ -18,7 +18,7 @@ from typer.models import OptionInfo
 
 import imgcap.bench
 import imgcap.cli
-from imgcap.cli import _with_options, main
+from imgcap.cli import _with_options, demonstration, main
 from imgcap.cli.errors import _with_option_names
 from imgcap.config import Decoding
 from imgcap.data.creatures import make_creatures
@@ -198,7 +198,8 @@ def small_demo(tmp_path_factory):
     "A demo of a few drawings, and the words that made it."
     folder = tmp_path_factory.mktemp("demo") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(imgcap.cli, "_QUICK", {"train": 8, "validation": 4, "test": 4, "novel": 4})
+        few = {"train": 8, "validation": 4, "test": 4, "novel": 4}
+        patch.setattr(demonstration, "_QUICK_DRAWINGS", few)
         words = ["demo", "--quick", "--epochs", "2", "--threads", "1"]
         status, out, err = run(*words, "--out", str(folder))
         assert status == 0 and "6  share" in out, err
@@ -463,7 +464,7 @@ def test_all_pictures_of_the_runs_own_set_are_scored_in_the_run(thirty):
 
 
 def test_a_set_is_the_runs_by_its_captions_and_pictures():
-    from imgcap import cli
+    from imgcap.cli import learning
     from imgcap.data.creatures import make_creatures
     from imgcap.data import keep_encoded
     from imgcap.fingerprints import describe_data
@@ -475,6 +476,6 @@ def test_a_set_is_the_runs_by_its_captions_and_pictures():
     for data, expected in ((described, [True, False]), (earlier, [True, True])):
         about = {"source": "elsewhere", "data": data}
         sets = [{**rows, "train": train} for train in (rows["train"], turned)]
-        assert [cli._is_own(each, about, "here") for each in sets] == expected
+        assert [learning._is_set_of(each, about, "here") for each in sets] == expected
     about = {"source": "./ada/birds", "data": {}}
-    assert not cli._is_own(rows, about, "ada/birds"), "there is no such folder: it is on the Hub"
+    assert not learning._is_set_of(rows, about, "ada/birds"), "there is no such folder: it is on the Hub"

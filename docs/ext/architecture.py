@@ -32,7 +32,8 @@ STAGES = {
     "evaluate": """evaluate.baselines evaluate.scoring evaluate.groups evaluate.pages
         evaluate.records evaluate.report evaluate.evidence evaluate.explain evaluate""",
     "share": "share.records share.front_matter share.cards share.export share",
-    "doors": "app_page app bench_recipes bench cli.errors cli.options cli",
+    "doors": """app_page app bench_recipes bench
+        cli.errors cli.options cli.demonstration cli.learning cli.commands cli""",
 }
 ORDER = [name for names in STAGES.values() for name in names.split()]
 # A leaf knows no models: it may import the ground, the data and its own rooms.
