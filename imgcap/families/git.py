@@ -9,7 +9,7 @@ __all__ = ['drop', 'Dropout', 'attend', 'GitForCausalLM', 'count_flops', 'set_im
 import copy
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import transformers
@@ -27,8 +27,10 @@ def drop(
     "Dropout, in a fifth of PyTorch's time on a CPU."
     if x.device.type != "cpu" or not 0 < p < 1: return F.dropout(x, p)
     dropped = round(p * 2 ** 16)
-    draws = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64).random_(-2 ** 63, None).view(torch.int16)[:x.numel()].view(x.shape)
-    return (x * (draws >= dropped - 2 ** 15).to(x.dtype)).mul_(2 ** 16 / (2 ** 16 - dropped))
+    numbers = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64).random_(-2 ** 63, None)
+    draws = numbers.view(torch.int16)[:x.numel()].view(x.shape)
+    kept = (draws >= dropped - 2 ** 15).to(x.dtype)
+    return (x * kept).mul_(2 ** 16 / (2 ** 16 - dropped))
 
 
 class Dropout(nn.Dropout):
@@ -42,9 +44,11 @@ def attend(
     values:torch.Tensor, # (B, heads, P, D)
     dropout:float=0.0, # Share of attention that is dropped
 ) -> torch.Tensor: # (B, heads, P, D)
-    "Attention of all positions to all: plain products on a CPU, where they are faster, fused elsewhere."
-    if queries.device.type != "cpu": return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
-    shares = (queries / math.sqrt(queries.shape[-1]) @ keys.transpose(-1, -2)).softmax(-1).to(values.dtype)
+    "Attention of all positions to all: plain products on a CPU, where they are faster."
+    if queries.device.type != "cpu":
+        return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+    products = queries / math.sqrt(queries.shape[-1]) @ keys.transpose(-1, -2)
+    shares = products.softmax(-1).to(values.dtype)
     return drop(shares, dropout) @ values
 
 
@@ -55,120 +59,11 @@ def _vision_attention(module, query, key, value, attention_mask, dropout=0.0, **
 
 AttentionInterface.register("imgcap", _vision_attention)
 
-# %% ../../nbs/families/git.ipynb #c8e6b096
-class GitForCausalLM(transformers.GitForCausalLM):
-    "The library's GIT, reading each picture once for all that is said about it."
-    def __init__(
-        self,
-        config:GitConfig, # As of the library's class; weights and checkpoints are interchangeable
-    ):
-        super().__init__(config)
-        looked_up = copy.deepcopy(config.vision_config)  # where a vision layer looks its attention up
-        looked_up._attn_implementation = "imgcap"
-        for layer in self.git.image_encoder.vision_model.encoder.layers: layer.self_attn.config = looked_up
-        for parent in list(self.modules()):
-            for name, child in parent.named_children():
-                if type(child) is nn.Dropout: setattr(parent, name, Dropout(child.p))
-
-    def forward(
-        self,
-        input_ids:torch.Tensor|None=None, # (N, T) tokens, N a multiple of the number of pictures
-        attention_mask:torch.Tensor|None=None, # (N, T), 0 at padding
-        position_ids:torch.Tensor|None=None, # (N, T); counted from the caption's start by default
-        pixel_values:torch.Tensor|None=None, # (B, C, H, W); captions 0 … N/B - 1 are of the first picture, and so on
-        past_key_values:Cache|None=None, # Keys and values of the tokens before; those of the pictures are kept beside it
-        labels:torch.Tensor|None=None, # (N, T), -100 where no token is counted
-        use_cache:bool|None=None, # As in the library
-        interpolate_pos_encoding:bool=False, # Accept pictures of another size than the checkpoint's
-        image_features:torch.Tensor|None=None, # (B, P, vision hidden size) in place of `pixel_values`: what the image encoder made of them before
-        logits_to_keep:int|torch.Tensor=0, # How many last caption positions get logits, or (N, T) True at those that do; 0 leaves all to the library, picture positions included
-        **kwargs, # Anything else is the library's business
-    ) -> CausalLMOutputWithPast: # `logits` (N, K, V) of the last K caption positions, or (K, V) of the K that are True; `loss` in nats a token when there are labels
-        "Scores of the next token at caption positions."
-        pictures = getattr(past_key_values, "pictures", None)
-        masked = isinstance(logits_to_keep, torch.Tensor) and logits_to_keep.ndim == 2
-        captions_only = labels is not None or masked or isinstance(logits_to_keep, int) and logits_to_keep > 0
-        plain = input_ids is not None and not (kwargs.get("output_attentions") or kwargs.get("output_hidden_states"))
-        if not (plain and (pictures is not None or captions_only and (image_features is not None or pixel_values is not None and pixel_values.ndim == 4))):
-            return super().forward(
-                input_ids, attention_mask=attention_mask, position_ids=position_ids, pixel_values=pixel_values, past_key_values=past_key_values, labels=labels,
-                use_cache=use_cache, interpolate_pos_encoding=interpolate_pos_encoding, logits_to_keep=logits_to_keep, **kwargs)
-        if pictures is None:
-            pictures = self.read_pictures(pixel_values, interpolate_pos_encoding) if image_features is None else self.read_features(image_features)
-            if past_key_values is not None: past_key_values.pictures = pictures
-        states = self.read_captions(input_ids, pictures, attention_mask, position_ids, past_key_values)
-        logits = self.output(states[logits_to_keep] if masked else states[:, -logits_to_keep:])
-        loss = None if labels is None else F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
-
-    def read_pictures(
-        self,
-        pixel_values:torch.Tensor, # (B, C, H, W)
-        interpolate_pos_encoding:bool=False, # Accept another size than the checkpoint's
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]: # For each layer of the decoder the pictures' keys and values, (B, heads, P, D) each
-        "All that captions can see of the pictures."
-        seen = self.git.image_encoder(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding).last_hidden_state
-        return self.read_features(seen)
-
-    def read_features(
-        self,
-        features:torch.Tensor, # (B, P, vision hidden size): what the image encoder gives
-    ) -> list[tuple[torch.Tensor, torch.Tensor]]: # As of `read_pictures`
-        "The second half of `read_pictures`: everything after the image encoder."
-        states = self.git.visual_projection(features)
-        memory, layers = [], self.git.encoder.layer
-        for layer in layers[:-1]:
-            states, keys, values = _checkpointed(layer, _read_picture, layer, states)
-            memory.append((keys, values))
-        attention = layers[-1].attention.self
-        return [*memory, (_heads(attention.key(states), attention), _heads(attention.value(states), attention))]
-
-    def read_captions(
-        self,
-        input_ids:torch.Tensor, # (N, T)
-        pictures:list[tuple[torch.Tensor, torch.Tensor]], # From `read_pictures`, B of them
-        attention_mask:torch.Tensor|None=None, # (N, T and what is in the cache), 0 at padding
-        position_ids:torch.Tensor|None=None, # (N, T)
-        cache:Cache|None=None, # Keys and values of earlier tokens; those of `input_ids` are added
-    ) -> torch.Tensor: # (N, T, hidden size): the output at each caption position
-        "Read captions with the pictures in view."
-        length, past = input_ids.shape[1], 0 if cache is None else cache.get_seq_length()
-        if position_ids is None: position_ids = self.git.embeddings.position_ids[:, past:past + length]
-        states = self.git.embeddings(input_ids, position_ids=position_ids)
-        hidden = torch.ones(length, past + length, dtype=torch.bool, device=input_ids.device).triu(past + 1)  # what comes later
-        if attention_mask is not None: hidden = hidden | (attention_mask[:, None, None] == 0)
-        for layer, (keys, values) in zip(self.git.encoder.layer, pictures):
-            states = _checkpointed(layer, _read_caption, layer, states, keys, values, hidden, cache)
-        return states
-
-    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, pixel_values=None, **kwargs):
-        "Beams and samples multiply captions, and leave the pictures as they are."
-        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **kwargs)
-        return input_ids, {**kwargs, "pixel_values": pixel_values}
-
-
-def _read_picture(layer:nn.Module, states:torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    "One decoder layer at picture positions: its output (B, P, hidden size), and the keys and values (B, heads, P, D)."
-    attention = layer.attention.self
-    queries, keys, values = (_heads(project(states), attention) for project in (attention.query, attention.key, attention.value))
-    return _finish(layer, attend(queries, keys, values, attention.dropout.p if attention.training else 0.0), states), keys, values
-
-
-def _read_caption(layer:nn.Module, states:torch.Tensor, keys:torch.Tensor, values:torch.Tensor, hidden:torch.Tensor, cache:Cache|None) -> torch.Tensor:
-    "One decoder layer at caption positions (N, T, hidden size), which look at pictures (B, heads, P, D) and at each other."
-    attention = layer.attention.self
-    q, k, v = (_heads(project(states), attention) for project in (attention.query, attention.key, attention.value))
-    if cache is not None: k, v = cache.update(k, v, attention.layer_idx)
-    on_picture = _apart(_together(q, keys) @ keys.transpose(-1, -2), q)
-    on_caption = (q @ k.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
-    shares = torch.cat([on_picture, on_caption], dim=-1).div(math.sqrt(q.shape[-1])).softmax(-1).to(v.dtype)
-    on_picture, on_caption = attention.dropout(shares).split([keys.shape[2], k.shape[2]], dim=-1)
-    return _finish(layer, _apart(_together(on_picture, keys) @ values, q) + on_caption @ v, states)
-
-
+# %% ../../nbs/families/git.ipynb #bdd4a58b
 def _heads(states:torch.Tensor, attention:nn.Module) -> torch.Tensor:
     "(B, T, hidden size) to (B, heads, T, D)."
-    return states.view(*states.shape[:2], -1, attention.attention_head_size).transpose(1, 2).contiguous()  # or each product would copy it
+    heads = states.view(*states.shape[:2], -1, attention.attention_head_size)
+    return heads.transpose(1, 2).contiguous() # or each product would copy it
 
 
 def _together(x:torch.Tensor, keys:torch.Tensor) -> torch.Tensor:
@@ -181,27 +76,201 @@ def _apart(x:torch.Tensor, q:torch.Tensor) -> torch.Tensor:
     "The inverse of `_together`, for captions shaped like `q`."
     return x.unflatten(2, (-1, q.shape[2])).transpose(1, 2).flatten(0, 1)
 
-
-def _finish(layer:nn.Module, context:torch.Tensor, states:torch.Tensor) -> torch.Tensor:
+# %% ../../nbs/families/git.ipynb #d334309f
+def _after_attention(
+    layer:nn.Module, context:torch.Tensor, states:torch.Tensor,
+) -> torch.Tensor:
     "What follows attention in a layer."
-    return layer.feed_forward_chunk(layer.attention.output(context.transpose(1, 2).flatten(2), states))
+    context = context.transpose(1, 2).flatten(2)
+    return layer.feed_forward_chunk(layer.attention.output(context, states))
 
 
+def _project(attention:nn.Module, states:torch.Tensor) -> Iterator[torch.Tensor]:
+    "Queries, keys and values (B, heads, T, D)."
+    for project in (attention.query, attention.key, attention.value):
+        yield _heads(project(states), attention)
+
+
+def _read_picture(
+    layer:nn.Module, # Of the decoder
+    states:torch.Tensor, # (B, P, hidden size)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: # States, keys and values (B, heads, P, D)
+    "One decoder layer at picture positions."
+    attention = layer.attention.self
+    queries, keys, values = _project(attention, states)
+    dropped = attention.dropout.p if attention.training else 0.0
+    seen = attend(queries, keys, values, dropped)
+    return _after_attention(layer, seen, states), keys, values
+
+# %% ../../nbs/families/git.ipynb #e841fef6
+def _read_caption(
+    layer:nn.Module, # Of the decoder
+    states:torch.Tensor, # (N, T, hidden size)
+    keys:torch.Tensor, # Of pictures (B, heads, P, D)
+    values:torch.Tensor, # Of pictures (B, heads, P, D)
+    hidden:torch.Tensor, # True where a position may not look, (T, T and what is in the cache)
+    cache:Cache|None, # Keys and values of earlier tokens
+) -> torch.Tensor: # (N, T, hidden size)
+    "One decoder layer at caption positions, which look at pictures and at each other."
+    attention = layer.attention.self
+    q, k, v = _project(attention, states)
+    if cache is not None: k, v = cache.update(k, v, attention.layer_idx)
+    on_picture = _apart(_together(q, keys) @ keys.transpose(-1, -2), q)
+    on_caption = (q @ k.transpose(-1, -2)).masked_fill(hidden, -torch.inf)
+    products = torch.cat([on_picture, on_caption], dim=-1)
+    shares = products.div(math.sqrt(q.shape[-1])).softmax(-1).to(v.dtype)
+    parts = [keys.shape[2], k.shape[2]]
+    on_picture, on_caption = attention.dropout(shares).split(parts, dim=-1)
+    context = _apart(_together(on_picture, keys) @ values, q) + on_caption @ v
+    return _after_attention(layer, context, states)
+
+
+def _not_to_see(
+    length:int, past:int, attention_mask:torch.Tensor|None, device:torch.device,
+) -> torch.Tensor:
+    "True where a caption position may not look: at what comes later, and at padding."
+    later = torch.ones(length, past + length, dtype=torch.bool, device=device).triu(past + 1)
+    if attention_mask is None: return later
+    return later | (attention_mask[:, None, None] == 0)
+
+# %% ../../nbs/families/git.ipynb #b9aa5e55
 def _checkpointed(layer:nn.Module, function:Callable, *args):
-    "Call a function, and forget what it computed until the backward pass when gradient checkpointing is on."
-    if layer.gradient_checkpointing and layer.training: return layer._gradient_checkpointing_func(function, *args)
-    return function(*args)
+    "Call a function, and forget what it computed where gradient checkpointing is on."
+    if not (layer.gradient_checkpointing and layer.training): return function(*args)
+    return layer._gradient_checkpointing_func(function, *args)
+
+# %% ../../nbs/families/git.ipynb #b1e1f948
+def _exchange_parts(model:nn.Module, vision_config):
+    "Put `attend` and `Dropout` in the place of the library's."
+    looked_up = copy.deepcopy(vision_config) # where a vision layer looks its attention up
+    looked_up._attn_implementation = "imgcap"
+    for layer in model.git.image_encoder.vision_model.encoder.layers:
+        layer.self_attn.config = looked_up
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout: setattr(parent, name, Dropout(child.p))
+
+
+def _is_mask(logits_to_keep:int|torch.Tensor) -> bool:
+    "Whether it says of each caption position whether it is wanted."
+    return isinstance(logits_to_keep, torch.Tensor) and logits_to_keep.ndim == 2
+
+
+def _captions_only(labels:torch.Tensor|None, logits_to_keep:int|torch.Tensor) -> bool:
+    "Whether nobody asks for scores at picture positions."
+    if labels is not None or _is_mask(logits_to_keep): return True
+    return isinstance(logits_to_keep, int) and logits_to_keep > 0
+
+
+def _next_token_loss(logits:torch.Tensor, labels:torch.Tensor) -> torch.Tensor:
+    "Cross-entropy in nats a token, of logits (N, T, V) at caption positions."
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+
+# %% ../../nbs/families/git.ipynb #c8e6b096
+class GitForCausalLM(transformers.GitForCausalLM):
+    "The library's GIT, reading each picture once for all that is said about it."
+    def __init__(self,
+        config:GitConfig, # As of the library's class; weights and checkpoints are interchangeable
+    ):
+        super().__init__(config)
+        _exchange_parts(self, config.vision_config)
+
+    def forward(self,
+        input_ids:torch.Tensor|None=None, # (N, T) tokens, N a multiple of the number of pictures
+        attention_mask:torch.Tensor|None=None, # (N, T), 0 at padding
+        position_ids:torch.Tensor|None=None, # (N, T); default: counted from the caption's start
+        pixel_values:torch.Tensor|None=None, # (B, C, H, W), of N/B captions each, in turn
+        past_key_values:Cache|None=None, # Of the tokens before; the pictures' are kept beside it
+        labels:torch.Tensor|None=None, # (N, T), -100 where no token is counted
+        use_cache:bool|None=None, # As in the library
+        interpolate_pos_encoding:bool=False, # Accept pictures of another size than the checkpoint's
+        image_features:torch.Tensor|None=None, # (B, P, C), what the image encoder made before
+        logits_to_keep:int|torch.Tensor=0, # How many last caption positions, or (N, T) True at them
+        **kwargs, # Anything else is the library's business
+    ) -> CausalLMOutputWithPast: # `logits`; `loss` in nats a token when there are labels
+        """Scores of the next token at caption positions.
+
+        (N, K, V) of the last K caption positions, or (K, V) of the K that are True. Where
+        `logits_to_keep` is 0, all is left to the library, picture positions included."""
+        pictures = getattr(past_key_values, "pictures", None)
+        given = image_features is not None or pixel_values is not None and pixel_values.ndim == 4
+        shared = pictures is not None or given and _captions_only(labels, logits_to_keep)
+        inner = kwargs.get("output_attentions") or kwargs.get("output_hidden_states")
+        if input_ids is None or inner or not shared:
+            return super().forward(
+                input_ids, attention_mask=attention_mask, position_ids=position_ids,
+                pixel_values=pixel_values, past_key_values=past_key_values, labels=labels,
+                use_cache=use_cache, interpolate_pos_encoding=interpolate_pos_encoding,
+                logits_to_keep=logits_to_keep, **kwargs)
+        if pictures is None:
+            if image_features is not None: pictures = self.read_features(image_features)
+            else: pictures = self.read_pictures(pixel_values, interpolate_pos_encoding)
+            if past_key_values is not None: past_key_values.pictures = pictures
+        states = self.read_captions(
+            input_ids, pictures, attention_mask, position_ids, past_key_values)
+        if _is_mask(logits_to_keep): logits = self.output(states[logits_to_keep])
+        else: logits = self.output(states[:, -logits_to_keep:])
+        loss = None if labels is None else _next_token_loss(logits, labels)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+
+    def read_pictures(self,
+        pixel_values:torch.Tensor, # (B, C, H, W)
+        interpolate_pos_encoding:bool=False, # Accept another size than the checkpoint's
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]: # Keys and values (B, heads, P, D) of each layer
+        "All that captions can see of the pictures, in each layer of the decoder."
+        seen = self.git.image_encoder(
+            pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        return self.read_features(seen.last_hidden_state)
+
+    def read_features(self,
+        features:torch.Tensor, # (B, P, vision hidden size): what the image encoder gives
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]: # As of `read_pictures`
+        "The second half of `read_pictures`: everything after the image encoder."
+        states = self.git.visual_projection(features)
+        memory, (*before, last) = [], self.git.encoder.layer
+        for layer in before:
+            states, keys, values = _checkpointed(layer, _read_picture, layer, states)
+            memory.append((keys, values))
+        attention = last.attention.self
+        keys, values = attention.key(states), attention.value(states)
+        return [*memory, (_heads(keys, attention), _heads(values, attention))]
+
+    def read_captions(self,
+        input_ids:torch.Tensor, # (N, T)
+        pictures:list[tuple[torch.Tensor, torch.Tensor]], # From `read_pictures`, B of them
+        attention_mask:torch.Tensor|None=None, # (N, T and what is in the cache), 0 at padding
+        position_ids:torch.Tensor|None=None, # (N, T)
+        cache:Cache|None=None, # Keys and values of earlier tokens; those of `input_ids` are added
+    ) -> torch.Tensor: # (N, T, hidden size): the output at each caption position
+        "Read captions with the pictures in view."
+        embeddings, length = self.git.embeddings, input_ids.shape[1]
+        past = 0 if cache is None else cache.get_seq_length()
+        if position_ids is None: position_ids = embeddings.position_ids[:, past:past + length]
+        states = embeddings(input_ids, position_ids=position_ids)
+        hidden = _not_to_see(length, past, attention_mask, input_ids.device)
+        for layer, (keys, values) in zip(self.git.encoder.layer, pictures):
+            states = _checkpointed(
+                layer, _read_caption, layer, states, keys, values, hidden, cache)
+        return states
+
+    def _expand_inputs_for_generation(
+        self, expand_size=1, is_encoder_decoder=False, input_ids=None, pixel_values=None, **kwargs,
+    ):
+        "Beams and samples multiply captions, and leave the pictures as they are."
+        input_ids, kwargs = super()._expand_inputs_for_generation(
+            expand_size, is_encoder_decoder, input_ids, **kwargs)
+        return input_ids, {**kwargs, "pixel_values": pixel_values}
 
 # %% ../../nbs/families/git.ipynb #505e3f26
 def count_flops(
     function:Callable, # Called without arguments
-) -> int: # Floating-point operations of its matrix products; a multiplication and an addition are two
+) -> int: # Operations of its matrix products; a multiplication and an addition are two
     "Count the work of matrix products, attention and convolutions, as PyTorch's own counter does."
     with FlopCounterMode(display=False) as counter: function()
     return counter.get_total_flops()
 
 # %% ../../nbs/families/git.ipynb #3b91f0c4
-LARGEST_SIDE = 4096 # Pixels: with patches of 16, each layer attends from 65,536 positions to as many
+LARGEST_SIDE = 4096 # Pixels: of patches of 16 these are 65,536, each of which looks at all
 
 
 def check_image_size(
@@ -216,8 +285,8 @@ def check_image_size(
     patches = min(max(1, (side + (patch_size - 1) // 2) // patch_size),
                   LARGEST_SIDE // patch_size)
     raise ValueError(f"image_size is {image_size}; this model cuts pictures into patches of "
-                     f"{patch_size} pixels, so give a multiple of that, up to {LARGEST_SIDE}, such as "
-                     f"{patches * patch_size}")
+                     f"{patch_size} pixels, so give a multiple of that, up to {LARGEST_SIDE}, "
+                     f"such as {patches * patch_size}")
 
 # %% ../../nbs/families/git.ipynb #8be922b6
 def set_image_size(
