@@ -273,6 +273,58 @@ def test_rows_with_other_columns(captioner, expected):
 # --- what stays as it was
 
 
+# --- every form in which many come, and what a captioner cannot be made of
+
+
+def test_many_in_every_form(captioner, expected, tmp_path):
+    made = pictures(6)
+    for i, picture in enumerate(made):
+        picture.save(tmp_path / f"{i}.png")
+    set_ = datasets.Dataset.from_dict({"image": made})
+    forms = [tmp_path, f"{tmp_path}/*.png", np.stack(list(map(np.asarray, made))), set_]
+    for form in [*forms, set_["image"], made]:
+        assert told(captioner(form, **SHORT)) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 4}])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_captions_do_not_depend_on_the_size_of_a_batch(captioner, size, options):
+    other = Captioner(captioner.model, processor=captioner.processor, batch_size=size)
+    alone = [captioner(picture, **options, **SHORT).text for picture in pictures(6)]
+    assert told(other(pictures(6), **options, **SHORT)) == alone
+
+
+def test_a_bar_tells_how_far_it_is(captioner, capsys):
+    list(captioner(pictures(6), progress=True, **SHORT))
+    known = capsys.readouterr().err
+    assert "6/6" in known and "pictures/s" in known
+    list(captioner(iter(pictures(6)), progress=True, **SHORT))
+    list(captioner(pictures(6), **SHORT))  # not on a terminal
+    unknown = capsys.readouterr().err
+    assert "6 pictures" in unknown and unknown.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({}, "needs its processor"),
+        ({"processor": ..., "dtype": "bfloat16"}, "model.to"),
+        ({"processor": ..., "batch_size": 0}, "at least 1"),
+        ({"processor": ..., "workers": 0}, "at least 1"),
+    ],
+)
+def test_what_no_captioner_is_made_of(captioner, options, said):
+    if "processor" in options:
+        options = {**options, "processor": captioner.processor}
+    with pytest.raises(ValueError, match=said):
+        Captioner(captioner.model, **options)
+
+
+def test_what_is_no_picture_alone_is_an_error(captioner):
+    with pytest.raises(ValueError, match="cannot decode a int"):
+        captioner(3)
+
+
 def test_the_allocator_of_the_process_is_left_alone(monkeypatch):
     class Allocator:
         def CDLL(*given):
