@@ -56,8 +56,13 @@ class Module:
         return ast.unparse(FullNames().visit(ast.parse(ast.unparse(node), mode="eval")))
 
     def resolve(self, node):
-        "The module's own name for an annotated type, written out."
-        made = self.defined.get(node.id) if isinstance(node, ast.Name) else None
+        "The module's own name for an annotated type, or that of another room, written out."
+        if not isinstance(node, ast.Name): return node
+        made = self.defined.get(node.id)
+        room, _, name = self.imported.get(node.id, "").removeprefix("imgcap.").rpartition(".")
+        if room in architecture.ORDER:  # a room's types keep their names, but for options
+            option = Module(room).defined.get(name)
+            made = option if isinstance(option, ast.Assign) and annotated(option.value)[1] else None
         return made.value if isinstance(made, ast.Assign) else node
 
     def comment(self, node, alone=True):
