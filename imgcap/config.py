@@ -87,7 +87,8 @@ def check_value(
         if value not in choices:
             may_be = f"{', '.join(choices[:-1])} or {choices[-1]}"
             raise ValueError(f"{field.name} is {_short_repr(value)}; choose {may_be}")
-    limits = {name: field.metadata[name] for name in _LIMITS if field.metadata[name] is not None}
+    limits = {name: field.metadata[name] for name in _LIMITS
+              if field.metadata[name] is not None}
     if all(_LIMITS[name][1](value, limit) for name, limit in limits.items()): return value
     said = " and ".join(f"{_LIMITS[name][0]} {limit}" for name, limit in limits.items())
     raise ValueError(f"{field.name} is {_short_repr(value)}; it must be {said}")

@@ -84,7 +84,8 @@ def _folded(name): return _composed(_composed(name).casefold())
 def _names_in(folder, changed):
     "The names in a folder by what is alike in them: `{NFC: name}` and `{without capitals: name}`"
     names = sorted(os.listdir(folder))
-    return {_composed(name): name for name in names}, {_folded(name): name for name in names}
+    return ({_composed(name): name for name in names},
+            {_folded(name): name for name in names})
 
 
 def name_alike(folder, name, capitals=False):

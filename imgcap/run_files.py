@@ -116,7 +116,8 @@ def strangers(
         inside = {name: (here / name).as_posix() for name in [*folders, *files]}
         ours = {name for name in inside if _is_ours(Path(folder, name), inside[name])
                 and (a_run or name in folders or re.fullmatch(_PARTIAL, name))}
-        found += [inside[name] + "/" * (name in folders) for name in inside if name not in ours]
+        found += [inside[name] + "/" * (name in folders)
+                  for name in inside if name not in ours]
         folders[:] = [name for name in folders if name in ours]
     return sorted(found)
 
@@ -167,7 +168,8 @@ def is_edited(
     path = Path(path)
     record = read_object(path.parent / "measured.json") or {}
     files = [about.get("files") for about in record.values() if isinstance(about, dict)]
-    known = {each[path.name] for each in files if isinstance(each, dict) and path.name in each}
+    known = {each[path.name] for each in files
+             if isinstance(each, dict) and path.name in each}
     return bool(known) and file_digest(path) not in known
 
 # %% ../nbs/ground/run_files.ipynb #055ccde7

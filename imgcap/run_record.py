@@ -62,7 +62,8 @@ def is_damaged(
     "Whether a run.json is none, and lies where a run left it."
     path = Path(folder) / "run.json"
     if not path.is_file() or is_run(folder): return False
-    if any((Path(folder) / name).exists() for name in ("log.jsonl", "checkpoints")): return True
+    beside = (Path(folder) / name for name in ("log.jsonl", "checkpoints"))
+    if any(path.exists() for path in beside): return True
     return read_object(path) is None
 
 # %% ../nbs/ground/run_record.ipynb #7c0de017
@@ -125,6 +126,7 @@ def run_of(
     folders = [path]
     if path.name == "model": folders.append(path.parent)
     if path.parent.name == "checkpoints": folders.append(path.parent.parent)
-    run = next((folder for folder in folders if is_run(folder) or is_damaged(folder)), None)
+    run = next((folder for folder in folders
+                if is_run(folder) or is_damaged(folder)), None)
     if run is not None: read_run(run) # or an error: without its record it would count as no run
     return run

@@ -275,7 +275,8 @@ def language_doubt(
                 f"are {_SCRIPTS[language][0]}; say what they are in, such as language={likely!r}")
     share, name = sum(count.values())/letters, _SCRIPTS.get(likely, ("",))[0]
     if language is None: # words that were parted have few letters each
-        words = [w for c in captions for w in c.split() if _COUNTED.get(likely, _LETTER).match(w)]
+        letter = _COUNTED.get(likely, _LETTER)
+        words = [w for c in captions for w in c.split() if letter.match(w)]
         size = sum(map(len, words))/max(1, len(words))
         whole = size > 8 or size >= 4 and len(words) < 1.5*len(captions)
         return "" if share < .1 or not whole else (

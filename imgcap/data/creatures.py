@@ -137,7 +137,8 @@ def make_creatures(
     sizes = SIZES if sizes is None else sizes
     if unknown := sorted(set(sizes) - set(SIZES)):
         raise ValueError(f"no split is called {unknown[0]!r}: choose from {', '.join(SIZES)}")
-    jobs = {split: [(seed, split, i, image_size) for i in range(n)] for split, n in sizes.items()}
+    jobs = {split: [(seed, split, i, image_size) for i in range(n)]
+            for split, n in sizes.items()}
     if (num_proc or 1) == 1:
         return DatasetDict({split: _dataset(map(_drawn_row, todo))
                             for split, todo in jobs.items()})

@@ -240,7 +240,8 @@ def _column_texts(row, texts, numbers, where, notes):
 def collect(rows, image, caption, names: Names, notes: Notes, below="", default="train"):
     "Sort rows into splits: `{split: {file: [file, captions, more]}}`"
     image, texts = _find_columns(rows, image, caption, names, below)
-    numbers = {c: caption == c or any(_says(row.get(c)) for _, row in rows) for c in texts}
+    numbers = {c: caption == c or any(_says(row.get(c)) for _, row in rows)
+               for c in texts}
     splits = {}
     for where, row in rows:
         if not (name := _name_in(row, image, where, notes)): continue

@@ -109,7 +109,8 @@ def _build(folder, splits, notes, source):
     if missing and (message := _say_missing(names, missing, source, notes)) and not found:
         raise FileNotFoundError(message)
     if not found: raise ValueError(_say_empty(notes))
-    more = {key: None for rows in found.values() for row in rows.values() for key in row[2]}
+    more = {key: None for rows in found.values()
+            for row in rows.values() for key in row[2]}
     tables = {split: _table(rows, list(more), notes) for split, rows in found.items()}
     return datasets.DatasetDict(tables)
 
@@ -138,7 +139,8 @@ def _drop_filepath(folder, splits):
         if any(folder.has(row[0]) for row in rows): continue
         n = next((n for n in range(1, max(map(len, parts)))
                   if any(p[n:] and folder.has("/".join(p[n:])) for p in parts)), None)
-        shorter = {row[0]: "/".join(p[n:] or p) for row, p in zip(rows, parts)} if n else {}
+        shorter = ({row[0]: "/".join(p[n:] or p) for row, p in zip(rows, parts)}
+                   if n else {})
         if len(set(shorter.values())) < len(shorter): continue  # two pictures would become one
         for row in rows: row[0] = shorter.get(row[0], row[0])
 
@@ -165,7 +167,8 @@ def _files_below(folder, path, notes):
     "All files below a folder, and the pictures of these; what is passed over is noted"
     with about(path): walked = folder.walk()
     files = [f for f in walked if is_utf8(f)]
-    notes.left["files whose names are not UTF-8"] += [writable(f) for f in walked if not is_utf8(f)]
+    notes.left["files whose names are not UTF-8"] += [
+        writable(f) for f in walked if not is_utf8(f)]
     notes.drop_empty()
     pictures = [f for f in files if folder.is_picture(f)]
     for reason, names in folder.passed.items():
@@ -197,7 +200,8 @@ def read_folder(path, image_column, caption_column, streaming):
     notes, folder, default = Notes(), PictureFolder(path), split_of(path.absolute(), folder=True)
     files, pictures = _files_below(folder, path, notes)
     if not pictures:
-        if not any(f.endswith(".parquet") for f in files): raise _no_pictures(folder, path, files)
+        if not any(f.endswith(".parquet") for f in files):
+            raise _no_pictures(folder, path, files)
         tables = load_tables(path, str(path), streaming=streaming)
         return from_tables(tables, path, image_column, caption_column)
     with about(path):

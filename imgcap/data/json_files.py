@@ -117,7 +117,8 @@ def _mapping(data, names, notes):
     endings = any(map(NAMES_PICTURE.search, data))
     texts = all(v is None or isinstance(v, (str, list, dict)) for v in data.values())
     if not endings and not texts: return None
-    named = [k for k in data if NAMES_PICTURE.search(k) or names.complete(names.clean(k))]
+    named = [k for k in data
+             if NAMES_PICTURE.search(k) or names.complete(names.clean(k))]
     if not named:
         raise ValueError(f"an object whose keys ({some(data, 3)}) name no pictures; write a list "
                          'of rows: [{"file_name": …, "caption": …}, …]')
@@ -173,7 +174,8 @@ def read_json(path, image, caption, names: Names, notes: Notes):
         if error.msg == "Extra data":  # JSON lines under another name
             with suppress(ValueError): return collected(numbered_json_lines(path))
         raise ValueError(_no_json(text, error)) from None
-    if isinstance(data, list) and any(isinstance(row, dict) for row in data): return table(data)
+    if isinstance(data, list) and any(isinstance(row, dict) for row in data):
+        return table(data)
     if isinstance(data, dict):
         if splits := _of_coco(data, image, caption, default, notes): return splits
         if splits := _of_lists(data, table): return splits

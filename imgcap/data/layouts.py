@@ -45,11 +45,13 @@ def _sidecar_of(picture, beside, apart):
     names = [picture, os.path.splitext(picture)[0]]
     trees = [_in_tree(nfc(name), _PICTURE_TREES) for name in names]
     found = [beside.get(name) or beside.get(nfc(name)) for name in names]
-    return next(filter(None, [*found, *(apart.get(tree) for tree in trees if tree)]), None)
+    in_trees = (apart.get(tree) for tree in trees if tree)
+    return next(filter(None, [*found, *in_trees]), None)
 
 def _sidecar_lines(folder, file):
     lines = text_lines(read_text(os.path.join(folder.root, file)))
-    if lines and all(re.fullmatch(r"[\d.\s+-]+", line) and " " in line.strip() for line in lines):
+    if lines and all(re.fullmatch(r"[\d.\s+-]+", line) and " " in line.strip()
+                     for line in lines):
         raise ValueError(f"numbers ({short(lines[0])}), as YOLO's boxes are, and no captions")
     return lines
 
@@ -63,7 +65,8 @@ def read_sidecars(folder: PictureFolder, files, pictures, notes: Notes) -> dict:
             continue
         used.add(text)
         with about(text): lines = _sidecar_lines(folder, text)
-        rows[file] = [file, [t for line in lines for t in flatten_texts(line, text, notes)], {}]
+        captions = [t for line in lines for t in flatten_texts(line, text, notes)]
+        rows[file] = [file, captions, {}]
     stems = {nfc(name) for file in rows for name in (file, os.path.splitext(file)[0])}
     for text in (f for f in files if f.lower().endswith(_TEXT_SUFFIXES) and f not in used):
         second = nfc(os.path.splitext(text)[0]) in stems

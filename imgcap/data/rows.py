@@ -46,7 +46,8 @@ def _tags(
     if isinstance(rows, datasets.Dataset):
         if "language" not in rows.column_names: return {}
         light = rows.select_columns("language").with_format("arrow")
-        return {v or "": None for part in light.iter(10_000) for v in part[0].unique().to_pylist()}
+        return {v or "": None for part in light.iter(10_000)
+                for v in part[0].unique().to_pylist()}
     if isinstance(rows, datasets.IterableDataset):
         if "language" not in (rows.column_names or ["language"]): return {}
         rows = list(keep_encoded(rows).take(1))
@@ -121,5 +122,6 @@ def with_language(
     if language is not None: primary_language(language)
     stated, found = _stated_language(found)
     language = language or stated
-    if not language: return {name: _without_column(ds, "language") for name, ds in found.items()}
+    if not language:
+        return {name: _without_column(ds, "language") for name, ds in found.items()}
     return {name: _with_constant(ds, "language", language) for name, ds in found.items()}

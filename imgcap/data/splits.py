@@ -140,7 +140,8 @@ def _parts_of_train(train, shares, seed, near=None, group=None):
     keys, numbers = _joined_keys(digests, groups), defaultdict(list)
     side_of, borrowed = _sides(keys, seed, shares)
     for number, key in enumerate(keys): numbers[side_of[key]].append(number)
-    empty = [side for side in ("validation", "test") if side in shares and not numbers[side]]
+    empty = [side for side in ("validation", "test")
+             if side in shares and not numbers[side]]
     _say_smallness(borrowed, empty, len(side_of))
     return {side: train.select(rows) for side, rows in numbers.items() if rows}
 

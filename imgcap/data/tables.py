@@ -125,7 +125,8 @@ def _convert(columns, split, image, texts, id_column, names):
     given = columns[id_column] if id_column else [None] * n
     ids = [_stream_id(split, *row) for row in zip(given, columns[image], captions)]
     found = {**columns, "image": columns[image], "captions": captions, "image_id": ids}
-    return {name: [value for value, kept in zip(found[name], captions) if kept] for name in names}
+    return {name: [value for value, kept in zip(found[name], captions) if kept]
+            for name in names}
 
 # %% ../../nbs/data/tables.ipynb #0050ea5b
 def _from_stream(ds, split, image_column, caption_column):

@@ -86,7 +86,8 @@ def _check_quotes(records, separator, known):
     for number, cells, _ in records:
         for first, *more in (re.split(r"\r\n?|\n", cell) for cell in cells):
             lines = [line.split(separator) for line in ([first, *more] if more else [])]
-            pieces = [p.strip(' "') for line in lines for p in line if len(line) > 1 or named([p])]
+            pieces = [p.strip(' "') for line in lines for p in line
+                      if len(line) > 1 or named([p])]
             if swallowed := next(filter(is_name, pieces), None):
                 raise ValueError(
                     f"line {number}: a quote opens a cell that holds later rows too "

@@ -43,7 +43,8 @@ class Notes:
     def drop_empty(self):
         "Forget kinds of which there was none"
         for found in (self.left, self.read):
-            for what in [what for what, names in found.items() if not names]: del found[what]
+            empty = [what for what, names in found.items() if not names]
+            for what in empty: del found[what]
 
     def __str__(self):
         told = [f"{what}: {len(names)} ({some(names, 3)})" for what, names in self.left.items()]
@@ -145,7 +146,8 @@ def is_talk(value) -> bool:
 def _turn_text(turn):
     "What is said in a turn, without the place of the picture"
     said = turn.get("value", turn.get("content"))
-    if isinstance(said, (list, tuple)): said = [part for part in said if isinstance(part, dict)]
+    if isinstance(said, (list, tuple)):
+        said = [part for part in said if isinstance(part, dict)]
     else: said = [{"text": said}]
     texts = [part.get("text") for part in said]
     for text in texts:
@@ -203,7 +205,8 @@ def _from_text(text, where, notes):
             f"{where}: {short(writable(text))}")
         text = re.sub("[\ud800-\udfff]", "", text)
     found = written_list(text)
-    if isinstance(found, dict): found = found if any(k in found for k in CAPTION_KEYS) else None
+    if isinstance(found, dict):
+        found = found if any(k in found for k in CAPTION_KEYS) else None
     if found is not None:
         notes.read["lists written into a cell, read as lists"].append(f"{where}: {short(text)}")
         return flatten_texts(found, where, notes)

@@ -105,7 +105,8 @@ class CaptionStatistics:
         if index is None:
             return {k: float(v) for k, v in _scores_of(self.table.sum(0), len(self)).items()}
         index = np.asarray(index)
-        if index.ndim == 1: return {k: float(v[0]) for k, v in self.scores(index[None]).items()}
+        if index.ndim == 1:
+            return {k: float(v[0]) for k, v in self.scores(index[None]).items()}
         K, n = index.shape
         places = (index + np.arange(K)[:, None]*len(self)).ravel()
         drawn = np.bincount(places, minlength=K*len(self)).reshape(K, len(self)) # how often

@@ -181,7 +181,8 @@ def read_references(
             continue
         captions = next((r[k] for k in ("references", "captions", "caption") if k in r), None)
         if isinstance(captions, str): captions = [captions]
-        if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
+        texts = isinstance(captions, list) and all(isinstance(c, str) for c in captions)
+        if not texts:
             raise ValueError(f"{where} has no text under 'references', 'captions' or 'caption' "
                              f"(its keys: {few_of(r)})")
         references.setdefault(image, []).extend(captions)

@@ -105,7 +105,8 @@ def _keyed(text: str, language: str | None) -> tuple[list[str], list[str]]:
         pieces = re.findall(r"\s*\S+", text)
         return pieces, [piece.strip() for piece in pieces]
     pieces = line_pieces(text)
-    if primary_language(language) == "en": return pieces, [_key(piece) for piece in pieces]
+    if primary_language(language) == "en":
+        return pieces, [_key(piece) for piece in pieces]
     return pieces, [" ".join(tokenize_caption(piece, language)) for piece in pieces]
 
 # %% ../../nbs/02_viz.ipynb #4a289beb
@@ -127,7 +128,8 @@ class Comparison:
             blank, word = piece[:len(piece) - len(word)], escape(word)
             return blank + (word if state == "same" else mark(word, state))
         both = self.prediction, self.reference
-        return ["".join(write(*piece) for piece in pieces).strip() or "(empty)" for pieces in both]
+        return ["".join(write(*piece) for piece in pieces).strip() or "(empty)"
+                for pieces in both]
 
     def __str__(self) -> str:
         "[in no reference] (elsewhere in the references) {missing from the prediction}"
@@ -166,7 +168,8 @@ def compare_captions(
     for i, j, size in match.get_matching_blocks():
         there.update(range(i, i + size))
         here.update(range(j, j + size))
-    known = {word for _, each in found for word in each} | {""}  # punctuation is never marked
+    known = {word for _, each in found for word in each}
+    known |= {""}  # punctuation is never marked
     def state(j):
         if j in here or not keys[j]: return "same"
         return "elsewhere" if keys[j] in known else "new"

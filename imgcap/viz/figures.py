@@ -334,7 +334,8 @@ def picture_grid(
     box = max(_box_height(picture, cell) for picture in pictures)
     texts = [[pen.wrap(p, cell, max_lines) for p in paragraphs] for paragraphs in texts]
     bands = [range(i, min(i + columns, count)) for i in range(0, count, columns)]
-    heights = [box + max(_text_height(texts[i], pen) for i in band) + GAP for band in bands]
+    heights = [box + max(_text_height(texts[i], pen) for i in band) + GAP
+               for band in bands]
     footer = pen.wrap(list(footer), columns * (cell + GAP) - GAP, 9)
     high = 2 * MARGIN + sum(heights) - GAP + len(footer) * pen.line + (.2 if footer else 0)
     if high * DPI >= 2**16:

@@ -93,7 +93,8 @@ def plot_words(
 ) -> Figure:
     "The most frequent words"
     counts = Counter(word for words in _word_lists(captions, language) for word in words)
-    top = [(word, count) for word, count in counts.most_common() if word not in skip][:n]
+    kept = [(word, count) for word, count in counts.most_common() if word not in skip]
+    top = kept[:n]
     if not top: raise ValueError("captions: there is not one word to count")
     pen = TextPen("".join(word for word, _ in top))
     lines = [pen.wrap(styled(word), .3 * width, 1) for word, _ in top]
@@ -182,7 +183,8 @@ def plot_history(
     log = list(log)
     panels = _panels(log)
     if not panels:
-        found = ", ".join(sorted({key for entry in log for key in entry})) or "no entries"
+        names = sorted({key for entry in log for key in entry})
+        found = ", ".join(names) or "no entries"
         raise ValueError(f"log: nothing to plot among {found}")
     unit = "step" if any("step" in entry for entry in log) else "epoch"
     fig = new_figure(width, .45 * width, layout="constrained")
