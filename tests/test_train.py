@@ -349,14 +349,14 @@ def test_what_is_no_number_never_wins(by, wrong, place):
 
 def no_numbers(monkeypatch, *validations):
     "These validations, counted from 1, give a loss that is no number."
-    scores, calls = imgcap.train.validation_scores, []
+    scores, calls = imgcap.train.trainer.validation_scores, []
 
     def measured(*args, **options):
         calls.append(1)
         wrong = {"loss": math.nan} if len(calls) in validations else {}
         return {**scores(*args, **options), **wrong}
 
-    monkeypatch.setattr(imgcap.train, "validation_scores", measured)
+    monkeypatch.setattr(imgcap.train.trainer, "validation_scores", measured)
 
 
 @pytest.mark.parametrize("which", [[1], [3], [1, 2], [2, 3]], ids=str)
@@ -454,7 +454,7 @@ def test_few_pictures(data, tmp_path):
 def test_patience_counts_equals_by_their_loss(data, tmp_path, monkeypatch, losses, patience, last):
     scores = iter(losses)
     monkeypatch.setattr(
-        imgcap.train,
+        imgcap.train.trainer,
         "validation_scores",
         lambda *args, **options: {"loss": float(next(scores)), "cider_d": 0.0, "wer": 1.0},
     )
@@ -1233,7 +1233,7 @@ def test_sampling_happens_without_dropout_and_modes_come_back():
 def test_batches_of_the_reward_are_averaged(data, tmp_path, monkeypatch, accumulate, steps):
     "Also where the last step of an epoch has fewer batches."
     monkeypatch.setattr(
-        imgcap.train, "self_critical_loss", lambda model, *args, **options: model.output.bias.sum()
+        imgcap.train.trainer, "self_critical_loss", lambda model, *args, **options: model.output.bias.sum()
     )
     seen = []
     watch = Watch(gradient=lambda model, **_: seen.append(model.output.bias.grad[0].item()))
@@ -1317,7 +1317,7 @@ def test_checkpoints_hold_the_average_and_what_goes_on(data, tmp_path):
     [(0.05, 100, 30), (0.5, 100, 50), (0.4, 100, 40), (0.9, 100, 50), (0.05, 6, 3)],
 )
 def test_the_learning_rate_rises_and_falls(data, tmp_path, warmup, steps, rises):
-    args = imgcap.train._training_arguments(
+    args = imgcap.train.trainer.training_arguments(
         tiny()[0],
         data,
         fill_defaults(
@@ -1354,7 +1354,7 @@ def test_epochs_are_steps(data, tmp_path, epochs, batch_size, accumulate, steps)
         precision="float32",
     )
     assert (
-        imgcap.train._training_arguments(
+        imgcap.train.trainer.training_arguments(
             tiny()[0], data, fill_defaults(config, tiny()[0])
         ).max_steps
         == steps
