@@ -29,7 +29,8 @@ from ..model import load_model, weights_fingerprint
 from ..model.decoding import CaptionWriter, decoding_for
 from ..places import last_part
 from ..preprocess import CaptionCollator
-from ..runs import fingerprint, picture_fingerprint, read_run, run_of
+from ..fingerprints import fingerprint, picture_fingerprint
+from ..run_record import read_run, run_of
 from ..words import language_doubt, primary_language
 
 # %% ../../nbs/06_evaluate.ipynb #484569c0

@@ -17,7 +17,8 @@ from PIL import Image
 
 from ..data.rows import keep_encoded
 from ..metrics import cider_document_frequencies
-from ..pictures import ImageError, decode_image
+from ..formats import ImageError
+from ..pictures import decode_image
 from ..words import tokenize_caption
 
 # %% ../../nbs/evaluate/baselines.ipynb #f9a93e1f

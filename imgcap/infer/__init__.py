@@ -31,8 +31,11 @@ from .row_files import (
     caption_row, note_picture, open_lines, print_row, row_line, text_files)
 from ..model import Caption, is_small, load_model
 from ..model.decoding import CaptionError, CaptionWriter, decoding_for
-from ..pictures import (
-    ImageError, decode_image, fetch_picture, find_pictures, is_address, passed_over)
+from ..fetch import fetch_picture
+from ..formats import ImageError
+from ..picture_files import find_pictures, passed_over
+from ..pictures import decode_image
+from ..places import is_address
 from ..preprocess import decoding_side, picture_pixels
 
 # %% ../../nbs/07_infer.ipynb #9e325859

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from ..config import Decoding
 from ..model.decoding import CaptionError
 from ..files import read_file, write_atomic
-from ..pictures import without_password
+from ..places import without_password
 
 # %% ../../nbs/infer/alt_text.ipynb #cc1de7ec
 @dataclass(frozen=True)

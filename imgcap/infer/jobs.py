@@ -27,8 +27,9 @@ from imgcap.infer.row_files import (
     ENDINGS, one_line, picture_content, picture_state, read_lines, read_rows, row_name, text_files,
     write_rows)
 from ..model import weights_fingerprint
-from ..pictures import find_pictures, is_address
-from ..runs import settings_fingerprints
+from ..picture_files import find_pictures
+from ..places import is_address
+from ..fingerprints import settings_fingerprints
 
 # %% ../../nbs/infer/jobs.ipynb #39765063
 def run_record(captioner, how:Decoding) -> dict:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from .row_files import row_name
 from ..model.decoding import CaptionError
-from ..pictures import is_address, is_glob, shown
+from ..places import is_address, is_glob, shown
 
 # %% ../../nbs/infer/reading.ipynb #ab7b34a3
 def is_many(

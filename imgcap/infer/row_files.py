@@ -21,8 +21,9 @@ from pathlib import Path
 
 from ..model.decoding import CaptionError
 from ..files import open_file, parse_json, replacing
-from ..pictures import MAX_BYTES, is_address, shown, without_password
-from ..runs import file_digest
+from ..pictures import MAX_BYTES
+from ..places import is_address, shown, without_password
+from ..fingerprints import file_digest
 
 # %% ../../nbs/infer/row_files.ipynb #459208d9
 _BREAKS = re.compile("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+") # Where `str.splitlines` ends a line

@@ -26,7 +26,7 @@ from .checkpoints import (
 from .generation import (
     Caption, begin_caption, caption_from_tokens, evaluating, generate_captions, generate_tokens)
 from .tiny import new_git_tiny, train_tokenizer
-from ..runs import name_model
+from ..run_record import name_model
 
 # %% ../../nbs/04_model.ipynb #5c0e71aa
 _all_ = ["FAMILIES", "Family", "add_ends", "last_token", "model_family",

@@ -27,7 +27,7 @@ from ..hub import quiet_transformers
 from .constraints import (
     INSISTENCE, Diverse, ForceWords, GumbelNoise, check_spelling, picture_seeds, spell, word_steps)
 from .generation import Caption, evaluating, generate_captions
-from ..runs import read_run, run_of
+from ..run_record import read_run, run_of
 from ..words import CJK
 
 # %% ../../nbs/model/decoding.ipynb #66896853
