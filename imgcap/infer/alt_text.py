@@ -97,8 +97,9 @@ def _html_gaps(html:str, decorative:bool=False) -> Iterator[_Gap]:
                  if found[1].lower() == "alt")
         first, last = next(spans, (len("<img"),) * 2)
         space = " " if first == last else ""
-        yield _Gap(start + first, start + last, _joined_address(tags.base, attributes.get("src", "")),
-                   partial(_html_alt, space), _why_left(attributes, decorative))
+        address = _joined_address(tags.base, attributes.get("src", ""))
+        yield _Gap(start + first, start + last, address, partial(_html_alt, space),
+                   _why_left(attributes, decorative))
 
 # %% ../../nbs/infer/alt_text.ipynb #2e15ded9
 def _why_left(attributes:dict[str, str], decorative:bool) -> str:
@@ -174,82 +175,6 @@ def _moved(gaps:Iterable[_Gap], by:int) -> Iterator[_Gap]:
 
 def _markdown_alt(caption:str) -> str: return re.sub(r"([\\`*_\[\]<>&|~^$])", r"\\\1", caption)
 
-# %% ../../nbs/infer/alt_text.ipynb #9b756073
-@dataclass(frozen=True)
-class AltTextReport:
-    "What `fill_alt_text` did with a page."
-    page: str
-    filled: int # Alt texts written
-    left: list[tuple[int, str, str]] # Line, address and reason of each picture that was left
-    diff: str # What was changed, or would be, as a unified diff
-
-    @property
-    def worked(self) -> bool:
-        return self.filled > 0 or all(reason in _HARMLESS for _, _, reason in self.left)
-
-    def __str__(self):
-        return (f"{self.page}: alt texts written: {self.filled:,}, "
-                f"pictures left without: {len(self.left):,}")
-
-
-# Reasons that are nobody's mistake
-_HARMLESS = (_DECORATION, _SAYS_SO, "on the web", "data in the page")
-
-# %% ../../nbs/infer/alt_text.ipynb #4154c84c
-def fill_alt_text(
-    page:str|os.PathLike, # An .html, .htm, .xhtml, .md or .markdown file
-    captioner, # A `Captioner`, which writes the captions
-    *,
-    dry_run:bool=False, # Say what would change, and change nothing
-    decorative:bool=False, # Fill `alt=""` of HTML too, which says that a picture is decoration
-    **options, # Fields of `Decoding`
-) -> AltTextReport: # With the diff
-    "Caption the pictures of a page that have no alt text, in place; every other byte stays."
-    if Decoding(**options).num_return_sequences > 1:
-        raise ValueError("an alt text is one caption; leave num_return_sequences at 1")
-    page = os.path.expanduser(page)
-    seen, captions = None, {}
-    # Captions take a while; where somebody has saved the page meanwhile, that page is filled.
-    while (now := _read_page(page)) != seen:
-        seen = old, encoding = now
-        gaps = sorted(_page_gaps(page, old, decorative), key=lambda gap: gap.start)
-        places = [_find_picture(gap, Path(page).absolute().parent) for gap in gaps]
-        files = sorted({file for file, reason in places if not reason} - captions.keys())
-        captions |= zip(files, captioner.many(files, progress=False, **options))
-    new, left = _filled(old, gaps, places, captions)
-    changed = new.encode(encoding, "xmlcharrefreplace")
-    filled = len(gaps) - len(left)
-    if filled and not dry_run: write_atomic(page, changed)
-    return AltTextReport(page, filled, left, _diff(old, changed.decode(encoding), page))
-
-# %% ../../nbs/infer/alt_text.ipynb #7e0937e5
-def _filled(
-    old:str, # The page
-    gaps:list[_Gap], # In their order
-    places:list[tuple[str, str]], # Of each: the file, or why there is none
-    captions:dict, # File -> `Caption` or `CaptionError`
-) -> tuple[str, list]: # The page with alt texts; line, address and reason of what was left
-    new, at, left = [], 0, []
-    for gap, (file, reason) in zip(gaps, places):
-        text, reason = ("", reason) if reason else _text_of(captions[file])
-        if reason:
-            left.append((old.count("\n", 0, gap.start) + 1, _short_address(gap.address), reason))
-            continue
-        new += [old[at:gap.start], gap.fill(text)]
-        at = gap.end
-    return "".join([*new, old[at:]]), left
-
-
-def _text_of(caption) -> tuple[str, str]: # Text, or the reason why there is none
-    if isinstance(caption, CaptionError): return "", caption.error
-    text = " ".join(caption.text.split())
-    return text, "" if text else "the model wrote nothing"
-
-
-def _short_address(address:str) -> str:
-    address = without_password(address)
-    return address if len(address) < 80 else address[:77] + "..."
-
 # %% ../../nbs/infer/alt_text.ipynb #218abb65
 _MARKDOWN, _HTML = (".md", ".markdown"), (".html", ".htm", ".xhtml")
 
@@ -303,9 +228,85 @@ def _find_picture(gap:_Gap, folder:Path) -> tuple[str, str]:
         except (OSError, ValueError): pass  # a name that is too long, a folder that may not be read
     return "", "no such file"
 
+# %% ../../nbs/infer/alt_text.ipynb #5c7b4a86
+def _text_of(caption) -> tuple[str, str]: # Text, or the reason why there is none
+    if isinstance(caption, CaptionError): return "", caption.error
+    text = " ".join(caption.text.split())
+    return text, "" if text else "the model wrote nothing"
 
+
+def _short_address(address:str) -> str:
+    address = without_password(address)
+    return address if len(address) < 80 else address[:77] + "..."
+
+# %% ../../nbs/infer/alt_text.ipynb #7e0937e5
+def _filled(
+    old:str, # The page
+    gaps:list[_Gap], # In their order
+    places:list[tuple[str, str]], # Of each: the file, or why there is none
+    captions:dict, # File -> `Caption` or `CaptionError`
+) -> tuple[str, list]: # The page with alt texts; line, address and reason of what was left
+    new, at, left = [], 0, []
+    for gap, (file, reason) in zip(gaps, places):
+        text, reason = ("", reason) if reason else _text_of(captions[file])
+        if reason:
+            left.append((old.count("\n", 0, gap.start) + 1, _short_address(gap.address), reason))
+            continue
+        new += [old[at:gap.start], gap.fill(text)]
+        at = gap.end
+    return "".join([*new, old[at:]]), left
+
+# %% ../../nbs/infer/alt_text.ipynb #4c0cf387
 def _diff(old:str, new:str, name:str) -> str:
     before, after = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (old, new))
     lines = difflib.unified_diff(before, after, name, name)
     open_end = "\n\\ No newline at end of file\n"
     return "".join(line if line.endswith("\n") else line + open_end for line in lines)
+
+# %% ../../nbs/infer/alt_text.ipynb #9b756073
+@dataclass(frozen=True)
+class AltTextReport:
+    "What `fill_alt_text` did with a page."
+    page: str
+    filled: int # Alt texts written
+    left: list[tuple[int, str, str]] # Line, address and reason of each picture that was left
+    diff: str # What was changed, or would be, as a unified diff
+
+    @property
+    def worked(self) -> bool:
+        return self.filled > 0 or all(reason in _HARMLESS for _, _, reason in self.left)
+
+    def __str__(self):
+        return (f"{self.page}: alt texts written: {self.filled:,}, "
+                f"pictures left without: {len(self.left):,}")
+
+
+# Reasons that are nobody's mistake
+_HARMLESS = (_DECORATION, _SAYS_SO, "on the web", "data in the page")
+
+# %% ../../nbs/infer/alt_text.ipynb #4154c84c
+def fill_alt_text(
+    page:str|os.PathLike, # An .html, .htm, .xhtml, .md or .markdown file
+    captioner, # A `Captioner`, which writes the captions
+    *,
+    dry_run:bool=False, # Say what would change, and change nothing
+    decorative:bool=False, # Fill `alt=""` of HTML too, which says that a picture is decoration
+    **options, # Fields of `Decoding`
+) -> AltTextReport: # With the diff
+    "Caption the pictures of a page that have no alt text, in place; every other byte stays."
+    if Decoding(**options).num_return_sequences > 1:
+        raise ValueError("an alt text is one caption; leave num_return_sequences at 1")
+    page = os.path.expanduser(page)
+    seen, captions = None, {}
+    # Captions take a while; where somebody has saved the page meanwhile, that page is filled.
+    while (now := _read_page(page)) != seen:
+        seen = old, encoding = now
+        gaps = sorted(_page_gaps(page, old, decorative), key=lambda gap: gap.start)
+        places = [_find_picture(gap, Path(page).absolute().parent) for gap in gaps]
+        files = sorted({file for file, reason in places if not reason} - captions.keys())
+        captions |= zip(files, captioner.many(files, progress=False, **options))
+    new, left = _filled(old, gaps, places, captions)
+    changed = new.encode(encoding, "xmlcharrefreplace")
+    filled = len(gaps) - len(left)
+    if filled and not dry_run: write_atomic(page, changed)
+    return AltTextReport(page, filled, left, _diff(old, changed.decode(encoding), page))
