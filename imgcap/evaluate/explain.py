@@ -32,7 +32,7 @@ def _colour_ramps(width:int, height:int) -> Image.Image:
     ramps[..., 1] = np.linspace(0, 255, height)[:, None]
     return Image.fromarray(ramps.round().astype(np.uint8))
 
-def _ends(row:np.ndarray) -> tuple[float, ...]:
+def _seen_ends(row:np.ndarray) -> tuple[float, ...]:
     "Half a pixel beyond the centres of the first and the last, as shares of the whole."
     half = (row[-1] - row[0]) / (2 * max(1, len(row) - 1))
     ends = row[0] - half, row[-1] + half
@@ -46,8 +46,8 @@ def _covers(
     width, height = (max(1, round(n * min(1, 512 / max(image.size)))) for n in image.size)
     seen = processor.image_processor(images=_colour_ramps(width, height), do_normalize=False,
                                      do_rescale=False, return_tensors="np").pixel_values[0]
-    left, right = _ends(seen[0].astype(float).mean(0))
-    top, bottom = _ends(seen[1].astype(float).mean(1))
+    left, right = _seen_ends(seen[0].astype(float).mean(0))
+    top, bottom = _seen_ends(seen[1].astype(float).mean(1))
     return left, top, right, bottom
 
 # %% ../../nbs/evaluate/explain.ipynb #348dc455
@@ -55,11 +55,9 @@ def _covers(
 class WordMap:
     "One word of a caption, and where in the picture it comes from."
     word: str # As it stands in the caption, punctuation included
-    # Probability of the word (of all its tokens) given the picture and the words before it, 0 to 1
-    confidence: float
+    confidence: float # Probability, 0 to 1, given the picture and the words before it
     map: np.ndarray # (rows, columns) float32, one value for each patch that the model sees
-    # Left, top, right, bottom of the map, as shares of the picture
-    covers: tuple[float, float, float, float] = (0., 0., 1., 1.)
+    covers: tuple[float, float, float, float] = (0., 0., 1., 1.) # Left, top, right, bottom; shares
 
 # %% ../../nbs/evaluate/explain.ipynb #541abb3f
 def _check_choice(name:str, value:str, *choices:str):

@@ -262,19 +262,16 @@ def _contents(predictions:list[dict], gallery:Image.Image, page:str) -> tuple[by
 # %% ../../nbs/evaluate/report.ipynb #c2d7dcef
 @dataclass(repr=False)
 class Report:
-    "How a model and the systems beside it do on one split."
+    """How a model and the systems beside it do on one split; of the scores `<metric>_ci` is (low,
+    high), and `<metric>_difference` the model minus this system."""
     split:str
-    # {system: {metric: value}}; `<metric>_ci` is (low, high), `<metric>_difference` the model
-    # minus this system
-    scores:dict[str, dict]
-    # `image_id`, `caption`, `references`, `score` (the model's confidence, 0 to 1), `cider_d`
-    predictions:list[dict]
+    scores:dict[str, dict] # {system: {metric: value}}, with `_ci` and `_difference`
+    predictions:list[dict] # `image_id`, `caption`, `references`, `score` (confidence), `cider_d`
     skipped:dict[str, str] = field(default_factory=dict) # image_id -> why it is in no score
     notes:list[str] = field(default_factory=list) # How the systems were made; which are missing
     statistics:dict[str, CaptionStatistics] = field(default_factory=dict) # For `compare_scores`
     rows:Iterable[dict]|None = None # The split, pictures encoded
-    # By system, (N, 6, 4) as `attribute_counts` has them; None without attributes
-    facts:dict[str, np.ndarray|None] = field(default_factory=dict)
+    facts:dict[str, np.ndarray|None] = field(default_factory=dict) # As `count_facts`, by system
     groups:tuple[str, ...] = ("length",) # By what `tables` puts the pictures into groups
     record:dict = field(default_factory=dict) # Of which data and weights; how captions were written
 
@@ -327,9 +324,13 @@ class Report:
 
     def _repr_html_(self) -> str: return _report_html(self.tables(), self.remarks())
 
-    def examples(self, n:int=4, *, seed:int=0) -> dict[str, list[dict]]:
-        """The best, the worst and some random predictions with their pictures, as rows for
-        `show_predictions`: `n` of each kind, fewer on a small split, and none twice."""
+    def examples(
+        self,
+        n:int=4, # How many of each kind; fewer on a small split
+        *,
+        seed:int=0, # Decides the random ones
+    ) -> dict[str, list[dict]]: # "best", "worst", "random" -> rows for `show_predictions`
+        "The best, the worst and some random predictions, with their pictures; none twice."
         return _with_pictures(_best_worst_random(self.predictions, n, seed), self.rows)
 
     def gallery(self, n:int=4, *, seed:int=0) -> Image.Image:
@@ -361,8 +362,7 @@ class Report:
         "Put metrics, predictions, gallery and page into a run folder, none of them half."
         folder = folder_for(Path(run).expanduser(), self.split, self.record)
         refuse_strangers(folder, self.split) # before the work
-        # All is made before any is written.
-        contents = _contents(self.predictions, self.gallery(), self.page())
+        contents = _contents(self.predictions, self.gallery(), self.page()) # before writing
         write_split(folder, self.split, self.scores, self.record, contents)
         return folder
 
