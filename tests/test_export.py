@@ -325,8 +325,8 @@ def spoil(folder, factor):
 
 @pytest.mark.parametrize("factor", [0, 3, float("nan")])
 def test_8_bits_that_went_wrong_are_refused(tiny, tmp_path, monkeypatch, factor):
-    good = export._quantize
-    monkeypatch.setattr(export, "_quantize", lambda folder: (good(folder), spoil(folder, factor)))
+    good = export.quantize
+    monkeypatch.setattr(export, "quantize", lambda folder: (good(folder), spoil(folder, factor)))
     said = "8 bits move the logits by .* of .* tokens .* nothing was written"
     with pytest.raises(RuntimeError, match=said):
         export_onnx(tiny / "float32", tmp_path / "int8", int8=True)
@@ -334,8 +334,8 @@ def test_8_bits_that_went_wrong_are_refused(tiny, tmp_path, monkeypatch, factor)
 
 
 def test_8_bits_that_are_coarse_are_mentioned(tiny, tmp_path, monkeypatch):
-    good = export._quantize
-    monkeypatch.setattr(export, "_quantize", lambda folder: (good(folder), spoil(folder, 1.15)))
+    good = export.quantize
+    monkeypatch.setattr(export, "quantize", lambda folder: (good(folder), spoil(folder, 1.15)))
     with pytest.warns(UserWarning, match="8 bits move the logits by [0-9]+%"):
         export_onnx(tiny / "float32", tmp_path / "int8", int8=True)
 
@@ -376,7 +376,7 @@ def test_a_lost_weight_is_noticed(exports):
     with torch.no_grad():
         broken.git.encoder.layer[0].attention.self.value.weight[5, 7] += 5
     with pytest.raises(RuntimeError, match="other logits"):
-        export._check(broken, OnnxCaptioner(folder / "float32"))
+        export._check_graphs(broken, OnnxCaptioner(folder / "float32"))
 
 
 # --- what is in the folder
@@ -439,13 +439,13 @@ def test_a_link_in_the_folder_is_strange(exports, tmp_path):
 
 def test_what_comes_while_it_is_written_stays(exports, tmp_path, monkeypatch):
     folder = shutil.copytree(exports[2] / "float32", tmp_path / "mine")
-    good = export._quantize
+    good = export.quantize
 
     def slow(partial):
         good(partial)
         (folder / "thesis.txt").write_text("begun in the meantime")
 
-    monkeypatch.setattr(export, "_quantize", slow)
+    monkeypatch.setattr(export, "quantize", slow)
     with pytest.raises(FileExistsError, match="thesis.txt"):
         export_onnx(exports[2] / "float32", folder, int8=True)
     assert (folder / "thesis.txt").is_file() and [p.name for p in tmp_path.iterdir()] == ["mine"]

@@ -8,13 +8,11 @@ __all__ = ['OnnxCaptioner', 'export_onnx']
 # %% ../../nbs/share/export.ipynb #70d30f63
 import copy
 import json
-import logging
 import os
 import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -26,7 +24,6 @@ from transformers import AutoConfig
 
 from ..config import Decoding
 from ..data.creatures import make_creatures
-from ..extras import install_hint
 from ..files import beside, parse_json, read_file, some
 from ..families import last_token
 from ..families.git import GitForCausalLM
@@ -38,85 +35,9 @@ from ..model.decoding import CaptionError, decoding_for
 from ..model.generation import Caption, begin_caption, caption_from_tokens
 from ..model.settings import check_settings, naming, one_line
 from ..preprocess import picture_pixels
-
-# %% ../../nbs/share/export.ipynb #06ddd35b
-class _TextCache:
-    "Stands where the model expects its cache: puts earlier keys and values (layers, B, heads, positions, head size) before the new ones, and keeps both."
-    def __init__(self, keys:torch.Tensor, values:torch.Tensor): self.earlier, self.all = (keys, values), []
-    def get_seq_length(self) -> int: return self.earlier[0].shape[3]
-
-    def update(self, keys:torch.Tensor, values:torch.Tensor, layer:int) -> tuple[torch.Tensor, torch.Tensor]:
-        self.all.append([torch.cat([earlier[layer], new], dim=2) for earlier, new in zip(self.earlier, (keys, values))])
-        return self.all[-1]
-
-
-class _GitEncoder(nn.Module):
-    "Pictures (B, 3, H, W) → keys and values of their positions in each text layer: twice as many tensors (B, heads, positions, head size) as layers."
-    def __init__(self, model:GitForCausalLM):
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values): return [x for pair in self.model.read_pictures(pixel_values) for x in pair]
-
-
-class _GitDecoder(nn.Module):
-    "New tokens (B, T), the keys and values of the text before them, and the pictures' → logits of the token after the last (B, V), and the text's keys and values."
-    def __init__(self, model:GitForCausalLM):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids, text_keys, text_values, pictures):
-        cache = _TextCache(text_keys, text_values)
-        states = self.model.read_captions(input_ids, list(zip(pictures[::2], pictures[1::2])), cache=cache)
-        return self.model.output(states[:, -1]), *(torch.stack(new) for new in zip(*cache.all))
-
-# %% ../../nbs/share/export.ipynb #159bf65f
-def _trace(model:nn.Module, folder:Path):
-    "Write `encoder.onnx` and `decoder.onnx`, each with its weights."
-    vision = model.config.vision_config
-    pixels = torch.zeros(2, vision.num_channels, vision.image_size, vision.image_size)
-    encoder, decoder = _GitEncoder(model), _GitDecoder(model)
-    with torch.no_grad(): pictures = encoder(pixels) # those of inference_mode are traced twice
-    names = [f"picture_{kind}_{layer}" for layer in range(len(pictures) // 2) for kind in ("keys", "values")]
-    text, ids = torch.stack([keys[:, :, :4] for keys in pictures[::2]]), torch.zeros(2, 3, dtype=torch.long)
-    torch.onnx.export(encoder, (pixels,), folder / "encoder.onnx", input_names=["pixel_values"], output_names=names,
-                      dynamic_shapes=({0: "batch"},), external_data=False, verbose=False)
-    torch.onnx.export(decoder, (ids, text, text.clone(), pictures), folder / "decoder.onnx",
-                      input_names=["input_ids", "text_keys", "text_values", *names], output_names=["logits", "new_keys", "new_values"],
-                      dynamic_shapes=({0: "batch", 1: "new"}, {1: "batch", 3: "past"}, {1: "batch", 3: "past"}, [{0: "batch"}] * len(names)),
-                      external_data=False, verbose=False)
-    for file in (folder / "encoder.onnx", folder / "decoder.onnx"): _strip(file)
-
-
-def _strip(file:Path):
-    "Take out what the exporter notes about each operation, with the paths of the source files on this machine."
-    import onnx
-    model = onnx.load(file)
-    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer): del part.metadata_props[:]
-    onnx.save(model, file)
-
-
-@contextmanager
-def _quiet():
-    "Keep the exporter's remarks about itself from the screen."
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally: logging.disable(before)
-
-
-def _onnxruntime():
-    "The library that runs the graphs."
-    try:
-        import onnx, onnxruntime, onnxscript  # noqa: F401
-    except ImportError as error: raise ImportError(f"ONNX needs packages that are not installed ({error.name}): {install_hint('onnx')}") from error
-    return onnxruntime
+from .graphs import GRAPHS, onnx_runtime, quantize, trace
 
 # %% ../../nbs/share/export.ipynb #d4aee3e0
-_GRAPHS = ("encoder.onnx", "decoder.onnx")
 _DECODING = "decoding.json" # How the run that was exported writes captions
 _OPTIONS = ("max_new_tokens", "no_repeat_words", "prefix", "forbid_words") # The loop's
 
@@ -135,7 +56,7 @@ def _check_options(how:Decoding) -> Decoding: # The same
 
 
 def _check_export(folder:Path):
-    needed = (*_GRAPHS, "config.json", "tokenizer.json")
+    needed = (*GRAPHS, "config.json", "tokenizer.json")
     if lost := [name for name in needed if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} is not an exported captioner: there is no {lost[0]} in "
                                 "it; write one with export_onnx")
@@ -148,6 +69,32 @@ def _read_decoding(folder:Path) -> Decoding:
     if not isinstance(found, dict): raise ValueError("not the options of a run")
     return Decoding(**{name: found[name] for name in _OPTIONS if name in found})
 
+# %% ../../nbs/share/export.ipynb #2515fbdb
+def _look(encoder, pictures:np.ndarray) -> dict[str, np.ndarray]:
+    "Keys and values of pictures (B, C, H, W), by their names."
+    names = [output.name for output in encoder.get_outputs()]
+    # One by one: 8-bit activations are rounded by the largest in the batch.
+    each = [encoder.run(None, {"pixel_values": picture[None]}) for picture in pictures]
+    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*each))}
+
+
+def _reader_of(decoder, seen:dict[str, np.ndarray]) -> Callable:
+    "From new tokens (B, T), given in turn, to logits of the token after them (B, V)."
+    batch, heads, _, size = seen["picture_keys_0"].shape
+    nothing = np.zeros((len(seen) // 2, batch, heads, 0, size), np.float32)
+    text = {"text_keys": nothing, "text_values": nothing}
+    def decode(input_ids:np.ndarray) -> np.ndarray:
+        found = decoder.run(None, {"input_ids": input_ids, **seen, **text})
+        logits, text["text_keys"], text["text_values"] = found
+        return logits
+    return decode
+
+
+def _probabilities(logits:np.ndarray, tokens:np.ndarray) -> np.ndarray:
+    "What softmax of logits (B, V) gives tokens (B, 1)."
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.take_along_axis(odds, tokens, 1)[:, 0] / odds.sum(-1)
+
 # %% ../../nbs/share/export.ipynb #d4aee3e1
 class OnnxCaptioner:
     "Pictures in, captions out, by onnxruntime and greedy decoding."
@@ -156,7 +103,7 @@ class OnnxCaptioner:
         *,
         threads:int=0, # CPU threads; 0 is onnxruntime's choice, one for each core
     ):
-        onnxruntime, folder = _onnxruntime(), Path(folder).expanduser()
+        onnxruntime, folder = onnx_runtime(), Path(folder).expanduser()
         _check_export(folder)
         self.name, options = str(folder), onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -165,7 +112,7 @@ class OnnxCaptioner:
             with naming(folder, "config.json"): self.config = AutoConfig.from_pretrained(folder)
             self.processor = load_processor(folder, self.config)
             with naming(folder, _DECODING): self.decoding = _read_decoding(folder)
-            self.encoder, self.decoder = (self._graph(folder, name, options) for name in _GRAPHS)
+            self.encoder, self.decoder = (self._graph(folder, name, options) for name in GRAPHS)
         except Exception as error:
             raise ValueError(f"cannot read the exported captioner {folder}: {one_line(error)}; "
                              "export it again with export_onnx") from error
@@ -173,7 +120,7 @@ class OnnxCaptioner:
     def _graph(self, folder:Path, name:str, options):
         "A graph, ready to run."
         with naming(folder, name):
-            return _onnxruntime().InferenceSession(
+            return onnx_runtime().InferenceSession(
                 folder / name, options, providers=["CPUExecutionProvider"])
 
     def __call__(self,
@@ -221,10 +168,10 @@ class OnnxCaptioner:
         scores, ended = [], np.zeros(len(ids), bool)
         while len(scores) < room and not ended.all():
             logits = decode(new)
-            new = steps(torch.from_numpy(ids), torch.from_numpy(logits)).argmax(-1).numpy()[:, None]
+            allowed = steps(torch.from_numpy(ids), torch.from_numpy(logits))
+            new = allowed.argmax(-1).numpy()[:, None]
             ids = np.concatenate([ids, new], 1)
-            odds = np.exp(logits - logits.max(-1, keepdims=True)) # of softmax
-            scores.append(np.take_along_axis(odds, new, 1)[:, 0] / odds.sum(-1))
+            scores.append(_probabilities(logits, new))
             ended |= new[:, 0] == last_token(tokenizer)
         rows = zip(ids[:, len(start):].tolist(), np.stack(scores, 1).tolist())
         return [caption_from_tokens(tokenizer, tokens, each, start) for tokens, each in rows]
@@ -233,19 +180,8 @@ class OnnxCaptioner:
         pixel_values:np.ndarray, # Pictures (B, C, H, W)
     ) -> Callable: # From new tokens (B, T), given in turn, to logits of the token after them (B, V)
         "Look at the pictures, and be ready for tokens."
-        names = [output.name for output in self.encoder.get_outputs()]
-        # One by one: 8-bit activations are rounded by the largest in the batch.
-        each = [self.encoder.run(None, {"pixel_values": picture[None]})
-                for picture in np.asarray(pixel_values, np.float32)]
-        seen = {name: np.concatenate(parts) for name, parts in zip(names, zip(*each))}
-        batch, heads, _, size = seen["picture_keys_0"].shape
-        nothing = np.zeros((len(seen) // 2, batch, heads, 0, size), np.float32)
-        text = {"text_keys": nothing, "text_values": nothing}
-        def decode(input_ids:np.ndarray) -> np.ndarray:
-            found = self.decoder.run(None, {"input_ids": input_ids, **seen, **text})
-            logits, text["text_keys"], text["text_values"] = found
-            return logits
-        return decode
+        pictures = np.asarray(pixel_values, np.float32)
+        return _reader_of(self.decoder, _look(self.encoder, pictures))
 
 # %% ../../nbs/share/export.ipynb #d4aee3e2
 class _Reader(Captioner):
@@ -258,59 +194,35 @@ class _Reader(Captioner):
     def writer(self, how:Decoding) -> Callable:
         return lambda pixels: self.model.write(pixels.numpy(), how)
 
-# %% ../../nbs/share/export.ipynb #f4ee96bd
-def export_onnx(
-    model, # What `load_model` takes, a loaded GIT, or the folder of an earlier export
-    folder:str|os.PathLike, # Folder to write; an older export there is replaced
-    *,
-    processor=None, # Needed with a loaded model
-    int8:bool=False, # 8-bit weights, for CPUs: smaller, faster, not exactly the same
-) -> Path: # The folder, with encoder.onnx, decoder.onnx, config.json and the processor's files
-    "Write a captioner as ONNX, for `OnnxCaptioner` and others."
-    _onnxruntime()
-    folder = Path(folder).expanduser()
-    _check_place(folder)
-    partial = beside(os.path.realpath(folder), f".{secrets.token_hex(8)}.partial")
-    partial.mkdir(parents=True)
-    try:
-        if _is_export(model): _copy(Path(model).expanduser(), partial)
-        else: _write(*_exportable(model, processor), partial, decoding_for(model))
-        if int8:
-            whole = OnnxCaptioner(partial)
-            _quantize(partial)
-            _check_int8(OnnxCaptioner(partial), whole)
-        _check_place(folder) # again: this took a while
-        _replace(Path(os.path.realpath(folder)), partial)
-    finally: shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
 # %% ../../nbs/share/export.ipynb #a1119fa1
-_FILES = {*_GRAPHS, _DECODING, "config.json", "processor_config.json", "preprocessor_config.json",
-          "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-          "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"}
-_MARK = b"picture_keys_0" # Others have files called encoder.onnx too
+_WRITTEN_FILES = {
+    *GRAPHS, _DECODING, "config.json", "processor_config.json", "preprocessor_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"}
+_OUR_OUTPUT = b"picture_keys_0" # Others have files called encoder.onnx too
 
 
-def _check_place(folder:Path):
+def _check_target(folder:Path):
     "Complain of a folder in which there is anything that no export wrote."
     if not folder.is_dir():
         if folder.exists(): raise FileExistsError(f"{folder} is a file; name a folder")
         return
-    is_ours = all(_is_our_graph(folder / name) for name in _GRAPHS)
-    others = [path.name + "/" * path.is_dir() for path in sorted(folder.iterdir())
-              if not is_ours or path.name not in _FILES or path.is_symlink() or path.is_dir()]
+    is_ours = all(_is_our_graph(folder / name) for name in GRAPHS)
+    others = [
+        path.name + "/" * path.is_dir() for path in sorted(folder.iterdir())
+        if not is_ours or path.name not in _WRITTEN_FILES or path.is_symlink() or path.is_dir()]
     if others:
-        raise FileExistsError(f"{folder} holds {some(others)}, which no export wrote, so nothing in "
-                              "it is replaced; give a folder that is new or empty")
+        raise FileExistsError(f"{folder} holds {some(others)}, which no export wrote, so nothing "
+                              "in it is replaced; give a folder that is new or empty")
 
 
 def _is_our_graph(file:Path) -> bool:
     if not file.is_file() or not file.stat().st_size: return False
     with open(file, "rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
-        return content.find(_MARK) >= 0
+        return content.find(_OUR_OUTPUT) >= 0
 
 # %% ../../nbs/share/export.ipynb #d509e60a
-def _replace(folder:Path, new:Path):
+def _put_in_place(folder:Path, new:Path):
     "Put a finished export in the place of an older one, of which only our files are deleted."
     old = None
     if folder.exists():
@@ -321,20 +233,20 @@ def _replace(folder:Path, new:Path):
         if old: old.rename(folder)
         raise
     if old:
-        for name in _FILES: (old / name).unlink(missing_ok=True)
+        for name in _WRITTEN_FILES: (old / name).unlink(missing_ok=True)
         old.rmdir()
 
 
 def _copy(folder:Path, to:Path):
     "An export's own files."
-    for name in _FILES:
+    for name in _WRITTEN_FILES:
         if (folder / name).is_file(): shutil.copy(folder / name, to)
 
 
 def _is_export(folder) -> bool:
     "Whether `export_onnx` wrote it."
     if not isinstance(folder, (str, os.PathLike)): return False
-    return all((Path(folder).expanduser() / name).is_file() for name in _GRAPHS)
+    return all((Path(folder).expanduser() / name).is_file() for name in GRAPHS)
 
 # %% ../../nbs/share/export.ipynb #71b6d37b
 def _exportable(model, processor) -> tuple[nn.Module, object]:
@@ -354,21 +266,8 @@ def _exportable(model, processor) -> tuple[nn.Module, object]:
     ours.load_state_dict(model.state_dict())
     return ours.to("cpu", torch.float32).eval(), processor
 
-
-def _write(model:nn.Module, processor, folder:Path, how:Decoding):
-    "All files of an export, checked."
-    if others := _other_options(how):
-        warnings.warn(f"the run writes with {some(others)}; an exported captioner takes the "
-                      "likeliest word instead", stacklevel=3)
-    about = json.dumps(asdict(how), indent=1, allow_nan=False)
-    (folder / _DECODING).write_text(about + "\n", encoding="utf-8")
-    model.config.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    with _quiet(): _trace(model, folder)
-    _check(model, OnnxCaptioner(folder))
-
 # %% ../../nbs/share/export.ipynb #44231613
-def _check(model:nn.Module, exported:OnnxCaptioner):
+def _check_graphs(model:nn.Module, exported:OnnxCaptioner):
     "Raise where the graphs do not give the model's logits."
     vision, random = model.config.vision_config, torch.Generator().manual_seed(0)
     size = (3, vision.num_channels, vision.image_size, vision.image_size)
@@ -377,30 +276,37 @@ def _check(model:nn.Module, exported:OnnxCaptioner):
     with torch.inference_mode():
         wanted = model(pixel_values=pixels, input_ids=ids).logits[:, -1].numpy()
     decode = exported.start(pixels.numpy())
-    for part in (ids[:, :5], ids[:, 5:6], ids[:, 6:]): logits = decode(part.numpy())
+    for part in ids[:, :5], ids[:, 5:6], ids[:, 6:]: logits = decode(part.numpy())
     error, size = np.abs(logits - wanted).max(), np.abs(wanted).max()
     if not error < 1e-3 * size:
         raise RuntimeError(f"the exported graphs give other logits than the model (off by "
                            f"{error:.2g}, where the largest is {size:.2g}); nothing was written; "
                            "other versions of torch and onnxscript may do")
 
+# %% ../../nbs/share/export.ipynb #9939068d
+def _moved_logits(
+    rounded:OnnxCaptioner, whole:OnnxCaptioner, pixels:np.ndarray, steps:int,
+) -> Iterator[tuple[float, bool]]:
+    "At each word that 32 bits write: the move in parts of the spread, whether the word stays."
+    tokenizer, pictures = whole.processor.tokenizer, len(pixels)
+    decoders, writing = (whole.start(pixels), rounded.start(pixels)), np.ones(pictures, bool)
+    ids = np.array([begin_caption(tokenizer, "", 1, None)[0]] * pictures)
+    for _ in range(min(steps, whole.config.max_position_embeddings - ids.shape[1])):
+        wanted, found = (decode(ids)[writing] for decode in decoders)
+        change = found - wanted
+        off = np.abs(change - change.mean(-1, keepdims=True)).mean(-1)
+        yield from zip(off / wanted.std(-1), found.argmax(-1) == wanted.argmax(-1))
+        ids = np.full((pictures, 1), last_token(tokenizer))
+        ids[writing, 0] = wanted.argmax(-1)
+        writing &= ids[:, 0] != last_token(tokenizer)
+        if not writing.any(): return
+
 # %% ../../nbs/share/export.ipynb #775240cc
 def _check_int8(rounded:OnnxCaptioner, whole:OnnxCaptioner, pictures:int=8, steps:int=20):
     "Raise or warn where 8 bits move the logits by too much, at the words that 32 bits write."
     drawings = make_creatures({"test": pictures})["test"]["image"]
     pixels = picture_pixels(whole.processor.image_processor, list(drawings)).numpy()
-    decoders, writing = (whole.start(pixels), rounded.start(pixels)), np.ones(pictures, bool)
-    ids = np.array([begin_caption(whole.processor.tokenizer, "", 1, None)[0]] * pictures)
-    moved, same = [], []
-    for _ in range(min(steps, whole.config.max_position_embeddings - ids.shape[1])):
-        wanted, found = (decode(ids)[writing] for decode in decoders)
-        off = np.abs(found - wanted - (found - wanted).mean(-1, keepdims=True)).mean(-1)
-        moved += (off / wanted.std(-1)).tolist()
-        same += (found.argmax(-1) == wanted.argmax(-1)).tolist()
-        ids = np.full((pictures, 1), last_token(whole.processor.tokenizer))
-        ids[writing, 0] = wanted.argmax(-1)
-        writing &= ids[:, 0] != last_token(whole.processor.tokenizer)
-        if not writing.any(): break
+    moved, same = zip(*_moved_logits(rounded, whole, pixels, steps))
     figures = (f"8 bits move the logits by {np.mean(moved):.0%} of their spread, "
                f"and leave {sum(same)} of {len(same)} tokens on {pictures} drawings as they were")
     if not np.mean(moved) < _REFUSED:
@@ -412,23 +318,41 @@ def _check_int8(rounded:OnnxCaptioner, whole:OnnxCaptioner, pictures:int=8, step
 
 _WORTH_A_WARNING, _REFUSED = 0.05, 0.25 # git-tiny's are moved by 0.013
 
-# %% ../../nbs/share/export.ipynb #eb28d247
-def _quantize(folder:Path):
-    "Put 8-bit weights in the place of those of the matrix products and of the words' vectors."
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.matmul_nbits_quantizer import (
-        DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer)
-    def dynamic(file, kinds): # activations are rounded as they come (arXiv:1712.05877)
-        quantize_dynamic(file, file.with_suffix(".int8"), weight_type=QuantType.QInt8,
-                         per_channel=True, op_types_to_quantize=kinds)
-        file.with_suffix(".int8").replace(file)
-    encoder, decoder = (folder / name for name in _GRAPHS)
-    with _quiet():
-        dynamic(encoder, ["MatMul"])
-        dynamic(decoder, ["Gather"])
-        # by rows, so that no caption of a batch depends on the others
-        rows = DefaultWeightOnlyQuantConfig(bits=8, block_size=64, is_symmetric=True,
-                                            accuracy_level=4)
-        quantizer = MatMulNBitsQuantizer(str(decoder), algo_config=rows)
-        quantizer.process()
-        quantizer.model.save_model_to_file(str(decoder))
+# %% ../../nbs/share/export.ipynb #e4240689
+def _write(model:nn.Module, processor, folder:Path, how:Decoding):
+    "All files of an export, checked."
+    if others := _other_options(how):
+        warnings.warn(f"the run writes with {some(others)}; an exported captioner takes the "
+                      "likeliest word instead", stacklevel=3)
+    about = json.dumps(asdict(how), indent=1, allow_nan=False)
+    (folder / _DECODING).write_text(about + "\n", encoding="utf-8")
+    model.config.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    trace(model, folder)
+    _check_graphs(model, OnnxCaptioner(folder))
+
+# %% ../../nbs/share/export.ipynb #f4ee96bd
+def export_onnx(
+    model, # What `load_model` takes, a loaded GIT, or the folder of an earlier export
+    folder:str|os.PathLike, # Folder to write; an older export there is replaced
+    *,
+    processor=None, # Needed with a loaded model
+    int8:bool=False, # 8-bit weights, for CPUs: smaller, faster, not exactly the same
+) -> Path: # The folder, with encoder.onnx, decoder.onnx, config.json and the processor's files
+    "Write a captioner as ONNX, for `OnnxCaptioner` and others."
+    onnx_runtime()
+    folder = Path(folder).expanduser()
+    _check_target(folder)
+    partial = beside(os.path.realpath(folder), f".{secrets.token_hex(8)}.partial")
+    partial.mkdir(parents=True)
+    try:
+        if _is_export(model): _copy(Path(model).expanduser(), partial)
+        else: _write(*_exportable(model, processor), partial, decoding_for(model))
+        if int8:
+            whole = OnnxCaptioner(partial)
+            quantize(partial)
+            _check_int8(OnnxCaptioner(partial), whole)
+        _check_target(folder) # again: this took a while
+        _put_in_place(Path(os.path.realpath(folder)), partial)
+    finally: shutil.rmtree(partial, ignore_errors=True)
+    return folder
