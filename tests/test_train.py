@@ -1233,7 +1233,9 @@ def test_sampling_happens_without_dropout_and_modes_come_back():
 def test_batches_of_the_reward_are_averaged(data, tmp_path, monkeypatch, accumulate, steps):
     "Also where the last step of an epoch has fewer batches."
     monkeypatch.setattr(
-        imgcap.train.trainer, "self_critical_loss", lambda model, *args, **options: model.output.bias.sum()
+        imgcap.train.trainer,
+        "self_critical_loss",
+        lambda model, *args, **options: model.output.bias.sum(),
     )
     seen = []
     watch = Watch(gradient=lambda model, **_: seen.append(model.output.bias.grad[0].item()))

@@ -8,15 +8,10 @@ __all__ = ['fill_defaults', 'finetune', 'TrainConfig', 'write_atomic', 'fingerpr
            'chosen_by', 'validation_scores', 'without_autocast', 'EpochRows', 'FeatureFile', 'CaptionTrainer', 'RunLog']
 
 # %% ../../nbs/05_train.ipynb #355cc2f0
-import os
-import platform
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import datasets
@@ -26,27 +21,26 @@ from torch import nn
 from transformers import TrainerCallback, TrainerState
 from transformers.integrations import get_available_reporting_integrations
 
-import imgcap
-from ..config import Decoding, TrainConfig
-from ..data import caption_language, keep_encoded
+from ..config import TrainConfig
+from ..data import caption_language
 from ..devices import has_bfloat16, is_small
-from ..files import held, some, write_atomic
+from ..files import some, write_atomic
+from ..fingerprints import fingerprint
 from ..hub import quiet_transformers
 from ..model import weights_fingerprint
 from ..pictures import ImageError
-from ..places import recorded
-from ..runs import begin_run, clear_run, describe_data, fingerprint, folder_of
-from ..runs import last_checkpoint, name_model, refuse_links, resume_run
-from ..runs import settings_fingerprints, write_run
+from ..run_files import refuse_links
+from ..run_record import name_model, write_run
 from .batches import EpochRows, FeatureFile
 from .checkpoints import check_vocabulary, save_checkpoint
 from .parts import WeightAverage, choose_parts, made_ready
 from .rewards import advantages, cider_reward, self_critical_loss
+from .starts import captions_doubt, check_splits, check_start, describe_start
+from .starts import named_when_stopped, opened_run, stopped_doubt
 from .trainer import CaptionTrainer, RunLog, make_trainer, run_progress
 from .trainer import take_progress, training_arguments
 from .validation import best_validation, caption_rows, chosen_by
 from .validation import out_of_patience, validation_scores, without_autocast
-from ..words import language_doubt
 
 # %% ../../nbs/05_train.ipynb #a4b32203
 _all_ = ["TrainConfig", "write_atomic", "fingerprint", "weights_fingerprint",
@@ -54,6 +48,31 @@ _all_ = ["TrainConfig", "write_atomic", "fingerprint", "weights_fingerprint",
          "choose_parts", "WeightAverage", "best_validation", "caption_rows", "chosen_by",
          "validation_scores", "without_autocast", "EpochRows", "FeatureFile",
          "CaptionTrainer", "RunLog"]
+
+# %% ../../nbs/05_train.ipynb #6a1f04f1
+def _check_precision(precision:str, model:nn.Module):
+    "Refuse numbers in which small steps are lost."
+    if model.device.type != "cpu": return
+    if precision == "float16":
+        raise ValueError("precision float16 needs a GPU: on a CPU its gradients underflow; choose "
+                         "bfloat16 or float32")
+    if model.dtype != torch.float32:
+        raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a "
+                         "CPU; load them in float32: precision=bfloat16 is as fast")
+
+# %% ../../nbs/05_train.ipynb #6a1f03d1
+def _fit_positions(config:TrainConfig, model:nn.Module, tokenizer):
+    "Captions as long as the model has room for."
+    positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    room = positions or sys.maxsize
+    if config.max_length is None and tokenizer is not None:
+        config.max_length = min(tokenizer.model_max_length, 128, room)
+    if (config.max_length or 0) > room:
+        raise ValueError(f"max_length is {config.max_length}, and the model has room for {room} "
+                         "tokens")
+    if config.max_new_tokens >= room:
+        raise ValueError(f"max_new_tokens is {config.max_new_tokens}, and the model has room for "
+                         f"{room} tokens, the first included; {room - 1} would do")
 
 # %% ../../nbs/05_train.ipynb #c564988a
 def fill_defaults(
@@ -69,13 +88,7 @@ def fill_defaults(
         if config.objective == "cider": config.learning_rate /= 20
     if config.precision == "auto":
         config.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
-    on_cpu = model.device.type == "cpu"
-    if config.precision == "float16" and on_cpu:
-        raise ValueError("precision float16 needs a GPU: on a CPU its gradients underflow; choose "
-                         "bfloat16 or float32")
-    if on_cpu and model.dtype != torch.float32:
-        raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a "
-                         "CPU; load them in float32: precision=bfloat16 is as fast")
+    _check_precision(config.precision, model)
     check_vocabulary(model, tokenizer)
     _fit_positions(config, model, tokenizer)
     known = ("none", "all", *get_available_reporting_integrations())
@@ -83,19 +96,89 @@ def fill_defaults(
         raise ValueError(f"report_to is {config.report_to!r}; installed here: {', '.join(known)}")
     return config
 
-# %% ../../nbs/05_train.ipynb #6a1f03d1
-def _fit_positions(config:TrainConfig, model:nn.Module, tokenizer):
-    "Captions as long as the model has room for."
-    positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    room = positions or sys.maxsize
-    if config.max_length is None and tokenizer is not None:
-        config.max_length = min(tokenizer.model_max_length, 128, room)
-    if (config.max_length or 0) > room:
-        raise ValueError(f"max_length is {config.max_length}, and the model has room for {room} "
-                         "tokens")
-    if config.max_new_tokens >= room:
-        raise ValueError(f"max_new_tokens is {config.max_new_tokens}, and the model has room for "
-                         f"{room} tokens, the first included; {room - 1} would do")
+# %% ../../nbs/05_train.ipynb #6a1f04f4
+def _check_best(trainer:CaptionTrainer):
+    "Complain where no validation gave a number."
+    history = trainer.state.log_history
+    if best_validation(history, trainer.by) is not None: return
+    steps = some(entry["step"] for entry in history if "eval_loss" in entry)
+    raise FloatingPointError(
+        f"no validation gave a number (at the steps {steps}), so there is no best checkpoint, and "
+        "no model is saved. Try a smaller learning_rate, or precision float32, or other pictures "
+        "for validation")
+
+# %% ../../nbs/05_train.ipynb #6a1f04f5
+def _without_traceback(error:Exception) -> str:
+    "What an error said in the process that prepared a batch; torch puts its traceback around it."
+    said = str(error).strip().splitlines()
+    return said[-1].partition("ImageError: ")[2] or said[-1]
+
+# %% ../../nbs/05_train.ipynb #6a1f04f6
+def _is_over(trainer:CaptionTrainer, state:TrainerState) -> bool:
+    "Whether a run had nothing left to do when this was written."
+    if state.global_step >= trainer.args.max_steps: return True
+    return out_of_patience(state.log_history, trainer.config.patience, trainer.by)
+
+
+def _take_best(trainer:CaptionTrainer, state:TrainerState, checkpoint:Path):
+    "Put the best model in place, of a run that is over."
+    trainer.state = state
+    _check_best(trainer)
+    best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
+    state.best_model_checkpoint = str(best)
+    take_progress(trainer, checkpoint)
+    trainer._load_best_model()
+
+# %% ../../nbs/05_train.ipynb #6a1f03e3
+def _train(trainer:CaptionTrainer, checkpoint:Path|None):
+    "Train to the end, from a checkpoint or from the start; then the model is the best one."
+    trainer.began = time.perf_counter()
+    with quiet_transformers():
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            if _is_over(trainer, state): return _take_best(trainer, state, checkpoint)
+        try: trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        except ImageError as error: raise ImageError(_without_traceback(error)) from error
+        _check_best(trainer)
+
+# %% ../../nbs/05_train.ipynb #6a1f04f7
+def _describe_end(trainer:CaptionTrainer, progress:dict, weights:str) -> dict:
+    "What one needs to know of how a run ended."
+    best = best_validation(trainer.state.log_history, trainer.by)
+    scores = {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}
+    return {"train_seconds": round(progress["seconds"], 1), "steps": trainer.state.global_step,
+            "best_step": best["step"], "chosen_by": trainer.by, "best_validation": scores,
+            "weights": weights, "skipped_pictures": progress["skipped"]}
+
+# %% ../../nbs/05_train.ipynb #6a1f0413
+def _finish_run(trainer:CaptionTrainer, processor, run:Path, about:dict):
+    "Save the best model, and what the run came to."
+    args, features = trainer.args, trainer.data_collator.features
+    progress = run_progress(trainer)
+    if args.should_save:
+        if features is not None: features.remove()
+        trained = trainer.model.merge_and_unload() if trainer.config.lora else trainer.model
+        try:
+            refuse_links(run)
+            save_checkpoint(trained, processor, run / "model")
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make "
+                          "room, then end the run with resume") from error
+        finished = _describe_end(trainer, progress, weights_fingerprint(trained))
+        write_run(run, {**about, "finished": finished})
+    name_model(trainer.bare_model, run, run / "model")  # no longer what it was loaded as
+    args.distributed_state.wait_for_everyone()
+
+# %% ../../nbs/05_train.ipynb #6a1f04f8
+def _scoring(data:dict, config:TrainConfig, language:str) -> tuple[dict, str]:
+    "What scores a run, as options of its trainer; and a sentence where CIDEr-D cannot choose."
+    by, why = chosen_by(data["validation"], language)
+    learns = config.objective == "cider"
+    reward = cider_reward(data["train"], language) if learns else None
+    return dict(by=by, language=language, reward=reward), why
+
+
+def _say_nothing(line:str): pass
 
 # %% ../../nbs/05_train.ipynb #ec2d4896
 def finetune(
@@ -112,216 +195,20 @@ def finetune(
 ) -> Path: # The run folder
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
     asked = TrainConfig(**{**asdict(config or TrainConfig()), **changes})
-    _check_splits(data)
-    _check_start(model, source, asked)
+    check_splits(data)
+    check_start(model, source, asked)
     config = fill_defaults(asked, model, processor.tokenizer)
     args, language = training_arguments(model, data, config), caption_language(data["train"])
     if not args.should_save: echo = _say_nothing
-    by, why = chosen_by(data["validation"], language)
-    learn_from = cider_reward(data["train"], language) if config.objective == "cider" else None
-    options:dict = dict(by=by, language=language, reward=learn_from)
-    about = {"source": recorded(source), **(notes or {}),
-             **_describe(model, processor, data, config, args, language)}
-    doubts = _language_doubt(data["train"], language), why, _left_by(model, config, about)
-    opening = _opened_run(config, about, args, asked, echo)
+    scoring, why = _scoring(data, config, language)
+    about = describe_start(model, processor, data, config, args, language, source, notes)
+    doubts = captions_doubt(data["train"], language), why, stopped_doubt(model, config, about)
+    opening = opened_run(config, about, args, asked, echo)
     with made_ready(model, config) as learning, opening as (run, about, checkpoint):
         for line in filter(None, doubts): echo(line) # now that nothing refuses
         callbacks = [RunLog(run, echo), *callbacks]
-        trainer = make_trainer(learning, processor, data, config, args, run, callbacks, **options)
-        with _named_when_stopped(trainer, run):
+        trainer = make_trainer(learning, processor, data, config, args, run, callbacks, **scoring)
+        with named_when_stopped(trainer, run):
             _train(trainer, checkpoint)
-            _finish(trainer, processor, run, about)
+            _finish_run(trainer, processor, run, about)
     return run
-
-# %% ../../nbs/05_train.ipynb #6a1f03e0
-def _check_splits(data:dict):
-    "Refuse data that cannot be trained on."
-    for split in ("train", "validation"):
-        rows = data.get(split)
-        if isinstance(rows, datasets.IterableDataset):
-            raise ValueError(f"the split {split!r} is a stream, and epochs, shuffling and resuming "
-                             "need rows with numbers; keep as many as you need: datasets.Dataset."
-                             "from_list(list(stream.take(10_000)), features=stream.features)")
-        if not rows:
-            raise ValueError(f"there are no pictures in the split {split!r}, only in: "
-                             f"{', '.join(filter(data.get, data))}; split_captions makes the "
-                             "splits that training needs, from three pictures or more")
-        _check_rows(rows, split)
-
-
-def _check_rows(rows, split:str):
-    "Refuse a split whose rows lack what each has to have."
-    ids = list(rows["image_id"])
-    if bare := [i for i, known in zip(ids, rows["captions"]) if not _has_text(known)]:
-        raise ValueError(f"pictures of the split {split!r} without a caption, or with an empty "
-                         f"one: {some(bare)}; leave them out")
-    if twice := [i for i, times in Counter(ids).items() if times > 1]:
-        raise ValueError(f"pictures of the split {split!r} with the same image_id: {some(twice)}; "
-                         "ids have to be unique")
-
-
-def _has_text(captions) -> bool:
-    return bool(captions) and all(isinstance(c, str) and c.strip() for c in captions)
-
-# %% ../../nbs/05_train.ipynb #6a1f0421
-def _check_start(model:nn.Module, source:str|None, config:TrainConfig):
-    "Refuse a run folder that would be emptied of the model or the data that training starts from."
-    if config.resume: return
-    out, model_folder = os.path.realpath(Path(config.out).expanduser()), folder_of(model)
-    starts = {source: f"the data {source}"} if source else {}
-    if model_folder:
-        said = f"the model {model.config._name_or_path}"
-        starts |= {str(model_folder): said, str(model_folder / "model"): said}
-    for path, said in starts.items():
-        really = os.path.realpath(os.path.expanduser(path))
-        if os.path.exists(really) and Path(out) in Path(really).parents:
-            raise ValueError(f"{said} lies in {config.out}, where the run begins with an empty "
-                             "folder; choose another --out")
-
-
-# %% ../../nbs/05_train.ipynb #6a1f0411
-def _language_doubt(rows, language:str) -> str:
-    "A sentence where the captions are hardly in their language."
-    return language_doubt([c for known in rows[:2000]["captions"] for c in known], language)
-
-
-def _say_nothing(line:str): pass
-
-
-_STOPPED = ", stopped at step "
-
-
-def _left_by(model:nn.Module, config:TrainConfig, about:dict) -> str:
-    "A sentence where the model is not as it was loaded; what goes on in its run may be so."
-    name = model.config._name_or_path
-    if _STOPPED not in name: return ""
-    if config.resume and name.startswith(f"{Path(config.out).expanduser()}{_STOPPED}"):
-        for name in ("weights", "config"): about["model"].pop(name)  # training has changed them
-        return ""
-    return (f"the model has the weights of {name}, and training begins from these; load it again "
-            "to begin from its own")
-
-
-@contextmanager
-def _named_when_stopped(trainer:CaptionTrainer, run:Path) -> Iterator[None]:
-    "A model that was changed and not finished is no longer what it was loaded as."
-    try: yield
-    except BaseException:
-        if step := trainer.state.global_step:
-            trainer.bare_model.config._name_or_path = f"{run}{_STOPPED}{step}"
-        raise
-
-# %% ../../nbs/05_train.ipynb #6a1f03e2
-@contextmanager
-def _opened_run(config:TrainConfig, about:dict, args, asked:TrainConfig,
-                echo:Callable) -> Iterator[tuple[Path, dict, Path|None]]:
-    "The run folder, what run.json says, where to go on from; one process makes and holds it."
-    run = Path(config.out).expanduser()
-    was_there, checkpoint = run.is_dir(), None
-    if config.resume and not was_there:
-        raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
-    with held(run) if args.should_save else nullcontext():
-        if args.should_save and config.resume:
-            about, checkpoint = resume_run(run, about, asked=asdict(asked), echo=echo)
-        elif args.should_save: begin_run(run, about, overwrite=config.overwrite)
-        args.distributed_state.wait_for_everyone()
-        if config.resume: checkpoint = last_checkpoint(run)
-        try: yield run, about, checkpoint
-        except BaseException:
-            if args.should_save and not config.resume: _forget_start(run, was_there)
-            raise
-
-
-def _forget_start(run:Path, was_there:bool):
-    "Delete the folder of a run that did not come to its first step."
-    if (run / "log.jsonl").exists() or last_checkpoint(run): return
-    with suppress(OSError):
-        clear_run(run)
-        if not was_there: run.rmdir()
-
-# %% ../../nbs/05_train.ipynb #6a1f03e3
-def _train(trainer:CaptionTrainer, checkpoint:Path|None):
-    "Train to the end, from a checkpoint or from the start; then the model is the best one."
-    trainer.began = time.perf_counter()
-    with quiet_transformers():
-        if checkpoint is not None:
-            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-            over = state.global_step >= trainer.args.max_steps
-            if over or out_of_patience(state.log_history, trainer.config.patience, trainer.by):
-                trainer.state = state
-                _check_best(trainer)
-                best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
-                state.best_model_checkpoint = str(best)
-                take_progress(trainer, checkpoint)
-                return trainer._load_best_model()
-        try: trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-        except ImageError as error: raise ImageError(_without_traceback(error)) from error
-        _check_best(trainer)
-
-
-def _check_best(trainer:CaptionTrainer):
-    "Complain where no validation gave a number."
-    history = trainer.state.log_history
-    if best_validation(history, trainer.by) is not None: return
-    steps = some(entry["step"] for entry in history if "eval_loss" in entry)
-    raise FloatingPointError(
-        f"no validation gave a number (at the steps {steps}), so there is no best checkpoint, and "
-        "no model is saved. Try a smaller learning_rate, or precision float32, or other pictures "
-        "for validation")
-
-
-def _without_traceback(error:Exception) -> str:
-    "What an error said in the process that prepared a batch; torch puts its traceback around it."
-    said = str(error).strip().splitlines()
-    return said[-1].partition("ImageError: ")[2] or said[-1]
-
-# %% ../../nbs/05_train.ipynb #6a1f0413
-def _finish(trainer:CaptionTrainer, processor, run:Path, about:dict):
-    "Save the best model, and what the run came to."
-    args, features, progress = trainer.args, trainer.data_collator.features, run_progress(trainer)
-    if args.should_save:
-        if features is not None: features.remove()
-        trained = trainer.model.merge_and_unload() if trainer.config.lora else trainer.model
-        try:
-            refuse_links(run)
-            save_checkpoint(trained, processor, run / "model")
-        except (OSError, SafetensorError) as error:
-            raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make "
-                          "room, then end the run with resume") from error
-        finished = _describe_end(trainer, progress, weights_fingerprint(trained))
-        write_run(run, {**about, "finished": finished})
-    name_model(trainer.bare_model, run, run / "model")  # no longer what it was loaded as
-    args.distributed_state.wait_for_everyone()
-
-
-def _describe_end(trainer:CaptionTrainer, progress:dict, weights:str) -> dict:
-    "What one needs to know of how a run ended."
-    best = best_validation(trainer.state.log_history, trainer.by)
-    scores = {name: best[f"eval_{name}"] for name in ("cider_d", "wer", "loss")}
-    return {"train_seconds": round(progress["seconds"], 1), "steps": trainer.state.global_step,
-            "best_step": best["step"], "chosen_by": trainer.by, "best_validation": scores,
-            "weights": weights, "skipped_pictures": progress["skipped"]}
-
-# %% ../../nbs/05_train.ipynb #6a1f0414
-def _recorded_name(model) -> str:
-    "What a model is called in `run.json`: ./a/b of a folder, so that it is no name on the Hub."
-    return recorded(model.config._name_or_path, here=folder_of(model) is not None)
-
-
-def _describe(model, processor, data, config:TrainConfig, args, language:str) -> dict:
-    "What one needs to know to repeat the run."
-    packages = ("torch", "transformers", "datasets", "accelerate", "pillow")
-    whole = {split: keep_encoded(rows) for split, rows in data.items()
-             if isinstance(rows, datasets.Dataset)}
-    decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens))
-    return {"config": asdict(config), "language": language, "data": describe_data(whole),
-            "validation": {"precision": str(model.dtype)[6:], "decoding": decoding},
-            "model": {"type": model.config.model_type, "name": _recorded_name(model),
-                      "parameters": sum(p.numel() for p in model.parameters()),
-                      "weights": weights_fingerprint(model),
-                      **settings_fingerprints(model, processor)},
-            "versions": {"imgcap": imgcap.__version__, **{name: version(name) for name in packages},
-                         "python": platform.python_version()},
-            "machine": {"device": str(args.device), "processes": args.world_size,
-                        "threads": config.threads or torch.get_num_threads(),
-                        "processor": platform.processor() or platform.machine()}}
