@@ -478,4 +478,5 @@ def test_a_set_is_the_runs_by_its_captions_and_pictures():
         sets = [{**rows, "train": train} for train in (rows["train"], turned)]
         assert [learning._is_set_of(each, about, "here") for each in sets] == expected
     about = {"source": "./ada/birds", "data": {}}
-    assert not learning._is_set_of(rows, about, "ada/birds"), "there is no such folder: it is on the Hub"
+    is_folder = learning._is_set_of(rows, about, "ada/birds")
+    assert not is_folder, "there is no such folder: it is on the Hub"
