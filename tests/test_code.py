@@ -51,3 +51,32 @@ def test_no_output_names_a_place_of_the_machine_that_made_it():
             text = json.dumps(cell.get("outputs", []))
             found += [f"{path} #{cell['id']}: {one}" for one in place.findall(text)]
     assert not found, "\n".join(found)
+
+
+def prose(files):
+    "(where, text) of what is written for people: Markdown files, and text cells of notebooks."
+    for name, text in files.items():
+        if name.endswith(".md") and name != "CHANGELOG.md":
+            yield name, text
+        elif name.endswith(".ipynb"):
+            for cell in json.loads(text)["cells"]:
+                if cell["cell_type"] == "markdown":
+                    yield f"{name} #{cell['id']}", "".join(cell["source"])
+
+
+NAMED_FILE = re.compile(r"(?<![\w/.-])(?:tests|scripts|bench|nbs|docs|imgcap)/[\w/]+\.(?:py|ipynb)\b")
+
+
+def test_files_that_prose_names_are_there(files):
+    found = [f"{where}: {one}" for where, text in prose(files)
+             for one in NAMED_FILE.findall(text) if one not in files]
+    assert not found, "\n".join(found)
+
+
+def test_private_names_in_prose_are_in_the_code(files):
+    "A name that moved or went leaves its mention behind, and nothing else notices."
+    code = "\n".join(text for name, text in files.items() if name.endswith(".py"))
+    known = set(re.findall(r"\b_[a-zA-Z]\w+", code))
+    found = [f"{where}: {one}" for where, text in prose(files)
+             for one in re.findall(r"`(_[a-zA-Z]\w+)`", text) if one not in known]
+    assert not found, "\n".join(found)
