@@ -15,10 +15,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ..files import held, parse_json, read_file, some, write_atomic
+from ..files import held, parse_json, read_file, read_object, some, write_atomic
 from ..model import weights_fingerprint
-from ..fingerprints import same_pictures
-from ..run_files import file_name, is_edited, keep_aside, split_files
+from ..runs import file_name, is_edited, keep_aside, same_pictures, split_files
 
 # %% ../../nbs/evaluate/records.ipynb #a89663b3
 def _without_nan(value):
@@ -51,9 +50,7 @@ def _hash_of(value) -> str: return hashlib.sha256(strict_json(value)).hexdigest(
 
 def _own_record(folder:Path) -> dict:
     "What run.json says, nothing where there is none."
-    try: about = parse_json(read_file(folder / "run.json"))
-    except (OSError, ValueError): return {}
-    return about if isinstance(about, dict) else {}
+    return read_object(folder / "run.json") or {}
 
 def _data_of(record:dict) -> dict:
     "What a record, of a run or of an evaluation, says of its data."
