@@ -1439,7 +1439,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'imgcap.share.export._exportable': ('share/export.html#_exportable', 'imgcap/share/export.py'),
                                      'imgcap.share.export._is_export': ('share/export.html#_is_export', 'imgcap/share/export.py'),
                                      'imgcap.share.export._is_our_graph': ('share/export.html#_is_our_graph', 'imgcap/share/export.py'),
-                                     'imgcap.share.export._look': ('share/export.html#_look', 'imgcap/share/export.py'),
+                                     'imgcap.share.export._look_at': ('share/export.html#_look_at', 'imgcap/share/export.py'),
                                      'imgcap.share.export._moved_logits': ('share/export.html#_moved_logits', 'imgcap/share/export.py'),
                                      'imgcap.share.export._other_options': ('share/export.html#_other_options', 'imgcap/share/export.py'),
                                      'imgcap.share.export._probabilities': ('share/export.html#_probabilities', 'imgcap/share/export.py'),

@@ -77,6 +77,7 @@ def load_model(
     name_model(model, name, checkpoint if is_here else None)
     if image_size is not None:
         if (kind := model.config.model_type) != "git":
-            raise ValueError(f"image_size can be changed for GIT only, and {name} is of type {kind}")
+            raise ValueError(f"image_size can be changed for GIT only, "
+                             f"and {name} is of type {kind}")
         set_image_size(model, processor, image_size)
     return model.to(pick_device(device)).eval(), processor

@@ -70,7 +70,7 @@ def _read_decoding(folder:Path) -> Decoding:
     return Decoding(**{name: found[name] for name in _OPTIONS if name in found})
 
 # %% ../../nbs/share/export.ipynb #2515fbdb
-def _look(encoder, pictures:np.ndarray) -> dict[str, np.ndarray]:
+def _look_at(encoder, pictures:np.ndarray) -> dict[str, np.ndarray]:
     "Keys and values of pictures (B, C, H, W), by their names."
     names = [output.name for output in encoder.get_outputs()]
     # One by one: 8-bit activations are rounded by the largest in the batch.
@@ -181,7 +181,7 @@ class OnnxCaptioner:
     ) -> Callable: # From new tokens (B, T), given in turn, to logits of the token after them (B, V)
         "Look at the pictures, and be ready for tokens."
         pictures = np.asarray(pixel_values, np.float32)
-        return _reader_of(self.decoder, _look(self.encoder, pictures))
+        return _reader_of(self.decoder, _look_at(self.encoder, pictures))
 
 # %% ../../nbs/share/export.ipynb #d4aee3e2
 class _Reader(Captioner):
