@@ -18,15 +18,6 @@ from .run_files import (
     clear_run, drop_halves, drop_scores, has_products, refuse_links, strangers)
 from .run_record import is_damaged, is_run, read_log, read_run, write_run
 
-# %% ../nbs/ground/runs.ipynb #7c0dea11
-# Handed on until all callers ask the rooms themselves
-from .fingerprints import (  # noqa: F401
-    describe_data, file_digest, fingerprint, picture_fingerprint, settings_fingerprints)
-from .run_checkpoints import check_weights, last_checkpoint, weight_digests  # noqa: F401
-from .run_files import (  # noqa: F401
-    checkpoint_strangers, file_name, inside, is_edited, keep_aside, sealed, split_files)
-from .run_record import append_log, folder_of, name_model, run_of  # noqa: F401
-
 # %% ../nbs/ground/runs.ipynb #7c0de010
 def _has_results(run:Path) -> bool:
     "Whether there is anything in a run that took time: what failed at its start leaves nothing."

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ..files import held, parse_json, read_file, read_object, some, write_atomic
 from ..model import weights_fingerprint
-from ..runs import file_name, is_edited, keep_aside, same_pictures, split_files
+from ..fingerprints import same_pictures
+from ..run_files import file_name, is_edited, keep_aside, split_files
 
 # %% ../../nbs/evaluate/records.ipynb #a89663b3
 def _without_nan(value):

@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 from ..config import TrainConfig
 from ..data import keep_encoded
 from ..model import model_family
-from ..pictures import ImageError
+from ..formats import ImageError
 from ..preprocess import CaptionCollator
 
 # %% ../../nbs/train/batches.ipynb #fcacb8f7
