@@ -64,7 +64,8 @@ def prose(files):
                     yield f"{name} #{cell['id']}", "".join(cell["source"])
 
 
-NAMED_FILE = re.compile(r"(?<![\w/.-])(?:tests|scripts|bench|nbs|docs|imgcap)/[\w/]+\.(?:py|ipynb)\b")
+NAMED_FILE = re.compile(
+    r"(?<![\w/.-])(?:tests|scripts|bench|nbs|docs|imgcap)/[\w/]+\.(?:py|ipynb)\b")
 
 
 def test_files_that_prose_names_are_there(files):

@@ -145,8 +145,7 @@ def _warnings(report):
     if report.leaks:
         same = _same_pictures(report.leaks)
         yield f"{len(report.leaks)} pictures are in more than one split: {same}"
-    within = [group for group in report.duplicates
-              if len({split for split, _ in group}) == 1]
+    within = [group for group in report.duplicates if len(_splits_of(group)) == 1]
     if within:
         yield f"{len(within)} pictures are in a split more than once: {_same_pictures(within)}"
     captions = sum(facts["captions"] for facts in report.splits.values())
@@ -226,8 +225,7 @@ def describe_captions(
         repeated += twice
         blank += empty
     report.duplicates = [names for names in where.values() if len(names) > 1]
-    report.leaks = [names for names in report.duplicates
-                    if len({split for split, _ in names}) > 1]
+    report.leaks = [names for names in report.duplicates if len(_splits_of(names)) > 1]
     report.duplicate_captions = {text: n for text, n in texts.all.items() if n > 1}
     report.problems += _problems(report, repeated, blank)
     report.warnings += [*_warnings(report), *texts.warnings()]

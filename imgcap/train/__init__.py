@@ -21,6 +21,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerState
 from transformers.integrations import get_available_reporting_integrations
 
+# %% ../../nbs/05_train.ipynb #ba283a94
 from ..config import TrainConfig
 from ..data import caption_language
 from ..devices import has_bfloat16, is_small
