@@ -196,6 +196,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'imgcap.data.checks._problems': ('data/checks.html#_problems', 'imgcap/data/checks.py'),
                                     'imgcap.data.checks._row_name': ('data/checks.html#_row_name', 'imgcap/data/checks.py'),
                                     'imgcap.data.checks._same_pictures': ('data/checks.html#_same_pictures', 'imgcap/data/checks.py'),
+                                    'imgcap.data.checks._splits_of': ('data/checks.html#_splits_of', 'imgcap/data/checks.py'),
                                     'imgcap.data.checks._spread': ('data/checks.html#_spread', 'imgcap/data/checks.py'),
                                     'imgcap.data.checks._warnings': ('data/checks.html#_warnings', 'imgcap/data/checks.py'),
                                     'imgcap.data.checks.describe_captions': ( 'data/checks.html#describe_captions',

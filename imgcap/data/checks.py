@@ -133,6 +133,8 @@ def _problems(report, repeated_ids, blank):
         yield f"{len(blank)} rows have no caption or an empty one: {without}"
 
 # %% ../../nbs/data/checks.ipynb #ded27138
+def _splits_of(names): return {split for split, _ in names}
+
 def _warnings(report):
     "What a person should judge"
     for name, facts in report.splits.items():
