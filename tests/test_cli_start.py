@@ -203,13 +203,23 @@ def test_a_record_with_wrong_types_in_it_is_damaged(name, value, own_run):
         read_run(own_run)
 
 
+@pytest.fixture
+def few(tmp_path):
+    "A folder of twelve pictures, each with a caption."
+    (tmp_path / "set").mkdir()
+    for number, row in enumerate(make_creatures({"train": 12})["train"]):
+        row["image"].save(tmp_path / "set" / f"{number}.png")
+        (tmp_path / "set" / f"{number}.txt").write_text(row["captions"][0], encoding="utf-8")
+    return str(tmp_path / "set")
+
+
 @pytest.mark.parametrize("words", ["evaluate --model RUN", "train --resume --out RUN"])
 @pytest.mark.parametrize("content", ["{", '{"finished": 5}'])
-def test_a_run_whose_record_is_damaged_is_left_alone(words, content, own_run, capsys):
+def test_a_run_whose_record_is_damaged_is_left_alone(words, content, own_run, few, capsys):
     record = own_run / "run.json"
     about = json.loads(record.read_text())
     record.write_text(json.dumps(about | json.loads(content)) if "5" in content else content)
-    assert main([*words.replace("RUN", str(own_run)).split(), "--data", "creatures"]) == 2
+    assert main([*words.replace("RUN", str(own_run)).split(), "--data", few]) == 2
     err = capsys.readouterr().err
     assert f"imgcap: {record} is damaged" in err and "--overwrite" not in err, err
 
@@ -221,11 +231,7 @@ def test_a_file_of_others_called_run_json_does_not_matter(own_run, tmp_path, cap
     assert main(["caption", str(tmp_path / "creature.png"), "--model", str(checkpoint)]) == 0
 
 
-def test_a_refusal_comes_before_what_is_said_of_the_set(own_run, tmp_path, capsys):
-    (tmp_path / "set").mkdir()
-    for number, row in enumerate(make_creatures({"train": 12})["train"]):
-        row["image"].save(tmp_path / "set" / f"{number}.png")
-        (tmp_path / "set" / f"{number}.txt").write_text(row["captions"][0], encoding="utf-8")
-    assert main(["train", "--data", str(tmp_path / "set"), "--out", str(own_run)]) == 2
+def test_a_refusal_comes_before_what_is_said_of_the_set(own_run, few, capsys):
+    assert main(["train", "--data", few, "--out", str(own_run)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and "holds another run" in err, (out, err)

@@ -5,11 +5,11 @@ import hashlib
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import copies
 import pytest
 
 resource = pytest.importorskip("resource", reason="a full disk cannot be acted out on this system")
@@ -50,15 +50,19 @@ def train(run, limit=0):
         sys.exit(f"error: {error}")
 
 
+def heard(run):
+    "Where an attempt's words go."
+    return run.with_suffix(".said")
+
+
 def attempt(run, *args):
-    return subprocess.Popen(
-        [sys.executable, __file__, str(run), *map(str, args)], stderr=subprocess.PIPE, text=True
-    )
+    return copies.start(heard(run), train, str(run), *args)
 
 
-def finish(process):
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+def finish(run):
+    process = attempt(run)
+    process.join(timeout=300)
+    assert process.exitcode == 0, copies.said(heard(run))
 
 
 def weights(run):
@@ -90,10 +94,10 @@ def last_step(run):
 
 def kill_when(process, condition):
     "SIGKILL as soon as something is so, or not at all if the process ends first."
-    while process.poll() is None and not condition():
+    while process.is_alive() and not condition():
         time.sleep(0.0005)
     process.kill()
-    process.communicate()
+    process.join()
 
 
 @pytest.mark.first
@@ -101,7 +105,7 @@ def test_killed_again_and_again(tmp_path):
     rng = random.Random(SEED)
     print(f"seed {SEED}")
     uninterrupted, run = tmp_path / "uninterrupted", tmp_path / "killed"
-    finish(attempt(uninterrupted))
+    finish(uninterrupted)
 
     kill_when(attempt(run), lambda: half(run) - {"checkpoint-6"} and whole(run))
     print(f"killed with {sorted(half(run))} half written and {sorted(whole(run))} whole")
@@ -111,19 +115,16 @@ def test_killed_again_and_again(tmp_path):
         print(f"killed after step {after}; whole: {sorted(whole(run))}, half: {sorted(half(run))}")
 
     before, process = whole(run), attempt(run, FULL)
-    _, errors = process.communicate(timeout=300)
-    if process.returncode:  # the run was not over yet
+    process.join(timeout=300)
+    errors = copies.said(heard(run))
+    if process.exitcode:  # the run was not over yet
         message = errors.strip().splitlines()[-1]
         assert message.startswith("error: cannot write") and "resume" in message, errors
         assert "Traceback" not in errors
         assert before <= whole(run), "an earlier checkpoint was lost"
         assert not half(run) - before, "half a checkpoint was left"
-    finish(attempt(run))
+    finish(run)
     assert weights(run) == weights(uninterrupted), "the interrupted run ended with other weights"
     assert steps(run) == sorted(steps(run)) == steps(uninterrupted), (
         "the log has gaps or repeats itself"
     )
-
-
-if __name__ == "__main__":
-    train(sys.argv[1], *map(int, sys.argv[2:]))
