@@ -128,7 +128,7 @@ COMMANDS = ("demo", "train", "evaluate", "caption", "check", "score", "bench", "
 
 def parameters(command):
     "{name: (type, whether it is an option, default)} of all that a command takes."
-    function = _with_options(command, getattr(imgcap.cli, command), wanted=True)
+    function = _with_options(command, getattr(imgcap.cli, command))
     found = inspect.signature(function).parameters.items()
     return {name: (p.annotation.__origin__, isinstance(p.annotation.__metadata__[0], OptionInfo),
                    p.default) for name, p in found if name != "context"}

@@ -25,24 +25,19 @@ from .learning import evaluate, train
 from imgcap.cli.options import (
     CaptionColumn, Command, Data, Device, Dtype, ImageColumn, Images, Language, Model,
     with_fields)
+from ..config import Decoding, TrainConfig
 
 # %% ../../nbs/cli/main.ipynb #c9119101
 _all_ = ["CaptionColumn", "Data", "Device", "Dtype", "ImageColumn", "Images", "Language", "Model",
          "app", "bench", "caption", "check", "demo", "evaluate", "export", "push", "score", "train"]
 
 # %% ../../nbs/cli/main.ipynb #a9b58f6b
-def _with_options(name:str, function:Callable, wanted:bool) -> Callable:
-    "The command with its options, some of which come with PyTorch and only when they are wanted."
-    if name not in ("train", "caption", "evaluate"): return function
-    if wanted and name == "train":
-        from imgcap.train import TrainConfig
-        return with_fields(function, TrainConfig)
-    if wanted:
-        from imgcap.config import Decoding
-        return with_fields(function, Decoding)
-    def later(): pass
-    later.__doc__ = function.__doc__
-    return later
+_CHOICES = {"train": TrainConfig, "caption": Decoding, "evaluate": Decoding}
+
+
+def _with_options(name:str, function:Callable) -> Callable:
+    "The command with an option for each of its choices."
+    return with_fields(function, _CHOICES[name]) if name in _CHOICES else function
 
 
 def _version(
@@ -57,9 +52,7 @@ def _version(
 _COMMANDS = (demo, train, evaluate, caption, check, score, bench, push, export, app)
 
 
-def _make_app(
-    command:str|None=None, # Gets all its options; None gives all commands theirs
-) -> typer.Typer:
+def _make_app() -> typer.Typer:
     "The command line with all its commands."
     program = typer.Typer(
         no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -69,8 +62,7 @@ def _make_app(
     program.callback(invoke_without_command=True)(_version)
     for function in _COMMANDS:
         name = function.__name__
-        with_options = _with_options(name, function, wanted=command in (None, name))
-        program.command(name, cls=Command)(with_options)
+        program.command(name, cls=Command)(_with_options(name, function))
     return program
 
 # %% ../../nbs/cli/main.ipynb #cd4a84fe
@@ -94,7 +86,7 @@ def _run(typed:list[str]) -> int:
     try:
         write_any_text()
         warnings.showwarning = lambda message, *where: say(Warning(f"warning: {message}"))
-        program = typer.main.get_command(_make_app(typed[0] if typed else ""))
+        program = typer.main.get_command(_make_app())
         command = program.commands.get(typed[0]) if typed else None
         with program.make_context("imgcap", typed[:]) as context:
             return program.invoke(context) or 0

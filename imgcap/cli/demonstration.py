@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from .errors import stopped
+from ..config import TrainConfig
 
 # %% ../../nbs/cli/demonstration.ipynb #50dca703
 def _way_to_try(run:Path) -> str: return f"imgcap app --model {shlex.quote(str(run))}"
@@ -130,7 +131,6 @@ def demo(
     threads:Annotated[int|None, typer.Option(help="CPU threads; PyTorch's choice by default")]=None,
 ):
     "The whole path, offline, on built-in drawings."
-    from imgcap.train import TrainConfig
     epochs = (30 if quick else 40) if epochs is None else epochs
     config = TrainConfig(out=out, epochs=epochs, seed=seed, threads=threads, overwrite=overwrite)
     run = Path(out).expanduser()

@@ -18,6 +18,7 @@ import typer
 from .errors import stopped
 from .options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, number)
+from ..config import TrainConfig
 
 # %% ../../nbs/cli/learning.ipynb #25506354
 _ImageSize = Annotated[int|None, number(
@@ -42,7 +43,7 @@ def train(
     from imgcap.data import split_captions
     from imgcap.devices import keep_freed_memory
     from imgcap.model import load_model
-    from imgcap.train import TrainConfig, finetune
+    from imgcap.train import finetune
     config = TrainConfig(**choices)
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows = split_captions(loaded, seed=config.seed)
