@@ -62,6 +62,17 @@ def test_what_is_accepted_is_written(options):
     assert len(write_captions(model, processor, pixels(processor, 2), how)) == 2
 
 
+def test_words_that_have_to_be_said():
+    assert Decoding(force_words="dog").force_words == ("dog",)
+    with pytest.raises(ValueError, match="one caption a picture"):
+        Decoding(force_words="dog", num_return_sequences=2)
+
+
+def test_an_option_that_there_is_not():
+    with pytest.raises(TypeError, match="num_beam"):
+        Decoding(num_beam=3)
+
+
 WRONG = [
     float("nan"),
     float("inf"),
