@@ -81,3 +81,15 @@ def test_private_names_in_prose_are_in_the_code(files):
     found = [f"{where}: {one}" for where, text in prose(files)
              for one in re.findall(r"`(_[a-zA-Z]\w+)`", text) if one not in known]
     assert not found, "\n".join(found)
+
+
+def test_headings_go_down_one_step_at_a_time(files):
+    "The site's outline is made of them, and its build says so only after a minute."
+    found, before = [], {}
+    for where, text in prose(files):
+        name = where.partition(" #")[0]
+        for marks in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M):
+            if len(marks) > before.get(name, 1) + 1:
+                found.append(f"{where}: {marks} after {'#' * before.get(name, 1)}")
+            before[name] = len(marks)
+    assert not found, "\n".join(found)

@@ -145,8 +145,8 @@ def _check_tokenizer(tokenizer:PreTrainedTokenizerBase, room:int):
         raise ValueError("its tokenizer knows no words; is a file of it missing?")
     if (most := max(numbers.values()) + 1) > room:
         raise ValueError(f"its tokenizer (tokenizer.json, tokenizer_config.json) has {most} "
-                         f"tokens, and the model room for {room}; take the model's own tokenizer, or, "
-                         "where tokens were added to it, call "
+                         f"tokens, and the model room for {room}; take the model's own "
+                         "tokenizer, or, where tokens were added to it, call "
                          f"model.resize_token_embeddings({most}) and train")
     for place, names in ("start", ("cls_token", "bos_token")), ("end", ("sep_token", "eos_token")):
         if all(getattr(tokenizer, name) is None for name in names):
