@@ -175,29 +175,6 @@ def _is_no(value):
     if isinstance(value, str): return value.strip().lower() in _NO
     return value is None or value != value or not value
 
-# %% ../../nbs/data/texts.ipynb #f64a13e7
-def flatten_texts(
-    value,  # text, number, or lists and dicts that hold texts
-    where: str = "",  # its place in the file, for what is noted
-    notes: Notes | None = None,
-    numbers: bool = False,  # whether a number may be a caption: its column holds text otherwise
-) -> list[str]:
-    "All captions in a value"
-    notes = notes or Notes()
-    again = lambda v: flatten_texts(v, where, notes, numbers)
-    if value is None or value != value: return []  # NaN, which is how pandas writes an empty cell
-    if isinstance(value, str): return _from_text(value, where, notes)
-    if isinstance(value, dict) and (flag := flagged(value)):
-        notes.left[f"captions marked {flag}"].append(where)
-        return []
-    if isinstance(value, dict):
-        return next((again(value[k]) for k in CAPTION_KEYS if k in value), [])
-    if isinstance(value, (list, tuple)): return _from_list(value, where, notes, again)
-    if numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
-        notes.read["numbers read as text"].append(f"{where}: {value}")
-        return [str(value)]
-    raise ValueError(f"a caption must be text, found {type(value).__name__} {value!r}")
-
 # %% ../../nbs/data/texts.ipynb #c9940256
 def _from_text(text, where, notes):
     if not is_utf8(text):
@@ -236,6 +213,29 @@ def _from_list(values, where, notes, again):
             nested[i] = _as_caption(v)
             notes.read["words joined to a caption"].append(f"{where}: {short(list(v))}")
     return [text for part in nested for text in again(part)]
+
+# %% ../../nbs/data/texts.ipynb #f64a13e7
+def flatten_texts(
+    value,  # text, number, or lists and dicts that hold texts
+    where: str = "",  # its place in the file, for what is noted
+    notes: Notes | None = None,
+    numbers: bool = False,  # whether a number may be a caption: its column holds text otherwise
+) -> list[str]:
+    "All captions in a value"
+    notes = notes or Notes()
+    again = lambda v: flatten_texts(v, where, notes, numbers)
+    if value is None or value != value: return []  # NaN, which is how pandas writes an empty cell
+    if isinstance(value, str): return _from_text(value, where, notes)
+    if isinstance(value, dict) and (flag := flagged(value)):
+        notes.left[f"captions marked {flag}"].append(where)
+        return []
+    if isinstance(value, dict):
+        return next((again(value[k]) for k in CAPTION_KEYS if k in value), [])
+    if isinstance(value, (list, tuple)): return _from_list(value, where, notes, again)
+    if numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
+        notes.read["numbers read as text"].append(f"{where}: {value}")
+        return [str(value)]
+    raise ValueError(f"a caption must be text, found {type(value).__name__} {value!r}")
 
 # %% ../../nbs/data/texts.ipynb #8f85c909
 CAPTION_NAMES = set("""caption captions text texts txt sentence sentences raw description comment
