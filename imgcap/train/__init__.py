@@ -21,17 +21,17 @@ from torch import nn
 from transformers import TrainerCallback, TrainerState
 from transformers.integrations import get_available_reporting_integrations
 
-# %% ../../nbs/05_train.ipynb #ba283a94
+# %% ../../nbs/05_train.ipynb #6a1f0500
 from ..config import TrainConfig
 from ..data import caption_language
 from ..devices import has_bfloat16, is_small
 from ..files import some, write_atomic
 from ..fingerprints import fingerprint
-from ..formats import ImageError
-from ..run_files import refuse_links
-from ..run_record import name_model, write_run
 from ..hub import quiet_transformers
 from ..model import weights_fingerprint
+from ..pictures import ImageError
+from ..run_files import refuse_links
+from ..run_record import name_model, write_run
 from .batches import EpochRows, FeatureFile
 from .checkpoints import check_vocabulary, save_checkpoint
 from .parts import WeightAverage, choose_parts, made_ready
@@ -181,6 +181,13 @@ def _scoring(data:dict, config:TrainConfig, language:str) -> tuple[dict, str]:
 
 def _say_nothing(line:str): pass
 
+# %% ../../nbs/05_train.ipynb #6a1f0501
+def _train_and_keep(trainer, processor, run:Path, about:dict, checkpoint:Path|None):
+    "Train to the end and save what was best; a model that was stopped is named so."
+    with named_when_stopped(trainer, run):
+        _train(trainer, checkpoint)
+        _finish_run(trainer, processor, run, about)
+
 # %% ../../nbs/05_train.ipynb #ec2d4896
 def finetune(
     model:nn.Module, # From `load_model`; its weights are changed
@@ -209,7 +216,5 @@ def finetune(
         for line in filter(None, doubts): echo(line) # now that nothing refuses
         callbacks = [RunLog(run, echo), *callbacks]
         trainer = make_trainer(learning, processor, data, config, args, run, callbacks, **scoring)
-        with named_when_stopped(trainer, run):
-            _train(trainer, checkpoint)
-            _finish_run(trainer, processor, run, about)
+        _train_and_keep(trainer, processor, run, about, checkpoint)
     return run
