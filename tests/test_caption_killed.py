@@ -3,12 +3,14 @@ lost, doubled or moved."""
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import copies
 import psutil
 import pytest
 
@@ -19,7 +21,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
 ]
 PICTURES = 120
-ALONE = [sys.executable, "-m", "imgcap"]
+ALONE = []  # a copy of a process that has loaded the libraries
+COMMAND = [sys.executable, "-m", "imgcap"]
 TWO = [
     sys.executable,
     "-m",
@@ -31,6 +34,33 @@ TWO = [
     "imgcap",
 ]
 SLOWLY = ["caption", "photos", "--batch-size", "1", "--num-beams", "4", "--out"]
+
+
+def write(folder, words):
+    "`imgcap` with these words, in a folder."
+    from imgcap.cli import main
+
+    os.chdir(folder)
+    sys.exit(main(words))
+
+
+class Copy:
+    "`imgcap` with some words, as far as a `Popen` is needed here."
+
+    def __init__(self, said, folder, words):
+        self.process = copies.start(said, write, folder, words)
+        self.pid = self.process.pid
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self, seconds):
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, f"has not ended in {seconds} s"
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
 
 
 class Folder:
@@ -47,18 +77,19 @@ class Folder:
         self.whole = self.rows("whole.jsonl")
 
     def start(self, program, out, *options):
-        return subprocess.Popen(
-            [*program, *SLOWLY, out, *options],
-            cwd=self.path,
-            text=True,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
+        words = [*SLOWLY, out, *options]
+        said = self.path / f"said-of-{out}"
+        if program is ALONE: return Copy(said, self.path, words)
+        with open(said, "w") as file:
+            return subprocess.Popen(
+                [*program, *words], cwd=self.path, stderr=file, stdout=subprocess.DEVNULL
+            )
+
+    def said(self, out):
+        return copies.said(self.path / f"said-of-{out}")
 
     def finish(self, program, out, *options):
-        process = self.start(program, out, *options)
-        said = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, said
+        assert self.start(program, out, *options).wait(300) == 0, self.said(out)
 
     def parts(self, out):
         return list(self.path.glob(f"{out}.part*"))
@@ -74,13 +105,13 @@ class Folder:
         before, process = self.lines(out), self.start(program, out, *options)
         deadline = time.monotonic() + 240
         while self.lines(out) < before + more:
-            assert process.poll() is None, f"ended early: {process.stderr.read()}"
+            assert process.poll() is None, f"ended early: {self.said(out)}"
             assert time.monotonic() < deadline, f"nothing was written to {out}"
             time.sleep(0.005)
         # torchrun's processes outlive it
         for each in [*psutil.Process(process.pid).children(recursive=True), process]:
             each.send_signal(how)
-        return process.wait(120), process.stderr.read()
+        return process.wait(120), self.said(out)
 
     def rows(self, out):
         text = (self.path / out).read_text(encoding="utf-8")
@@ -126,7 +157,7 @@ def test_killed_and_resumed(folder, out, program, kills, last):
 
 
 def test_ctrl_c_and_resumed(folder):
-    status, said = folder.stop_in_the_middle(ALONE, "interrupted.jsonl", how=signal.SIGINT)
+    status, said = folder.stop_in_the_middle(COMMAND, "interrupted.jsonl", how=signal.SIGINT)
     assert status == 130 and said.count("\n") <= 2, said
     assert said.startswith(
         "imgcap: stopped; the same command with --resume goes on with interrupted.jsonl\n"
