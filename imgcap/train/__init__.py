@@ -21,17 +21,17 @@ from torch import nn
 from transformers import TrainerCallback, TrainerState
 from transformers.integrations import get_available_reporting_integrations
 
-# %% ../../nbs/05_train.ipynb #6a1f0500
+# %% ../../nbs/05_train.ipynb #ba283a94
 from ..config import TrainConfig
 from ..data import caption_language
 from ..devices import has_bfloat16, is_small
 from ..files import some, write_atomic
 from ..fingerprints import fingerprint
-from ..hub import quiet_transformers
-from ..model import weights_fingerprint
-from ..pictures import ImageError
+from ..formats import ImageError
 from ..run_files import refuse_links
 from ..run_record import name_model, write_run
+from ..hub import quiet_transformers
+from ..model import weights_fingerprint
 from .batches import EpochRows, FeatureFile
 from .checkpoints import check_vocabulary, save_checkpoint
 from .parts import WeightAverage, choose_parts, made_ready
