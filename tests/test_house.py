@@ -23,11 +23,11 @@ LINES, CELL, CLASS, COLUMNS = 400, 30, 90, 100
 MODULES = architecture.modules()
 # What was there when the rules were written: {rule: how often it is broken}
 CEILING = {
-    "modules of more than 400 lines": 10,
-    "cells of more than 30 lines": 47,
-    "lines of more than 100 columns in notebooks": 695,
-    "lines of more than 100 columns elsewhere": 590,
-    "private names in two modules": 25,
+    "modules of more than 400 lines": 0,
+    "cells of more than 30 lines": 0,
+    "lines of more than 100 columns in notebooks": 0,
+    "lines of more than 100 columns elsewhere": 0,
+    "private names in two modules": 0,
     "arrows that run backwards": 0,
 }
 
