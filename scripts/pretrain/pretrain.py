@@ -32,9 +32,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import AutoProcessor, GitForCausalLM
+from transformers import AutoProcessor
 
 import world
+from imgcap.families.git import GitForCausalLM
 from imgcap.model import caption_loss, new_git_tiny
 
 CHUNK = 1024          # pictures a drawing process hands over at a time
