@@ -1300,6 +1300,28 @@ def test_the_average_forgets_the_start():
     assert model.weight.item() == 7.0
 
 
+def test_the_average_is_one_step_of_all_that_learns_and_of_nothing_else():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append((function.name(), len(args[0])))
+            return function(*args, **(kwargs or {}))
+
+    model, seen = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(4))), []
+    model[0].requires_grad_(False)
+    average = WeightAverage(model, 0.9)
+    expected = {name: p.detach().clone() for name, p in average.learning.items()}
+    with torch.no_grad():
+        for p in average.learning.values():
+            p.add_(torch.rand_like(p))
+    with Operations():
+        average.on_step_end(None, type("State", (), {"global_step": 1000}), None)
+    assert seen == [("aten::_foreach_lerp_.Scalar", 6)]
+    for name, p in average.learning.items():
+        assert torch.equal(average.average[name], expected[name].lerp(p, 1 - 0.9)), "to the bit"
+
+
 def test_checkpoints_hold_the_average_and_what_goes_on(data, tmp_path):
     raw = {}
 

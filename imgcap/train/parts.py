@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback, set_seed
 
 from ..config import TrainConfig
@@ -99,10 +100,10 @@ class WeightAverage(TrainerCallback):
         self.decay = decay
         self.average = {name: p.detach().clone() for name, p in self.learning.items()}
 
-    @torch.no_grad()
     def on_step_end(self, args, state, control, **kwargs):
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
-        for name, p in self.learning.items(): self.average[name].lerp_(p, 1 - decay)
+        follow, averages = get_ema_multi_avg_fn(decay), list(self.average.values())
+        follow(averages, list(self.learning.values()), state.global_step)
 
     @contextmanager
     def in_place(self):
