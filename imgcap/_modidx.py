@@ -1168,7 +1168,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                   'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding._as_it_is': ('model/decoding.html#_as_it_is', 'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding._its_turn': ('model/decoding.html#_its_turn', 'imgcap/model/decoding.py'),
-                                       'imgcap.model.decoding._likelihood': ('model/decoding.html#_likelihood', 'imgcap/model/decoding.py'),
+                                       'imgcap.model.decoding._likeliest': ('model/decoding.html#_likeliest', 'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding._model_name': ('model/decoding.html#_model_name', 'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding._room_left': ('model/decoding.html#_room_left', 'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding._whole_words': ( 'model/decoding.html#_whole_words',

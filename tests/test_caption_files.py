@@ -261,8 +261,8 @@ def strict(text):
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("out", ["c.jsonl", "c.csv", "c.parquet"])
 def test_a_score_that_is_no_number_is_null(tmp_path, number, out):
-    caption = Caption("a dog", number, [], [])
-    row = caption_row("a.png", [caption, caption], {})
+    caption = Caption("a dog", number, [], [], others=(Caption("a cat", number, [], []),))
+    row = caption_row("a.png", caption, {})
     assert strict(row_line(row))["score"] is None and strict(row_line(row))["scores"] == [None] * 2
     old = row | {"score": number, "scores": [number, 0.5]}  # as an earlier version wrote it
     for line in (row_line(old), row_line(old, "ascii")):

@@ -476,7 +476,7 @@ def test_a_run_writes_as_it_was_validated(make_run, creatures, recorded, tmp_pat
     model, processor = load_model(run)[:2]
     assert longest(Captioner(model, processor=processor).many(pictures)) == 3
     assert len(Captioner(run)(pictures[0]).tokens) == 3
-    assert len(list(Captioner(run).stream(pictures[0]))[-1][0].tokens) == 3
+    assert len(list(Captioner(run).stream(pictures[0]))[-1].tokens) == 3
     report = evaluate_model(run, rows, **quick)
     assert report.record["decoding"]["max_new_tokens"] == 3
     assert "max_new_tokens" not in recorded.get("validation", {}).get("decoding", {}) or (

@@ -320,6 +320,33 @@ def test_what_no_captioner_is_made_of(captioner, options, said):
         Captioner(captioner.model, **options)
 
 
+@pytest.mark.parametrize(
+    "further, options",
+    [
+        (0, {}),
+        (0, {"num_beams": 3}),
+        (0, {"force_words": "wings"}),
+        (0, {"do_sample": True, "seed": 1}),
+        (1, {"num_beams": 3, "num_return_sequences": 2}),
+        (2, {"diversity_penalty": 5.0, "num_return_sequences": 3}),
+        (3, {"do_sample": True, "seed": 1, "num_return_sequences": 4}),
+    ],
+    ids=str,
+)
+def test_a_picture_gives_one_caption_whatever_the_options_are(captioner, further, options):
+    "The further ones of several are its `others`, which have none themselves."
+    one = captioner(pictures(1)[0], **options, **SHORT)
+    first, *more = captioner(pictures(3), **options, **SHORT)
+    assert {type(each) for each in [one, first, *more]} == {Caption}
+    assert told([first, *first.others]) == told([one, *one.others])
+    *_, streamed = captioner.stream(pictures(1)[0], **options, **SHORT)
+    assert streamed == one
+    assert len({each.text for each in [one, *one.others]}) == 1 + further
+    assert all(type(each) is Caption and each.others == () for each in one.others)
+    if "num_beams" in options and further:  # the best of them is what one alone would be
+        assert captioner(pictures(1)[0], num_beams=3, **SHORT).text == one.text
+
+
 def test_what_is_no_picture_alone_is_an_error(captioner):
     with pytest.raises(ValueError, match="cannot decode a int"):
         captioner(3)
@@ -361,7 +388,7 @@ def test_a_stream_is_checked_before_it_begins(captioner):
         captioner.stream(pictures(1)[0], num_beams=0)
     with pytest.raises(ValueError, match="nowhere.png"):
         captioner.stream("nowhere.png")
-    *states, (caption,) = captioner.stream(pictures(1)[0], **SHORT)
+    *states, caption = captioner.stream(pictures(1)[0], **SHORT)
     assert caption == captioner(pictures(1)[0], **SHORT) and len(states) > 2
     assert "generate" not in vars(captioner.model)
 
@@ -406,7 +433,7 @@ def test_captions_do_not_depend_on_the_batch():
     ):
         one, three = (
             [
-                [c.text for c in (r if isinstance(r, list) else [r])]
+                [c.text for c in [r, *r.others]]
                 for r in Captioner(model, processor=processor, batch_size=n).many(
                     pictures(6), **how, **SHORT
                 )

@@ -77,7 +77,7 @@ class Captioner:
     def __call__(self,
         x, # A picture (file, http address, bytes, PIL image, array, row), or whatever `many` takes
         **options, # Fields of `Decoding`, else as `decoding_for` has them; with many `progress` too
-    ): # A `Caption`, or a list of them with num_return_sequences; for many, what `many` gives
+    ) -> Caption|Iterator[Caption|CaptionError]: # Of a picture its caption; of many as `many`
         "Caption one picture, or many."
         if is_many(x): return self.many(x, **options)
         return next(self._writer(self.how(**options))([self._pixels(x)]))
@@ -97,7 +97,7 @@ class Captioner:
     def stream(self,
         x, # One picture, as for a call
         **options, # Fields of `Decoding`
-    ) -> Generator[list, None, None]: # Texts so far after each token; at last the captions
+    ) -> Generator[list[str]|Caption, None, None]: # Each text so far after each token; the caption
         "Caption one picture, and tell each word as it is written; closed early, the model stops."
         writer = CaptionWriter(self.model, self.processor, self.how(**options))
         return writer.stream(self._pixels(x)[None])

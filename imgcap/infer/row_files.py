@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..model.decoding import CaptionError
+from ..model.generation import Caption
 from ..files import open_file, parse_json, replacing
 from ..pictures import MAX_BYTES
 from ..places import is_address, shown, without_password
@@ -73,14 +74,14 @@ def _json_value(value):
 
 def caption_row(
     path:str, # Of the picture, as it was given
-    result, # A `Caption`, a list of them, or a `CaptionError`
+    result:Caption|CaptionError, # What a captioner gave
     state:dict, # Of the file before it was read
 ) -> dict: # A row of the file of captions
     "What is known of a picture."
     path = row_name(path)
     if isinstance(result, CaptionError):
         return {"path": path, "error": one_line(result.error), **state}
-    captions = result if isinstance(result, list) else [result]
+    captions = [result, *result.others]
     texts = [one_line(c.text) for c in captions]
     scores = [_json_value(round(c.score, 4)) for c in captions]
     row = {"path": path, "caption": texts[0], "score": scores[0], **state}

@@ -77,9 +77,10 @@ _LIBRARY = ( # Options that `generate` sees to
     "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty")
 
 
-def _likelihood(caption:Caption) -> float:
-    "The logarithm of the probability of a whole caption."
-    return sum(math.log(max(score, 1e-30)) for score in caption.token_scores)
+def _likeliest(attempts:Caption) -> Caption:
+    "The one of a picture's captions whose tokens are likeliest together."
+    def likelihood(caption): return sum(math.log(max(p, 1e-30)) for p in caption.token_scores)
+    return replace(max([attempts, *attempts.others], key=likelihood), others=())
 
 
 def _model_name(model:nn.Module) -> str:
@@ -107,7 +108,7 @@ class _Listener(StoppingCriteria):
         return torch.full((len(input_ids),), self.closed.is_set(), device=input_ids.device)
 
     def write(self, pixels:torch.Tensor):
-        "For the thread: write, and put the captions or the error at the end of the queue."
+        "For the thread: write, and put the caption or the error at the end of the queue."
         writer = self.writer
         in_one_go = writer.how.num_beams > 1 or writer.how.force_words
         try:
@@ -116,11 +117,11 @@ class _Listener(StoppingCriteria):
                 if self.closed.is_set(): return
                 captions = writer(pixels, streamer=None if in_one_go else self,
                                   stopping_criteria=StoppingCriteriaList([self]))
-            self.came.put(captions[0] if isinstance(captions[0], list) else captions)
+            self.came.put(captions[0])
         except BaseException as error: self.came.put(error) # the listener raises it
 
-    def states(self) -> Iterator[list]:
-        "What stands there after each token, and at last the captions."
+    def states(self) -> Iterator[list[str]|Caption]:
+        "What stands there after each token, and at last the caption."
         ids = []
         while isinstance(tokens := self.came.get(), torch.Tensor):
             rows = tokens.tolist() if tokens.ndim == 2 else [[token] for token in tokens.tolist()]
@@ -148,25 +149,22 @@ class CaptionWriter:
     def __call__(self,
         pixels:torch.Tensor, # Pictures (B, C, H, W)
         **more, # Further arguments of `generate`: `streamer`, `stopping_criteria`
-    ) -> list: # A `Caption` for each picture, or a list of them where several were asked for
-        how, n = self.how, self.copies
+    ) -> list[Caption]: # One for each picture
+        how = self.how
         options = {name: getattr(how, name) for name in _LIBRARY}
         # Our processors have chosen already; do_sample lets a picture have several rows.
         if how.do_sample or how.diversity_penalty or how.force_words:
             options.update(do_sample=True, top_k=0)
         with _its_turn(self.model), _as_it_is(self.model):
             captions = generate_captions(
-                self.model, self.processor, pixels, num_return_sequences=n, prefix=how.prefix,
-                logits_processor=self._steps(pixels), max_new_tokens=how.max_new_tokens,
-                num_beams=how.num_beams, **options, **more)
-        if n == 1: return captions
-        several = [captions[i:i + n] for i in range(0, len(captions), n)]
-        if how.force_words: return [max(attempts, key=_likelihood) for attempts in several]
-        return several
+                self.model, self.processor, pixels, num_return_sequences=self.copies,
+                prefix=how.prefix, logits_processor=self._steps(pixels), num_beams=how.num_beams,
+                max_new_tokens=how.max_new_tokens, **options, **more)
+        return [_likeliest(caption) for caption in captions] if how.force_words else captions
 
     def stream(self,
         pixels:torch.Tensor, # One picture (1, C, H, W)
-    ) -> Generator[list, None, None]: # Texts so far after each token; at last `Caption`s
+    ) -> Generator[list[str]|Caption, None, None]: # Each text so far after each token; the caption
         "Write in a thread, and tell meanwhile; where nobody listens any more, writing stops."
         listener = _Listener(self)
         thread = threading.Thread(target=listener.write, args=(pixels,), daemon=True)
@@ -196,7 +194,7 @@ def write_captions(
     processor, # Its processor
     pixels:torch.Tensor, # Pictures (B, C, H, W) as the processor makes them
     how:Decoding=Decoding(), # noqa: B008
-) -> list: # A `Caption` for each picture, or a list of them where several were asked for
+) -> list[Caption]: # One for each picture
     "Write the captions of one batch."
     return CaptionWriter(model, processor, how)(pixels)
 

@@ -8,7 +8,7 @@ __all__ = ['evaluating', 'begin_caption', 'generate_tokens', 'Caption', 'caption
 # %% ../../nbs/model/generation.ipynb #840da4ed
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -105,6 +105,7 @@ class Caption:
     score: float # Geometric mean of `token_scores`, between 0 and 1
     tokens: list[str] # The text of each token, the end token included
     token_scores: list[float] # Probability of each token given the picture and the tokens before it
+    others: tuple["Caption", ...] = () # Further ones of the picture, with `num_return_sequences`
 
 # %% ../../nbs/model/generation.ipynb #19863dd0
 def caption_from_tokens(
@@ -131,12 +132,15 @@ def generate_captions(
     num_beams:int=1, # 1 is greedy decoding
     prefix:str="", # Start of every caption, which the model goes on from
     **options, # Further arguments of transformers' `generate`
-) -> list[Caption]: # One a picture, or `num_return_sequences`; their `tokens` follow the prefix
+) -> list[Caption]: # One for each picture, which has its others; their `tokens` follow the prefix
     "Write a caption for each picture of a batch."
     tokenizer = processor.tokenizer
     with torch.inference_mode():
         start, new, logp = generate_tokens(
             model, tokenizer, pixel_values, prefix=prefix, max_new_tokens=max_new_tokens,
             num_beams=num_beams, **options)
-    return [caption_from_tokens(tokenizer, ids, scores, start)
-            for ids, scores in zip(new.tolist(), logp.exp().tolist())]
+    captions = [caption_from_tokens(tokenizer, ids, scores, start)
+                for ids, scores in zip(new.tolist(), logp.exp().tolist())]
+    n = len(captions) // len(pixel_values)
+    return [replace(captions[i], others=tuple(captions[i + 1:i + n]))
+            for i in range(0, len(captions), n)]
