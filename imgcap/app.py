@@ -19,7 +19,7 @@ from .app_page import (
 from .data import ImageError, decode_image
 from .evaluate.explain import WordMap, word_heatmaps
 from .extras import install_hint
-from .infer import Captioner
+from .infer import Caption, Captioner
 from .model import is_small
 
 # %% ../nbs/doors/app.ipynb #b0f5f514
@@ -96,9 +96,10 @@ def _while_written(
 ) -> Iterator[tuple[str, str, str]]: # HTML of picture, captions and message
     "The page while words are written, and while their maps are made."
     with closing(captioner.stream(picture, **options)) as stream:
-        for captions in stream:
-            if isinstance(captions[0], str):
-                yield figure, captions_html(captions), message_html("Writing …")
+        for written in stream:
+            if isinstance(written, Caption): break
+            yield figure, captions_html(written), message_html("Writing …")
+    captions = [written, *written.others]
     texts, least = [caption.text for caption in captions], _LEAST.get(method, 0)
     shown, figure = list(texts), figure_html(picture, texts[0])
     for i, text in enumerate(texts):
