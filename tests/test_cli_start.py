@@ -1,6 +1,8 @@
 """How a command starts and ends: Ctrl-C at any time, libraries that are missing, words that are
 wrong."""
 
+import ast
+import inspect
 import json
 import os
 import shutil
@@ -8,12 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from imgcap.cli import main
+import imgcap.cli
+from imgcap.cli import _COMMANDS, main
 from imgcap.cli.errors import _with_option_names
+from imgcap.config import CommandOptions, Decoding, TrainConfig
 from imgcap.data.creatures import make_creatures
 from imgcap.run_record import read_run, run_of
 
@@ -235,3 +242,62 @@ def test_a_refusal_comes_before_what_is_said_of_the_set(own_run, few, capsys):
     assert main(["train", "--data", few, "--out", str(own_run)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and "holds another run" in err, (out, err)
+
+
+def test_the_help_of_every_command_waits_for_no_library():
+    "In one process, so that what one of them loads is seen by the next."
+    code = """
+import contextlib, io, sys
+from imgcap.cli import _COMMANDS, main
+for words in [["--help"], *([command.__name__, "--help"] for command in _COMMANDS)]:
+    with contextlib.redirect_stdout(io.StringIO()) as out: status = main(words)
+    assert status == 0 and "Usage: imgcap" in out.getvalue(), (words, out.getvalue())
+    slow = {"torch", "transformers", "datasets", "numpy", "matplotlib", "PIL", "imgcap.words"}
+    if loaded := slow & set(sys.modules): raise SystemExit(f"{words} loads {loaded}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_help_text_and_a_limit_stand_in_one_place():
+    "A text that several commands show is that of a field, and so is every limit."
+    texts = {field.metadata["help"]
+             for made in (CommandOptions, Decoding, TrainConfig) for field in fields(made)}
+    found = Counter()
+    for path in Path(imgcap.cli.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.keyword): continue
+            assert node.arg not in ("at_least", "above", "at_most", "below", "choices"), path
+            if node.arg == "help" and isinstance(node.value, ast.Constant):
+                found[node.value.value] += 1
+    again = [text for text, n in found.items() if n > 1 or text in texts]
+    assert found and not again
+
+
+@pytest.mark.parametrize("command", [one.__name__ for one in _COMMANDS])
+def test_a_default_is_that_of_the_field_and_of_the_function(command):
+    from imgcap.app import launch
+    from imgcap.infer import Captioner
+    from imgcap.metrics import caption_scores
+    of_fields = {field.name: field.default for field in fields(CommandOptions)}
+    functions = {"app": launch, "caption": Captioner, "score": caption_scores}
+    below = inspect.signature(functions.get(command, lambda: None)).parameters
+    for name, taken in inspect.signature(getattr(imgcap.cli, command)).parameters.items():
+        if taken.default is taken.empty: continue
+        if name in below and below[name].default is not taken.empty:
+            assert taken.default == below[name].default, name
+        if name in of_fields and (command, name) not in EXCEPTIONS:
+            assert taken.default == of_fields[name], name
+
+
+# A score of a file takes the language of the metrics; an evaluation knows no model's size yet.
+EXCEPTIONS = {("score", "language"), ("evaluate", "batch_size")}
+
+
+def test_a_command_lets_the_process_keep_freed_memory_once(tmp_path, monkeypatch):
+    "Whatever it does, since the process is its own."
+    times = []
+    monkeypatch.setattr("imgcap.cli.options.keep_freed_memory", lambda: times.append(1))
+    make_creatures({"train": 1})["train"][0]["image"].save(tmp_path / "creature.png")
+    assert main(["caption", str(tmp_path / "creature.png"), "--max-new-tokens", "2"]) == 0
+    assert times == [1]

@@ -14,8 +14,10 @@ from typing import Annotated
 
 import typer
 
-from .options import (
-    CaptionColumn, Data, Device, Dtype, ImageColumn, Images, Language, Model, load_rows, number)
+from imgcap.cli.options import (
+    CaptionColumn, Data, Device, Dtype, ImageColumn, Images, Json, Language, Model, load_rows,
+    shown)
+from ..config import CommandOptions, TrainConfig
 
 # %% ../../nbs/cli/commands.ipynb #da6b968e
 _Paths = Annotated[list[str]|None, typer.Argument(
@@ -42,9 +44,8 @@ _Resume = Annotated[bool, typer.Option(
          "that was stopped")]
 _Anyway = Annotated[bool, typer.Option(
     help="With --resume: go on although another model or other options wrote --out")]
-_PicturesAtATime = Annotated[int|None, number(
-    "Pictures at a time  [default: 64 with a small model, 16 with a large one]",
-    at_least=1, at_most=1_000_000)]
+_PicturesAtATime = Annotated[int|None, shown(
+    "batch_size", more="  [default: 64 with a small model, 16 with a large one]")]
 
 # %% ../../nbs/cli/commands.ipynb #111dafa9
 def _check_ways(paths:list[str]|None, pages:list[str]|None, where:dict, changes:dict):
@@ -65,9 +66,7 @@ def _check_ways(paths:list[str]|None, pages:list[str]|None, where:dict, changes:
 # %% ../../nbs/cli/commands.ipynb #b9526d0f
 def _caption_pictures(paths:list[str], model:str, where:dict, how:dict, choices:dict):
     "Captions to the screen, into a file, or beside the pictures."
-    from imgcap.devices import keep_freed_memory
     from imgcap.infer import caption_files
-    keep_freed_memory()
     try: counts = caption_files(paths, model, **how, **where, **choices)
     except KeyboardInterrupt:
         if not (where["out"] or where["sidecar"]): raise
@@ -78,9 +77,7 @@ def _caption_pictures(paths:list[str], model:str, where:dict, how:dict, choices:
 # %% ../../nbs/cli/commands.ipynb #eb916504
 def _fill_pages(pages:list[str], model:str, changes:dict, how:dict, choices:dict):
     "Fill the alt texts of pages, and say what was left."
-    from imgcap.devices import keep_freed_memory
     from imgcap.infer import Captioner, fill_alt_text
-    keep_freed_memory()
     if os.environ.get("RANK", "0") != "0": return # one process is enough for a page
     for page in pages:
         if not Path(page).is_file(): raise FileNotFoundError(f"{page}: there is no such page")
@@ -96,10 +93,12 @@ def _fill_pages(pages:list[str], model:str, changes:dict, how:dict, choices:dict
 
 # %% ../../nbs/cli/commands.ipynb #5fd7cbed
 def caption(
-    paths:_Paths=None, model:Model="git-tiny", out:_CaptionFile=None, sidecar:_Sidecar=False,
+    paths:_Paths=None, model:Model=CommandOptions.model, out:_CaptionFile=None,
+    sidecar:_Sidecar=False,
     alt_text:_Pages=None, dry_run:_DryRun=False, decorative:_Decorative=False,
     overwrite:_Overwrite=False, resume:_Resume=False, anyway:_Anyway=False,
-    batch_size:_PicturesAtATime=None, device:Device="auto", dtype:Dtype="auto",
+    batch_size:_PicturesAtATime=None, device:Device=CommandOptions.device,
+    dtype:Dtype=CommandOptions.dtype,
     **choices,
 ):
     """Write captions to the screen, into files or pages.
@@ -148,9 +147,8 @@ def score(
              "or COCO results")],
     references:Annotated[str, typer.Argument(
         help="JSONL with image_id and captions, or COCO annotations")],
-    as_json:Annotated[bool, typer.Option("--json", help="Print one JSON object")]=False,
-    language:Annotated[str, typer.Option(
-        help="Language of the captions: en, de, zh, ja, th, …")]="en",
+    as_json:Json=False,
+    language:Annotated[str, shown("score_language")]=CommandOptions.score_language,
 ):
     """Compute the metrics of a file of predictions.
 
@@ -177,8 +175,7 @@ def _print_scores(scores:dict):
 
 # %% ../../nbs/cli/commands.ipynb #446514a3
 def export(
-    model:Annotated[str, typer.Argument(
-        help="A run folder, a checkpoint folder, git-tiny, or owner/name on the Hub")],
+    model:Annotated[str, shown("model", kind=typer.Argument)],
     out:Annotated[str, typer.Option(help="Folder to write; an older export there is replaced")],
     int8:Annotated[bool, typer.Option(
         help="Weights in 8 bits: smaller and faster on a CPU, not exactly the same")]=False,
@@ -190,7 +187,7 @@ def export(
 
 # %% ../../nbs/cli/commands.ipynb #3c22b77a
 def push(
-    run:Annotated[str, typer.Argument(help="Run folder")],
+    run:Annotated[str, shown("out", TrainConfig, kind=typer.Argument)],
     repo_id:Annotated[str, typer.Option(
         help="owner/name on the Hub; made when it is not there")],
     private:Annotated[bool, typer.Option(
@@ -206,11 +203,9 @@ def push(
 
 # %% ../../nbs/cli/commands.ipynb #09de3a5b
 def app(
-    model:Model="git-tiny",
-    host:Annotated[str, typer.Option(
-        help="Address to listen on; 0.0.0.0 lets other machines in")]="127.0.0.1",
-    port:Annotated[int, number("Port to listen on; 0 takes a free one",
-                               at_least=0, at_most=65535)]=7860,
+    model:Model=CommandOptions.model,
+    host:Annotated[str, shown("host")]=CommandOptions.host,
+    port:Annotated[int, shown("port")]=CommandOptions.port,
 ):
     "Caption pictures in the browser; needs gradio."
     from imgcap.app import launch
@@ -220,11 +215,11 @@ def app(
 def bench(
     quick:Annotated[bool, typer.Option(
         help="A small model, in about a minute: shows that it runs, and little of a speed")]=False,
-    as_json:Annotated[bool, typer.Option("--json", help="Print one JSON object")]=False,
-    batch_size:Annotated[list[int]|None, number(
-        "Also train with batches of this many pictures; can be given several times  "
-        "[default: 16 to 512 on a GPU, none on a CPU]", at_least=1, at_most=1_000_000)]=None,
-    device:Device="auto",
+    as_json:Json=False,
+    batch_size:Annotated[list[int]|None, shown(
+        "batch_size", help="Also train with batches of this many pictures; can be given several "
+                           "times  [default: 16 to 512 on a GPU, none on a CPU]")]=None,
+    device:Device=CommandOptions.device,
 ):
     "Measure speed and memory against the guide's recipe."
     from imgcap.bench import bench as measure, bench_table

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from .errors import stopped
+from .options import shown
 from ..config import TrainConfig
 
 # %% ../../nbs/cli/demonstration.ipynb #50dca703
@@ -98,10 +99,8 @@ _QUICK_DRAWINGS = {"train": 128, "validation": 32, "test": 48, "novel": 48}
 def _run_demo(run:Path, config, quick:bool, stage:str):
     "Draw, train, evaluate, caption: what is left to do."
     from imgcap.data.creatures import make_creatures
-    from imgcap.devices import keep_freed_memory
     from imgcap.model import load_model
     from imgcap.train import finetune
-    keep_freed_memory()
     print("1  load       drawing creatures …", flush=True)
     data = make_creatures(_QUICK_DRAWINGS if quick else None)
     print("   " + ", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
@@ -116,22 +115,25 @@ def _run_demo(run:Path, config, quick:bool, stage:str):
     _show_demo(run, data)
 
 # %% ../../nbs/cli/demonstration.ipynb #eea7871c
+_EPOCHS, _QUICK_EPOCHS = 40, 30
+
+
 def demo(
     out:Annotated[str, typer.Option(
         help="Run folder; a demo that was stopped there goes on, any other run stays")]="runs/demo",
     epochs:Annotated[float|None, typer.Option(
         help="Times each drawing is seen; fewer is quicker and worse  "
-             "[default: 40, or 30 with --quick]")]=None,
+             f"[default: {_EPOCHS}, or {_QUICK_EPOCHS} with --quick]")]=None,
     quick:Annotated[bool, typer.Option(
         help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
     overwrite:Annotated[bool, typer.Option(
         help="Delete what a run wrote in --out first, your edits of it too; files that no run "
              "writes are never deleted, and stop it")]=False,
-    seed:Annotated[int, typer.Option(help="Seed of everything random")]=42,
-    threads:Annotated[int|None, typer.Option(help="CPU threads; PyTorch's choice by default")]=None,
+    seed:Annotated[int, shown("seed", TrainConfig)]=TrainConfig.seed,
+    threads:Annotated[int|None, shown("threads", TrainConfig)]=TrainConfig.threads,
 ):
     "The whole path, offline, on built-in drawings."
-    epochs = (30 if quick else 40) if epochs is None else epochs
+    if epochs is None: epochs = _QUICK_EPOCHS if quick else _EPOCHS
     config = TrainConfig(out=out, epochs=epochs, seed=seed, threads=threads, overwrite=overwrite)
     run = Path(out).expanduser()
     stage = "new" if overwrite else _stage(run, config, quick)

@@ -17,16 +17,10 @@ import typer
 
 from .errors import stopped
 from .options import (
-    CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, number)
-from ..config import TrainConfig
+    CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown)
+from ..config import CommandOptions, TrainConfig
 
 # %% ../../nbs/cli/learning.ipynb #25506354
-_ImageSize = Annotated[int|None, number(
-    "Side in pixels of the square picture a GIT sees, at most 4096, since the memory grows "
-    "with its square or faster; the checkpoint's own by default",
-    at_least=1, at_most=4096)]
-
-
 def _next_command(told:dict) -> str:
     "What evaluates the run with the options that trained it."
     words = [str(word) for name, value in told.items() if value for word in (name, value)]
@@ -34,20 +28,19 @@ def _next_command(told:dict) -> str:
 
 # %% ../../nbs/cli/learning.ipynb #a8be6c38
 def train(
-    data:Data, images:Images=None, model:Model="git-tiny",
+    data:Data, images:Images=None, model:Model=CommandOptions.model,
     image_column:ImageColumn=None, caption_column:CaptionColumn=None, language:Language=None,
-    device:Device="auto", image_size:_ImageSize=None,
+    device:Device=CommandOptions.device,
+    image_size:Annotated[int|None, shown("image_size")]=None,
     **choices,
 ):
     "Fine-tune a model on captioned pictures."
     from imgcap.data import split_captions
-    from imgcap.devices import keep_freed_memory
     from imgcap.model import load_model
     from imgcap.train import finetune
     config = TrainConfig(**choices)
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows = split_captions(loaded, seed=config.seed)
-    keep_freed_memory()
     try:
         start = load_model(model, device=device, image_size=image_size)
         run = finetune(*start, rows, config, source=data)
@@ -61,7 +54,7 @@ def train(
           f"next: {_next_command(told)}")
 
 # %% ../../nbs/cli/learning.ipynb #2b181166
-def _seed_of(about:dict) -> int: return about.get("config", {}).get("seed", 42)
+def _seed_of(about:dict) -> int: return about.get("config", {}).get("seed", TrainConfig.seed)
 
 
 def _history(model:str) -> list[dict]:
@@ -136,7 +129,7 @@ _Split = Annotated[str|None, typer.Option(
          "that is not known to be the one --model was trained on")]
 _ScoresFolder = Annotated[str|None, typer.Option(
     help="Folder for scores, captions and a page; the run itself when --model is one")]
-_BatchSize = Annotated[int, number("Pictures at a time", at_least=1, at_most=1_000_000)]
+_BatchSize = Annotated[int, shown("batch_size")]
 
 
 def _scores_folder(model:str, out:str|None) -> str|None:
@@ -163,14 +156,13 @@ def _keep_report(report, folder:str|None, note:str):
 def evaluate(
     data:Data, model:Model, images:Images=None, split:_Split=None, out:_ScoresFolder=None,
     image_column:ImageColumn=None, caption_column:CaptionColumn=None, language:Language=None,
-    batch_size:_BatchSize=32, device:Device="auto",
+    batch_size:_BatchSize=32, device:Device=CommandOptions.device,
     **choices,
 ):
     """Score a model, beside baselines that cannot see.
 
     The scores of another set than the run's own go into a folder in RUN/evaluations.
     """
-    from imgcap.devices import keep_freed_memory
     from imgcap.evaluate import evaluate_model, refuse_strangers
     from imgcap.model.decoding import decoding_for
     how = decoding_for(model, **choices)
@@ -178,7 +170,6 @@ def evaluate(
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows, split, note = _split_to_score(loaded, split, _history(model), data)
     if folder: refuse_strangers(folder, split) # now, not after an hour
-    keep_freed_memory()
     report = evaluate_model(model, rows, split, decoding=how, language="data",
                             batch_size=batch_size, source=data, device=device)
     _keep_report(report, folder, note)
