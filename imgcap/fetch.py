@@ -6,7 +6,6 @@
 __all__ = ['fetch_picture']
 
 # %% ../nbs/ground/fetch.ipynb #5bbcee5d
-import base64
 import contextlib
 import functools
 import ipaddress
@@ -16,7 +15,6 @@ import socket
 import time
 import urllib.request
 import zlib
-from http import HTTPStatus
 
 import httpcore
 import httpx
@@ -102,12 +100,11 @@ def _connections(url, network):
                               network_backend=beyond)
 
 def _headers(url):
-    headers = {"Host": url.netloc.decode(), "User-Agent": f"imgcap/{__version__}", "Accept": "*/*",
-               "Accept-Encoding": "identity"}
-    if url.userinfo:
-        sign = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
-        headers["Authorization"] = f"Basic {sign}"
-    return headers
+    "Of a request, as httpx writes them, with the user and the password of the address"
+    request = httpx.Request("GET", url, headers={
+        "User-Agent": f"imgcap/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"})
+    if url.userinfo: next(httpx.BasicAuth(url.username, url.password).auth_flow(request))
+    return request.headers
 
 # %% ../nbs/ground/fetch.ipynb #5a0c7e32
 def _content(answer, headers, max_bytes):
@@ -130,17 +127,14 @@ def _exchange(url, network, max_bytes):
     "What an address answers: the content, or another address"
     if url.scheme not in ("http", "https") or not url.host:
         raise ImageError("only http and https addresses are read")
-    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port,
-                          target=url.raw_path)
     with _connections(url, network) as pool, \
-         pool.stream("GET", target, headers=_headers(url)) as answer:
-        headers = {name.decode("latin-1").lower(): value.decode("utf-8", "replace")
-                   for name, value in answer.headers}
+         pool.stream("GET", str(url), headers=_headers(url).raw) as answer:
+        headers = httpx.Headers(answer.headers)
         if answer.status in (301, 302, 303, 307, 308) and "location" in headers:
             return url.join(headers["location"])
         if answer.status != 200:
-            known = [status.phrase for status in HTTPStatus if status == answer.status]
-            raise ImageError(" ".join([str(answer.status), *known]))
+            phrase = httpx.codes.get_reason_phrase(answer.status)
+            raise ImageError(f"{answer.status} {phrase}".rstrip())
         return _content(answer, headers, max_bytes)
 
 # %% ../nbs/ground/fetch.ipynb #4ea4204e
