@@ -462,6 +462,9 @@ def test_one_warning_for_many_calls():
         "<end_of_turn>",
         "<extra_id_0>",
         "[/INST]",
+        "<sep>",
+        "<cls>",
+        "<video>",
     ],
 )
 def test_special_tokens_are_said(token):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from ..files import some
 from ..pictures import inspect_picture
 from .rows import caption_language, keep_encoded
-from .texts import clean_texts, noted, short
+from .texts import SPECIAL_TOKEN, clean_texts, noted, short
 from ..words import language_doubt, tokenize_caption
 
 # %% ../../nbs/data/checks.ipynb #1da6dcc6
@@ -73,12 +73,8 @@ class CaptionReport:
         return f"<table>{head}{body}</table><ul>{notes}</ul>"
 
 # %% ../../nbs/data/checks.ipynb #e64f3122
-_SPECIAL = re.compile(r"\[(?:SEP|PAD|CLS|UNK|MASK|BOS|EOS|INST)\]|</?s>|<\|[^<>|]{1,40}\|>"
-                      r"|<(?:unk|pad|bos|eos|mask|cls|sep|image|video|start_of_turn|end_of_turn)>",
-                      re.I)
-
 _ODD_CAPTIONS = {
-    "special tokens of a model": lambda caption, words: bool(_SPECIAL.search(caption)),
+    "special tokens of a model": lambda caption, words: bool(SPECIAL_TOKEN.search(caption)),
     "no words": lambda caption, words: not any(map(str.isalnum, "".join(words))),
     "nothing but numbers": lambda caption, words: bool(words) and all(w.isdecimal() for w in words),
     "the name of a file": lambda caption, words: bool(re.fullmatch(

@@ -85,6 +85,11 @@ def clean_texts(texts) -> list[str]:
     stripped = (t.strip(" \t\r\n\f\v\u00a0\u3000\ufeff") for t in texts)
     return [text for text in stripped if text and text not in EMPTY]
 
+# %% ../../nbs/data/texts.ipynb #bc41ca7b
+SPECIAL_TOKEN = re.compile(
+    r"\[(?:sep|cls|pad|unk|mask|bos|eos|/?inst)\]|</?s>|<\|[^<>|]{1,40}\|>|<(?:sep|cls|pad|unk|mask"
+    r"|bos|eos|sos|start|end|image|video|(?:start|end)_of_\w+|extra_id_\d+)>", re.IGNORECASE)
+
 # %% ../../nbs/data/texts.ipynb #714e4d1d
 _TEXT = r"""[uU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _LIST = re.compile(rf"\[\s*(?:{_TEXT}(?:\s*,\s*|\s+|(?=\])))*\]"

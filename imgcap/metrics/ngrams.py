@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.texts import picture_id
+from ..data.texts import SPECIAL_TOKEN, picture_id
 from ..files import parse_json, read_file, write_atomic
 from .predictions import (
-    SPECIAL_TOKEN, checked_references, few_of, owner_of_each, warn_of_references, warn_once)
+    checked_references, few_of, owner_of_each, warn_of_references, warn_once)
 from ..words import primary_language, tokenize_caption
 
 # %% ../../nbs/metrics/ngrams.ipynb #d1484a9a

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.texts import flagged, picture_id
+from ..data.texts import SPECIAL_TOKEN, flagged, picture_id
 from ..files import parse_json, read_file, read_json_lines, some
 from ..words import language_doubt, tokenize_caption
 
@@ -72,12 +72,6 @@ def checked_captions(predictions, references):
                          f"prediction: image {few_of(missing)}; predict a caption for each (it "
                          "may be empty) or leave out these references")
     return predictions, {k: references[k] for k in predictions}
-
-# %% ../../nbs/metrics/predictions.ipynb #d6b1e840
-SPECIAL_TOKEN = re.compile(
-    r"\[(?:sep|cls|pad|unk|mask|bos|eos|/?inst)\]|</?s>|<\|[^<>|\s]{1,40}\|>"
-    r"|<(?:pad|unk|mask|bos|eos|sos|start|end|image|(?:start|end)_of_\w+|extra_id_\d+)>",
-    re.IGNORECASE)
 
 # %% ../../nbs/metrics/predictions.ipynb #fab46df8
 def warn_once(text): warnings.warn(text, stacklevel=2) # one place, so that Python shows a text once
