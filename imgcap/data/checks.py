@@ -11,12 +11,11 @@ import html
 import re
 import statistics
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ..files import some
 from ..pictures import inspect_picture
-from .rows import caption_language, keep_encoded
+from .rows import caption_language, over_pictures
 from .texts import SPECIAL_TOKEN, clean_texts, noted, short
 from ..words import language_doubt, tokenize_caption
 
@@ -157,16 +156,11 @@ def _warnings(report):
 
 # %% ../../nbs/data/checks.ipynb #59a2c131
 def _inspected(part, decode, label):
-    "`(image_id, captions, inspection)` of each row, a batch at a time in a few threads"
+    "`(inspection, image_id, captions)` of each row, with a bar where it has a label"
     from tqdm import tqdm
-    rows = keep_encoded(part.select_columns(["image", "captions", "image_id"]))
-    total = len(part) if hasattr(part, "__len__") else None
-    with ThreadPoolExecutor() as pool, tqdm(desc=label or None, total=total,
-                                            disable=not label) as bar:
-        for batch in rows.iter(64):
-            checks = pool.map(functools.partial(inspect_picture, decode=decode), batch["image"])
-            yield from zip(batch["image_id"], batch["captions"], checks)
-            bar.update(len(batch["image_id"]))
+    inspect = functools.partial(inspect_picture, decode=decode)
+    return tqdm(over_pictures(inspect, part, "image_id", "captions"), desc=label or None,
+                total=len(part) if hasattr(part, "__len__") else None, disable=not label)
 
 # %% ../../nbs/data/checks.ipynb #77befd1d
 def _measure_split(name, part, texts, where, report, decode, progress):
@@ -174,7 +168,7 @@ def _measure_split(name, part, texts, where, report, decode, progress):
     n, captions, words, widths, heights, modes = 0, [], [], [], [], Counter()
     vocabulary, seen, repeated, blank = set(), set(), [], []
     rows = _inspected(part, decode, progress and name)
-    for image_id, found, (digest, size, mode, reason) in rows:
+    for (digest, size, mode, reason), image_id, found in rows:
         n, row = n + 1, (name, image_id)
         if image_id in seen: repeated.append(row)
         seen.add(image_id)

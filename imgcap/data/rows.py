@@ -23,11 +23,11 @@ def keep_encoded(
     return ds.cast_column("image", datasets.Image(decode=False))
 
 # %% ../../nbs/data/rows.ipynb #7398ade0
-def over_pictures(work, ds):
-    "`work(image)` for each row in a few threads; no more than a batch of pictures is held"
+def over_pictures(work, ds, *others):
+    "(work(image), what `others` hold) for each row, in a few threads; a batch is held at a time"
     with ThreadPoolExecutor() as pool:
-        for batch in keep_encoded(ds.select_columns("image")).iter(64):
-            yield from pool.map(work, batch["image"])
+        for batch in keep_encoded(ds.select_columns(["image", *others])).iter(64):
+            yield from zip(pool.map(work, batch["image"]), *(batch[name] for name in others))
 
 def as_dict(splits):
     "A DatasetDict (IterableDatasetDict for streams), train, validation and test first"

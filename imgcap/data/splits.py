@@ -96,7 +96,7 @@ def _digest_or_reason(image):
 
 def _rows_and_digests(ds):
     "The rows whose pictures can be had, and the digest of each"
-    found = list(over_pictures(_digest_or_reason, ds))
+    found = [digest for digest, in over_pictures(_digest_or_reason, ds)]
     reasons = [d for d in found if isinstance(d, str)]
     if not reasons: return ds, found
     if len(reasons) == len(found):
@@ -225,7 +225,7 @@ def near_pairs(hashes, near):
 def _near_digests(ds, digests, near):
     "For each picture the smallest digest of those that are near to it"
     from scipy.sparse import coo_array, csgraph
-    found = list(over_pictures(perceptual_hash, ds))
+    found = [seen for seen, in over_pictures(perceptual_hash, ds)]
     hashes = np.array(sorted({h for h in found if h is not None}), np.uint64)
     a, b = near_pairs(hashes, near).T
     _, groups = csgraph.connected_components(coo_array((np.ones(len(a), bool), (a, b)),
