@@ -92,8 +92,8 @@ def base(args, folder):
             return [caption.tokens for caption in with_batches(some, **exactly(TOKENS, **options))]
         return write
 
-    def write_exported(size):
-        captions = exported.many(pictures, batch_size=size, max_new_tokens=TOKENS)
+    def write_exported(exported):
+        captions = exported.many(pictures, max_new_tokens=TOKENS)
         return [caption.tokens for caption in captions]
 
     sizes = [size for size in (4, 16, 32) if size <= args.pictures]
@@ -104,8 +104,9 @@ def base(args, folder):
     ways |= {f"imgcap: batches of {size}, bfloat16": captioner(half, size) for size in larger}
     ways |= {f"imgcap: batches of {sizes[-1]}, bfloat16, no word thrice":
              captioner(half, sizes[-1], no_repeat_words=3)}
-    exported = OnnxCaptioner(export_onnx(ours, folder / "int8", processor=processor, int8=True))
-    ways |= {f"imgcap: batches of {size}, ONNX with 8-bit weights": partial(write_exported, size)
+    export_onnx(ours, folder / "int8", processor=processor, int8=True)
+    ways |= {f"imgcap: batches of {size}, ONNX with 8-bit weights":
+             partial(write_exported, OnnxCaptioner(folder / "int8", batch_size=size))
              for size in larger}
     found = {name: {"wall": [], "cpu": [], "tokens": None} for name in ways}
     for name, way in ways.items(): way() if args.warm else None
