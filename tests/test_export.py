@@ -12,7 +12,7 @@ import torch
 from small_models import pictures, pixels, small_model
 
 from imgcap.data.creatures import make_creatures
-from imgcap.infer import Captioner
+from imgcap.infer import Captioner, caption_files
 from imgcap.config import Decoding
 from imgcap.model import load_model
 from imgcap.model.constraints import spell
@@ -47,6 +47,11 @@ def tiny(tmp_path_factory):
     return folder
 
 
+def written(captioner, seen, **options):
+    "What a captioner writes for pictures as the model sees them."
+    return captioner.writer(captioner.how(**options))(seen)
+
+
 def same(found, wanted):
     assert [(c.text, c.tokens) for c in found] == [(c.text, c.tokens) for c in wanted]
     for a, b in zip(found, wanted):
@@ -58,7 +63,7 @@ def test_same_as_torch(exports, prefix):
     model, processor, folder, _ = exports
     seen = pixels(processor)
     wanted = write_captions(model, processor, seen, Decoding(prefix=prefix))
-    same(OnnxCaptioner(folder / "float32").captions(seen.numpy(), prefix=prefix), wanted)
+    same(written(OnnxCaptioner(folder / "float32"), seen, prefix=prefix), wanted)
 
 
 @pytest.mark.parametrize("words", [0, 1, 30, 59, 60, 61])
@@ -69,7 +74,7 @@ def test_a_long_prefix_has_the_room_it_has_in_torch(exports, words, max_new_toke
     options = {"prefix": prefix, "max_new_tokens": max_new_tokens}
     wanted = write_captions(model, processor, seen, Decoding(**options))
     assert len(wanted[0].tokens) <= min(max_new_tokens, 64 - words - 2)
-    same(OnnxCaptioner(folder / "float32").captions(seen.numpy(), **options), wanted)
+    same(written(OnnxCaptioner(folder / "float32"), seen, **options), wanted)
 
 
 @pytest.mark.parametrize(
@@ -81,26 +86,24 @@ def test_refused_as_in_torch(exports, options):
     with pytest.raises(ValueError) as torch_says:
         write_captions(model, processor, pixels(processor), Decoding(**options))
     with pytest.raises(ValueError) as onnx_says:
-        OnnxCaptioner(folder / "float32").captions(pixels(processor).numpy(), **options)
+        written(OnnxCaptioner(folder / "float32"), pixels(processor), **options)
     assert str(torch_says.value) == str(onnx_says.value)
 
 
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 def test_batches_do_not_matter(tiny, kind, batch_size):
-    captioner, drawings = (
-        OnnxCaptioner(tiny / kind, threads=1),
-        make_creatures({"test": 24})["test"]["image"],
-    )
-    wanted = list(captioner.many(drawings, batch_size=24))
-    same(list(captioner.many(drawings, batch_size=batch_size)), wanted)
+    captioner = OnnxCaptioner(tiny / kind, threads=1, batch_size=batch_size)
+    drawings = make_creatures({"test": 24})["test"]["image"]
+    wanted = list(OnnxCaptioner(tiny / kind, threads=1, batch_size=24).many(drawings))
+    same(list(captioner.many(drawings)), wanted)
     assert captioner(drawings[5]).text == wanted[5].text
 
 
 @pytest.mark.parametrize("batch_size", [0, -2])
 def test_batches_that_are_none(exports, batch_size):
     with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
-        list(OnnxCaptioner(exports[2] / "int8").many(pictures(), batch_size=batch_size))
+        OnnxCaptioner(exports[2] / "int8", batch_size=batch_size)
 
 
 def test_no_pictures(exports):
@@ -162,8 +165,8 @@ def test_pictures_are_taken_as_a_captioner_takes_them(
     model, processor, folder, _ = exports
     captioner = Captioner(model, processor=processor, batch_size=batch_size)
     wanted = list(captioner.many(FORMS[form](folder_of_pictures)))
-    exported = OnnxCaptioner(folder / "float32")
-    found = list(exported.many(FORMS[form](folder_of_pictures), batch_size=batch_size))
+    exported = OnnxCaptioner(folder / "float32", batch_size=batch_size)
+    found = list(exported.many(FORMS[form](folder_of_pictures)))
     assert [getattr(x, "error", None) for x in found] == [getattr(x, "error", None) for x in wanted]
     failed = [x for x in wanted if hasattr(x, "error")]
     names = [getattr(x, "name", x) for x in found if hasattr(x, "error")]
@@ -186,14 +189,82 @@ def test_pictures_that_are_not_there_are_refused_as_by_a_captioner(exports, wron
     assert said[0] == said[1]
 
 
-def test_a_call_takes_one_picture_or_many(exports, folder_of_pictures):
-    exported = OnnxCaptioner(exports[2] / "float32")
-    one = exported(folder_of_pictures / "a.png", max_new_tokens=3)
-    assert len(one.tokens) <= 3
-    listed = exported([folder_of_pictures / "a.png"], max_new_tokens=3)
-    assert [x.text for x in listed] == [one.text]
-    with pytest.raises(ValueError, match="b.png"):
-        exported(folder_of_pictures / "b.png")
+@pytest.fixture(params=["torch", "onnx"])
+def either(request, exports):
+    "A captioner, and its export."
+    model, processor, folder, _ = exports
+    if request.param == "onnx":
+        return OnnxCaptioner(folder / "float32", batch_size=2)
+    return Captioner(model, processor=processor, batch_size=2)
+
+
+ASKED = [
+    {},
+    {"max_new_tokens": 3},
+    {"prefix": "a red", "no_repeat_words": 2, "max_new_tokens": 8},
+    {"forbid_words": ["creature", "eyes at"], "max_new_tokens": 8},
+]
+
+
+@pytest.mark.parametrize("options", ASKED, ids=str)
+def test_one_contract(either, exports, folder_of_pictures, options):
+    "A call, `many` and a stream give the same captions, which are torch's."
+    model, processor, folder, _ = exports
+    good, broken = folder_of_pictures / "a.png", folder_of_pictures / "b.png"
+    assert isinstance(either, Captioner)
+    one = either(good, **options)
+    same([one], write_captions(model, processor, pixels(processor, 1), Decoding(**options)))
+    for many in (either, either.many):
+        results = many(folder_of_pictures, **options)
+        assert iter(results) is results
+        found = list(results)
+        same(found[:1], [one])
+        assert found[1].name == str(broken) and type(found[2]) is type(one)
+    *states, last = either.stream(good, **options)
+    same([last], [one])
+    by_torch = Captioner(model, processor=processor).stream(good, **options)
+    assert states == list(by_torch)[:-1] and len(states) == 1 + len(one.tokens)
+
+
+def test_one_contract_for_errors(either, folder_of_pictures):
+    "Each when the call is made, before a picture is read."
+    good, broken = folder_of_pictures / "a.png", folder_of_pictures / "b.png"
+    for call in (either, either.stream):
+        with pytest.raises(ValueError, match="b.png: ") as caught:
+            call(broken)
+        assert "\n" not in str(caught.value)
+    for call in (either, either.many, either.stream):
+        with pytest.raises(ValueError, match="prefix has 92 tokens, and the model has room for 64"):
+            call([good] if call == either.many else good, prefix="a " * 90)
+        with pytest.raises(ValueError, match="max_new_tokens"):
+            call([good] if call == either.many else good, max_new_tokens=0)
+        with pytest.raises(TypeError, match="beams"):
+            call([good] if call == either.many else good, beams=3)
+
+
+def test_one_contract_for_files(either, folder_of_pictures, tmp_path):
+    "Files of captions are gone on with by what began them, and by nothing else."
+    out = tmp_path / "captions.jsonl"
+    counts = caption_files(folder_of_pictures, either, out=out, max_new_tokens=4)
+    assert (counts.captioned, counts.unreadable) == (2, 1)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows[0]["caption"] == either(folder_of_pictures / "a.png", max_new_tokens=4).text
+    out.write_text(out.read_text().splitlines(True)[0])
+    again = caption_files(folder_of_pictures, either, out=out, max_new_tokens=4, resume=True)
+    assert (again.skipped, again.captioned) == (1, 1)
+    assert [json.loads(line) for line in out.read_text().splitlines()] == rows
+    with pytest.raises(ValueError, match="max_new_tokens=4, and this run has max_new_tokens=5"):
+        caption_files(folder_of_pictures, either, out=out, max_new_tokens=5, resume=True)
+
+
+def test_two_exports_do_not_mix_their_captions(exports, folder_of_pictures, tmp_path):
+    out, names = tmp_path / "captions.jsonl", ("float32", "int8")
+    whole, rounded = (OnnxCaptioner(exports[2] / name) for name in names)
+    caption_files(folder_of_pictures, whole, out=out)
+    moved = shutil.copytree(exports[2] / "float32", tmp_path / "moved")
+    caption_files(folder_of_pictures, OnnxCaptioner(moved), out=out, resume=True)
+    with pytest.raises(ValueError, match="was begun with the model .*moved .*, and this run has"):
+        caption_files(folder_of_pictures, rounded, out=out, resume=True)
 
 
 OTHER_WAYS = [
@@ -208,9 +279,9 @@ OTHER_WAYS = [
 @pytest.mark.parametrize("options", OTHER_WAYS, ids=str)
 def test_options_of_other_ways_to_decode_are_refused(exports, options):
     exported, (name, value) = OnnxCaptioner(exports[2] / "float32"), [*options.items()][0]
-    for ask in (exported.many, exported, lambda x, **o: exported.captions(np.zeros(0), **o)):
+    for ask in (exported.many, exported, lambda x, **o: exported.stream(x[0], **o)):
         with pytest.raises(ValueError, match="an exported captioner takes the likeliest") as caught:
-            list(ask(pictures(1), **options))
+            ask(pictures(1), **options)
         assert f"{name}={value!r}" in str(caught.value).replace("('red',)", "['red']")
         assert "\n" not in str(caught.value)
 
@@ -238,9 +309,9 @@ def test_nothing_is_said_twice_as_in_torch(tmp_path_factory, options, seed):
         export_onnx(model, folder, processor=processor)
     seen = pixels(processor)
     wanted = write_captions(model, processor, seen, Decoding(**options))
-    same(OnnxCaptioner(folder).captions(seen.numpy(), **options), wanted)
+    same(written(OnnxCaptioner(folder), seen, **options), wanted)
     if not options:
-        loose = OnnxCaptioner(folder).captions(seen.numpy(), no_repeat_words=0)
+        loose = written(OnnxCaptioner(folder), seen, no_repeat_words=0)
         assert [c.text for c in loose] != [c.text for c in wanted], "nothing is repeated here"
 
 

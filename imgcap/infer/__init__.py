@@ -29,9 +29,10 @@ from .jobs import (
 from .reading import is_many, read_ahead, row_picture, take, undecoded
 from .row_files import (
     caption_row, note_picture, open_lines, print_row, row_line, text_files)
-from ..model import Caption, is_small, load_model
+from ..model import Caption, is_small, load_model, weights_fingerprint
 from ..model.decoding import CaptionError, CaptionWriter, decoding_for
 from ..fetch import fetch_picture
+from ..fingerprints import settings_fingerprints
 from ..formats import ImageError
 from ..picture_files import find_pictures, passed_over
 from ..pictures import decode_image
@@ -99,8 +100,7 @@ class Captioner:
         **options, # Fields of `Decoding`
     ) -> Generator[list[str]|Caption, None, None]: # Each text so far after each token; the caption
         "Caption one picture, and tell each word as it is written; closed early, the model stops."
-        writer = CaptionWriter(self.model, self.processor, self.how(**options))
-        return writer.stream(self._pixels(x)[None])
+        return self.writer(self.how(**options)).stream(self._pixels(x)[None])
 
     def _pixels(self, x) -> torch.Tensor:
         "A picture as the model sees it (C, H, W)."
@@ -131,9 +131,16 @@ class Captioner:
 
     def writer(self,
         how:Decoding, # How words are chosen
-    ) -> Callable: # From pictures (B, C, H, W), as the model sees them, to their captions
-        "What writes the captions of a batch; another kind of model has another."
+    ) -> CaptionWriter: # From pictures (B, C, H, W), as the model sees them, to their captions
+        "What writes the captions of a batch, or streams one; another kind of model has another."
         return CaptionWriter(self.model, self.processor, how)
+
+    def about(self) -> dict: # Name, weights, settings, precision
+        "What of the model decides which captions are written."
+        model, precision = self.model, str(self.model.dtype).removeprefix("torch.")
+        return {"model": str(getattr(model.config, "_name_or_path", "")),
+                "weights": weights_fingerprint(model),
+                "settings": settings_fingerprints(model, self.processor), "precision": precision}
 
     def _writer(self, how:Decoding) -> Callable:
         "A function from a batch of pictures and errors to captions and errors."

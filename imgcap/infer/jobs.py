@@ -26,19 +26,13 @@ from ..files import beside, open_file, parse_json, read_file, replacing, write_a
 from imgcap.infer.row_files import (
     ENDINGS, one_line, picture_content, picture_state, read_lines, read_rows, row_name, text_files,
     write_rows)
-from ..model import weights_fingerprint
 from ..picture_files import find_pictures
 from ..places import is_address
-from ..fingerprints import settings_fingerprints
 
 # %% ../../nbs/infer/jobs.ipynb #39765063
 def run_record(captioner, how:Decoding) -> dict:
     "What decides which captions are written."
-    model = captioner.model
-    return {"imgcap": __version__, "model": str(getattr(model.config, "_name_or_path", "")),
-            "weights": weights_fingerprint(model), "decoding": asdict(how),
-            "settings": settings_fingerprints(model, captioner.processor),
-            "precision": str(model.dtype).removeprefix("torch.")}
+    return {"imgcap": __version__, "decoding": asdict(how), **captioner.about()}
 
 # %% ../../nbs/infer/jobs.ipynb #6f32edf6
 def names_folder(

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ..families import last_token, model_family
+from ..hub import quiet_transformers
 from ..preprocess import encode_text
 
 # %% ../../nbs/model/generation.ipynb #6f608f30
@@ -37,7 +38,7 @@ def begin_caption(
     positions:int|None, # How many tokens the model has room for; None: no limit
 ) -> tuple[list[int], int]: # Its first tokens, and how many may follow
     "The tokens that a caption begins with, as it does in training, and the room that is left."
-    start = encode_text(tokenizer, [prefix])["input_ids"][0][:-1]
+    with quiet_transformers(): start = encode_text(tokenizer, [prefix])["input_ids"][0][:-1]
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
     if positions is None: return start, max_new_tokens
