@@ -2,6 +2,7 @@
 # make docs   build the site       make site   try it in a browser      make translations   extract its texts
 # make lint   ruff and mypy        make notebooks   run all notebooks anew, and say which printed numbers moved
 # make bench  speed and memory     make jupyter  run them in JupyterLab, in a browser     make colab  try the set-up cell
+# make mutants   do the tests notice what is changed in the code?
 # make oldest, make newest   all tests with the oldest and with the newest libraries     make clean  remove what make made
 PYTHON ?= python3
 # How many tests run side by side
@@ -14,10 +15,10 @@ VENV = .venv
 BIN = $(VENV)/$(SCRIPTS)
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks jupyter colab bench docs site translations lint oldest newest dist clean
+.PHONY: help demo test notebooks jupyter colab bench docs site translations lint mutants oldest newest dist clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 # $(call install,TORCH,WHAT): an environment in VENV. torch comes alone first, from the CPU index when that answers,
 # else with the rest.
@@ -68,6 +69,11 @@ lint: .venv/installed
 	$(BIN)/python -m ruff check -q imgcap tests bench scripts docs
 	$(BIN)/python -m mypy
 
+# 100 changed places; MUTANTS="metrics --count 20" for others, as scripts/mutants.py --help says
+mutants: .venv/installed
+	$(PIP) install -q -c constraints.txt cosmic-ray pytest-cov
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
+
 # What a weekly run tries: all tests with the oldest versions that are allowed, and with the newest that pip finds,
 # each in an environment of its own. ruff, mypy and the wheel do not depend on them.
 OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --ignore tests/test_code.py --ignore tests/test_wheel.py
@@ -92,4 +98,4 @@ dist: .venv/installed
 	WHEEL=$$(ls dist/*.whl) $(BIN)/python -m pytest tests/test_wheel.py
 
 clean:
-	rm -rf .venv .venv-wheel .venv-oldest .venv-newest build dist runs *.egg-info .pytest_cache
+	rm -rf .venv .venv-wheel .venv-oldest .venv-newest build dist runs *.egg-info .pytest_cache .mutants

@@ -86,7 +86,7 @@ def project_files():
             name
             for name in names
             if not LEFT_OUT & set(name.split("/"))
-            and not name.startswith((".venv", *MADE_BY_THE_SITE))
+            and not name.startswith((".venv", ".mutants", *MADE_BY_THE_SITE))
             and ".egg-info" not in name
         )
     return sorted({name for name in names if (ROOT / name).is_file()})
