@@ -100,7 +100,7 @@ def name_model(
     checkpoint:str|os.PathLike|None, # Folder of its weights; None where there is none here
 ):
     "Say what a model is; where that lies is remembered, for a program may go to another folder."
-    model.config._name_or_path = str(name)
+    model.config.name_or_path = str(name)
     folder = None if checkpoint is None else Path(checkpoint).expanduser().absolute()
     _LOADED[model] = (str(name), folder)
 
@@ -111,7 +111,7 @@ def folder_of(
     "Where a model is from."
     if isinstance(model, (str, os.PathLike)): name = os.fspath(model)
     else:
-        name = getattr(getattr(model, "config", None), "_name_or_path", "")
+        name = getattr(getattr(model, "config", None), "name_or_path", "")
         known = _LOADED.get(model) if isinstance(model, Hashable) else None
         if known and known[0] == name: return known[1]
     if not name or not (path := Path(name).expanduser().absolute()).is_dir(): return None

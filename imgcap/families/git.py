@@ -6,7 +6,6 @@
 __all__ = ['drop', 'Dropout', 'attend', 'GitForCausalLM', 'count_flops', 'set_image_size']
 
 # %% ../../nbs/families/git.ipynb #f52ba0e0
-import copy
 import math
 import operator
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import torch
 import transformers
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AttentionInterface, Cache, GitConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -137,13 +137,13 @@ def _not_to_see(
 def _checkpointed(layer:nn.Module, function:Callable, *args):
     "Call a function, and forget what it computed where gradient checkpointing is on."
     if not (layer.gradient_checkpointing and layer.training): return function(*args)
-    return layer._gradient_checkpointing_func(function, *args)
+    return checkpoint(function, *args, use_reentrant=False)
 
 # %% ../../nbs/families/git.ipynb #b1e1f948
 def _exchange_parts(model:nn.Module, vision_config):
     "Put `attend` and `Dropout` in the place of the library's."
-    looked_up = copy.deepcopy(vision_config) # where a vision layer looks its attention up
-    looked_up._attn_implementation = "imgcap"
+    looked_up = type(vision_config).from_dict( # where a vision layer looks its attention up
+        vision_config.to_dict(), attn_implementation="imgcap")
     for layer in model.git.image_encoder.vision_model.encoder.layers:
         layer.self_attn.config = looked_up
     for parent in list(model.modules()):

@@ -138,7 +138,7 @@ class Captioner:
     def about(self) -> dict: # Name, weights, settings, precision
         "What of the model decides which captions are written."
         model, precision = self.model, str(self.model.dtype).removeprefix("torch.")
-        return {"model": str(getattr(model.config, "_name_or_path", "")),
+        return {"model": str(getattr(model.config, "name_or_path", "")),
                 "weights": weights_fingerprint(model),
                 "settings": settings_fingerprints(model, self.processor), "precision": precision}
 

@@ -80,7 +80,7 @@ def _likeliest(attempts:Caption) -> Caption:
 
 def _model_name(model:nn.Module) -> str:
     "What errors call a model."
-    return str(getattr(model.config, "_name_or_path", "")) or f"a {model.config.model_type} model"
+    return str(getattr(model.config, "name_or_path", "")) or f"a {model.config.model_type} model"
 
 # %% ../../nbs/model/decoding.ipynb #44f17a11
 def _whole_words(text:str) -> str:

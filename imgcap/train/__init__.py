@@ -128,7 +128,7 @@ def _take_best(trainer:CaptionTrainer, state:TrainerState, checkpoint:Path):
     best = checkpoint.with_name(f"checkpoint-{state.best_global_step}")
     state.best_model_checkpoint = str(best)
     take_progress(trainer, checkpoint)
-    trainer._load_best_model()
+    trainer.load_best()
 
 # %% ../../nbs/05_train.ipynb #6a1f03e3
 def _train(trainer:CaptionTrainer, checkpoint:Path|None):

@@ -74,10 +74,12 @@ def save_checkpoint(
 
 # %% ../../nbs/train/checkpoints.ipynb #6a1f0420
 def load_weights(
-    model:nn.Module, # Changed in place
+    model:nn.Module, # Changed in place; of peft's wrapper what it adds
     folder:str|os.PathLike, # A checkpoint of it
 ):
     "Load a checkpoint into a model: files may have older names, which `from_pretrained` knows."
+    if hasattr(model, "get_base_model"):
+        return model.load_adapter(os.fspath(folder), model.active_adapter, is_trainable=True)
     options = dict(dtype=model.dtype, use_safetensors=True)
     config = copy.deepcopy(model.config)
     loaded = type(model).from_pretrained(folder, config=config, **options)

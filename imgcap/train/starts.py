@@ -76,7 +76,7 @@ def check_start(
     out, model_folder = os.path.realpath(Path(config.out).expanduser()), folder_of(model)
     starts = {source: f"the data {source}"} if source else {}
     if model_folder:
-        said = f"the model {model.config._name_or_path}"
+        said = f"the model {model.config.name_or_path}"
         starts |= {str(model_folder): said, str(model_folder / "model"): said}
     for path, said in starts.items():
         really = os.path.realpath(os.path.expanduser(path))
@@ -105,7 +105,7 @@ def named_when_stopped(
     try: yield
     except BaseException:
         if step := trainer.state.global_step:
-            trainer.bare_model.config._name_or_path = f"{run}{_STOPPED}{step}"
+            trainer.bare_model.config.name_or_path = f"{run}{_STOPPED}{step}"
         raise
 
 
@@ -115,7 +115,7 @@ def stopped_doubt(
     about:dict, # What run.json will say; changed where the model goes on in its own run
 ) -> str:
     "A sentence where the model is not as it was loaded; what goes on in its run may be so."
-    name = model.config._name_or_path
+    name = model.config.name_or_path
     if _STOPPED not in name: return ""
     if config.resume and name.startswith(f"{Path(config.out).expanduser()}{_STOPPED}"):
         for name in ("weights", "config"): about["model"].pop(name)  # training has changed them
@@ -126,7 +126,7 @@ def stopped_doubt(
 # %% ../../nbs/train/starts.ipynb #e1b6b322
 def _recorded_name(model) -> str:
     "What a model is called in `run.json`: ./a/b of a folder, so that it is no name on the Hub."
-    return recorded(model.config._name_or_path, here=folder_of(model) is not None)
+    return recorded(model.config.name_or_path, here=folder_of(model) is not None)
 
 
 def _describe_model(model, processor) -> dict:

@@ -146,25 +146,29 @@ class CaptionTrainer(Trainer):
             raise OSError(f"cannot write {folder}: {error}. Earlier checkpoints are whole: make "
                           "room, then go on with resume") from error
 
-    def _save(self, output_dir=None, state_dict=None):
+    def save_model(self, output_dir=None, *args, **kwargs):
         "With an average, a checkpoint's model is the average; beside it are those that go on."
+        folder = Path(output_dir or self.args.output_dir)
         if self.average and self.args.should_save:
-            Path(output_dir).mkdir(parents=True, exist_ok=True)
-            save_file(self.average.learning_weights(), Path(output_dir) / _RAW_WEIGHTS)
-        with self._averaged(): super()._save(output_dir, None if self.average else state_dict)
-        Path(output_dir, "README.md").unlink(missing_ok=True)  # peft's, without content
-        note_weights(Path(output_dir))
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(self.average.learning_weights(), folder / _RAW_WEIGHTS)
+        with self._averaged(): super().save_model(output_dir, *args, **kwargs)
+        if not self.args.should_save: return
+        (folder / "README.md").unlink(missing_ok=True)  # peft's, without content
+        note_weights(folder)
 
-    def _load_best_model(self):
+    def load_best(self):
+        "Put the weights of the best checkpoint in place, if they are those that were validated."
         check_saved(self.state.best_model_checkpoint)
-        if self.config.lora: super()._load_best_model()
-        else: load_weights(self.model, self.state.best_model_checkpoint)
+        load_weights(self.model, self.state.best_model_checkpoint)
 
-    def _load_from_checkpoint(self, checkpoint, model=None):
-        if self.config.lora: super()._load_from_checkpoint(checkpoint, model)
-        else: load_weights(self.model, checkpoint)
-        if self.average: self.average.restore(load_file(Path(checkpoint) / _RAW_WEIGHTS))
-        take_progress(self, Path(checkpoint))
+    def _load_best_model(self): self.load_best()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        load_weights(self.model, resume_from_checkpoint)
+        checkpoint = Path(resume_from_checkpoint)
+        if self.average: self.average.restore(load_file(checkpoint / _RAW_WEIGHTS))
+        take_progress(self, checkpoint)
 
 # %% ../../nbs/train/trainer.ipynb #6a1f03e4
 def training_arguments(

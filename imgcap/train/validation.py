@@ -99,7 +99,7 @@ def without_autocast(
     model:nn.Module, # A model, which Accelerate may have prepared
 ) -> Iterator[None]:
     "Within, `forward` is the model's own, without the autocast that Accelerate puts around it."
-    own, wrapped = (vars(model).get(name) for name in ("_original_forward", "forward"))
+    own, wrapped = vars(model).get("_original_forward"), vars(model).get("forward")
     if own is not None: model.forward = own
     try: yield
     finally:
