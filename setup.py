@@ -25,7 +25,7 @@ setup(
     url=cfg["git_url"] or None,
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["imgcap", "imgcap.*"]),
-    package_data={"imgcap": ["py.typed", "checkpoints/*/*"]},
+    package_data={"imgcap": ["py.typed", "checkpoints/*/*", "templates/*"]},
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
     entry_points={"console_scripts": cfg["console_scripts"].split()},

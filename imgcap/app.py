@@ -13,14 +13,15 @@ from contextlib import closing, contextmanager
 
 from PIL import Image
 
-from .app_page import (
-    CHOOSE_SCRIPT, PAGE_STYLE, captions_html, example_buttons, example_drawings, figure_html,
-    message_html, page_script, summary_html)
+from imgcap.app_page import (
+    captions_html, example_buttons, example_drawings, figure_html, message_html, page_script,
+    summary_html)
 from .data import ImageError, decode_image
 from .evaluate.explain import WordMap, word_heatmaps
 from .extras import install_hint
 from .infer import Caption, Captioner
 from .model import is_small
+from .template_files import read_template, style_sheet
 
 # %% ../nbs/doors/app.ipynb #b0f5f514
 def _options(
@@ -198,7 +199,7 @@ def _picture_row(gr, drawings:dict[str, Image.Image], max_megabytes:float) -> li
         with gr.Column():
             picture = _picture_widget(gr)
             buttons = example_buttons(drawings)
-            examples = gr.HTML(buttons, js_on_load=CHOOSE_SCRIPT, **plain)
+            examples = gr.HTML(buttons, js_on_load=read_template("app_examples.js"), **plain)
         with gr.Column():
             script = page_script(max_megabytes)
             message = gr.HTML(_HINT, elem_id="imgcap-status", js_on_load=script, **plain)
@@ -307,7 +308,7 @@ def _serve(page, host:str, port:int, **options):
     from starlette.middleware import Middleware
     with _without_proxy(host):
         page.launch(server_name=host, server_port=port, prevent_thread_lock=True,
-                    theme=_theme(_gradio()), css=PAGE_STYLE,
+                    theme=_theme(_gradio()), css=style_sheet("app.css"),
                     app_kwargs={"middleware": [Middleware(_OnlyHere)]},
                     **_NOTHING_ELSE, **options)
 

@@ -113,6 +113,24 @@ def test_no_text_is_run_as_a_script(page):
     assert page.evaluate("window.hacked") is None
 
 
+RUNS = """() => {
+    const script = document.createElement('script'), link = document.createElement('a');
+    script.textContent = 'window.hacked = 1';
+    document.body.append(script);
+    link.setAttribute('onclick', 'window.hacked = 1');
+    link.setAttribute('style', 'font-size: 99px');
+    document.body.append(link);
+    link.click();
+    return [window.hacked, getComputedStyle(link).fontSize] }"""
+
+
+def test_the_browser_runs_only_what_the_page_came_with(visit, report):
+    "The policy allows one script and one style sheet by their hashes; the rest does nothing."
+    page = visit(report, offline=True, heard=()).page  # it is told of each
+    assert page.locator("#tools").is_visible(), "the page's own script did not run"
+    assert page.evaluate(RUNS) == [None, "16px"]
+
+
 def test_keyboard(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"

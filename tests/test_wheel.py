@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
@@ -33,6 +34,13 @@ for i, body in enumerate(["round", "square", "tall", "long"] * 5):
     captions = "\\n".join(caption_creature(facts, seed=i))
     Path(f"photos/{i:02}.txt").write_text(captions, encoding="utf-8")
 """
+
+
+def package_files():
+    "Modules and what they read: templates, the checkpoint, the mark of a typed package."
+    files = [path for path in (ROOT / "imgcap").rglob("*") if path.is_file()]
+    return {path.relative_to(ROOT).as_posix() for path in files
+            if "__pycache__" not in path.parts and not path.name.startswith(".")}
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +150,18 @@ def test_wheel_holds_what_it_should(wheel):
     assert "imgcap/py.typed" in names and any(
         name.endswith("git-tiny/model.safetensors") for name in names
     )
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "imgcap").rglob("*.py")}
-    assert modules <= set(names), f"not in the wheel: {modules - set(names)}"
+    assert package_files() <= set(names), f"not in the wheel: {package_files() - set(names)}"
     assert not [name for name in names if name.startswith(("tests/", "nbs/", "docs/", "scripts/"))]
+
+
+def test_source_distribution_holds_what_the_package_needs(checkout, run):
+    "Whoever builds a wheel from it gets the same files."
+    build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    said = run(sys.executable, "-c", build, cwd=checkout)
+    with tarfile.open(checkout / "dist" / said.split()[-1]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = package_files() | {"setup.py", "settings.ini", "README.md", "LICENSE"}
+    assert wanted <= names, f"not in the archive: {wanted - names}"
 
 
 def test_package_comes_from_the_wheel(stranger):

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "imgcap"
 STAGES = {
     "ground": """words config extras files places fingerprints run_record run_files run_checkpoints
         runs hub devices formats colours fetch
-        picture_files pictures pixels""",
+        picture_files pictures pixels template_files""",
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
         data.shards data.splits data.checks data""",

@@ -22,6 +22,7 @@ from imgcap.evaluate.evidence import (
 from .pages import html_page, mark_words, picture_uri
 from ..model import Caption, evaluating, generate_captions
 from ..pictures import decode_image
+from ..template_files import fill_template
 from ..viz import compare_captions, show_captions, show_predictions
 
 # %% ../../nbs/evaluate/explain.ipynb #673d903c
@@ -224,16 +225,10 @@ def _suffered(part:Ablation) -> str:
                                         for word, before, after in worst)
 
 # %% ../../nbs/evaluate/explain.ipynb #34a6cac6
-_ABLATIONS_INTRO = (
-    "Each time a part of the picture is painted over, and the model writes again. "
-    'Marked: <mark class="new">was not in the caption</mark>. Below, the part and the words that '
-    "suffered most: how likely they were before and are now.")
-
 def _figure_html(picture, alt:str, text:str, below:str) -> str:
     "A picture of the page; `text` is HTML."
-    return (f'<li><figure><img src="{picture_uri(picture)}" alt="{html.escape(alt, quote=True)}">'
-            f'<figcaption><p class="written" dir="auto">{text}</p>'
-            f'<p class="soft" dir="auto">{html.escape(below)}</p></figcaption></figure></li>')
+    return fill_template("ablations_picture.html", picture=picture_uri(picture),
+                         alt=html.escape(alt), caption=text, below=html.escape(below))
 
 def _ablation_html(part:Ablation, before:str) -> str:
     "One part, with the words marked that were not in the caption before."
@@ -272,9 +267,9 @@ class Ablations:
         whole = _figure_html(self.picture, "The whole picture", html.escape(before),
                              "the whole picture")
         cards = "".join(_ablation_html(part, before) for part in self.parts)
-        return html_page("What happens to the caption",
-            f"<main><h1>What happens to the caption</h1><p>{_ABLATIONS_INTRO}</p>"
-            f'<ol class="cards">{whole}{cards}</ol></main>')
+        title = "What happens to the caption"
+        return html_page(title, fill_template("ablations.html", title=title,
+                                              pictures=whole + cards))
 
 # %% ../../nbs/evaluate/explain.ipynb #70137f25
 _NINE_PARTS = [f"{row} {column}".strip() or "middle"

@@ -11,104 +11,12 @@ import hashlib
 import html
 import io
 import math
-import re
 
 from PIL import Image
 
 from ..pictures import decode_image
+from ..template_files import fill_template, style_sheet
 from ..viz import compare_captions
-
-# %% ../../nbs/evaluate/pages.ipynb #e83a3902
-def _unbroken(text:str) -> str:
-    "Lines that were broken to be read here are whole again."
-    return re.sub(r"\n {8,}", " ", text)
-
-# %% ../../nbs/evaluate/pages.ipynb #2c4944f5
-_TEXT_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1f; --soft: #55555e; --page: #fbfbfd; --card: #fff;
-        --line: #d5d5dd; --new: #f2c9aa; --other: #cfe9f7; --link: #0b57a4 }
-@media (prefers-color-scheme: dark) { :root { --ink: #ececf1; --soft: #b4b4c0; --page: #17171b;
-        --card: #212127; --line: #45454f; --new: #7a3f12; --other: #14506f; --link: #8ec7ff } }
-* { box-sizing: border-box } [hidden] { display: none !important }
-body { margin: 0 auto; padding: 1rem; max-width: 76rem; font: 1rem/1.5 system-ui, sans-serif;
-        color: var(--ink); background: var(--page) }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 }
-        h2 { font-size: 1.25rem; margin: 2rem 0 .5rem }
-        h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem }
-a { color: var(--link) } .skip { position: absolute; left: -99rem } .skip:focus { position: static }
-:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
-.scroll { overflow-x: auto; margin: 1rem 0 }
-        table { border-collapse: collapse; font-size: .9rem;
-        font-variant-numeric: tabular-nums }
-caption { text-align: start; font-weight: 600; padding: .25rem 0 }
-        th, td { text-align: start; padding: .3rem .8rem .3rem 0;
-        border-bottom: 1px solid var(--line); white-space: nowrap }
-th { font-weight: 600 } tbody th { font-weight: 400 }
-        .lead tbody tr:first-child * { font-weight: 600 }
-.notes { padding-inline-start: 1.2rem; color: var(--soft); overflow-wrap: anywhere }
-        .soft { color: var(--soft); font-size: .875rem }
-"""
-
-# %% ../../nbs/evaluate/pages.ipynb #a635e09d
-_CARD_STYLE = """\
-.tools { display: flex; flex-wrap: wrap; gap: .75rem 1.5rem; align-items: end; padding: .75rem;
-        border: 1px solid var(--line); border-radius: .5rem; background: var(--card) }
-.tools label { display: flex; flex-direction: column; gap: .2rem; font-size: .875rem }
-        .tools > * { flex: 1 1 10rem }
-        .tools :is(input, select, button) { font: inherit; min-height: 2.25rem; width: 100% }
-.cards { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
-        grid-template-columns: repeat(auto-fill, minmax(min(100%, 15rem), 1fr)) }
-.cards > li { border: 1px solid var(--line); border-radius: .5rem; background: var(--card);
-        padding: .75rem; overflow-wrap: anywhere }
-        figure { margin: 0 }
-img { display: block; width: 100%; height: 14rem; object-fit: contain; border-radius: .25rem;
-        background: var(--page) }
-figcaption p { margin: .5rem 0 0 } .written { font-weight: 600 }
-        summary { cursor: pointer; min-height: 1.5rem }
-        details ul { margin: .25rem 0 0; padding-inline-start: 1.2rem }
-mark { color: var(--ink); background: var(--other); text-decoration: underline dotted;
-        border-radius: .15rem }
-        mark.new { background: var(--new); text-decoration: underline solid }
-"""
-_PAGE_STYLE = _unbroken(_TEXT_STYLE + _CARD_STYLE)
-
-# %% ../../nbs/evaluate/pages.ipynb #1fb7706b
-_SEARCH = r"""
-const $ = id => document.getElementById(id), cards = [...document.querySelectorAll('.cards > li')];
-function pattern(word) {
-  const anywhere = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u.test(word);
-  return new RegExp((anywhere ? '' : '(?<![\\p{L}\\p{N}])')
-        + word.replace(/[.*+?^${}()|[\]\\\/]/g, '\\$&'), 'iu');
-}
-"""
-
-# %% ../../nbs/evaluate/pages.ipynb #7296c0bf
-_TOOLS = r"""function filter() {
-  const low = +$('low').value, high = +$('high').value,
-        place = $('place').value, kind = $('kind').value;
-  const words = $('word').value.split(/\s+/).filter(Boolean).map(pattern);
-  for (const card of cards) {
-    const text = [...card.querySelectorAll(place)].map(e => e.textContent).join(' ');
-    const score = +card.dataset.score;
-    card.hidden = score < low || score > high || kind && kind !== card.dataset.kind
-        || !words.every(w => w.test(text));
-  }
-  for (const part of document.querySelectorAll('.kind'))
-        part.hidden = !part.querySelector('li[data-kind]:not([hidden])');
-  $('low-now').textContent = low.toFixed(2); $('high-now').textContent = high.toFixed(2);
-  const left = cards.filter(card => !card.hidden).length;
-  $('count').textContent = left ? `${left} of these ${cards.length} pictures`
-        : low > high ? 'The lowest score is above the highest.'
-        : 'No picture has all of that.';
-}
-for (const id of ['low', 'high', 'word', 'place', 'kind']) $(id).addEventListener('input', filter);
-$('reset').addEventListener('click', () => {
-        for (const id of ['low', 'high', 'word', 'place', 'kind'])
-        { const e = $(id); e.value = e.dataset.first; }
-        filter(); $('word').focus(); });
-$('tools').hidden = false; filter();
-"""
-FILTER_SCRIPT = _unbroken(_SEARCH + _TOOLS)
 
 # %% ../../nbs/evaluate/pages.ipynb #58943455
 def picture_uri(
@@ -144,54 +52,24 @@ def shortened(text:str, most:int=600) -> str:
     "Of a very long text its beginning."
     return text if len(text) <= most else text[:most] + " …"
 
-def _references_html(references:list[str], name:str, lang:str) -> str:
-    "What people wrote, folded up."
-    others = "".join(f'<li dir="auto">{html.escape(reference)}</li>' for reference in references)
-    count = f"{len(references)} reference{'s' * (len(references) > 1)}"
-    return (f'<details><summary class="soft">{count} of {name}</summary>'
-            f'<ul class="soft people"{lang}>{others}</ul></details>')
-
 def example_card(row:dict, kind:str, language:str|None) -> str:
-    "One picture of the page with its captions."
+    "One picture of the page with its captions; what people wrote is folded up."
     lang = f' lang="{html.escape(language)}"' if language else ""
     references = [shortened(reference) for reference in row["references"]]
     compared = compare_captions(shortened(row["prediction"]), references, language=language)
-    name = html.escape(row["name"], quote=True)
-    return (
-        f'<li data-score="{row["score"]:.4f}" data-kind="{kind}"><figure>'
-        f'<img src="{picture_uri(row["image"])}" '
-        f'alt="{name}: {html.escape(references[0], quote=True)}"{lang} loading="lazy"><figcaption>'
-        f'<p class="written" dir="auto"{lang}>{mark_words(compared.prediction)}</p>'
-        f'<p class="soft closest" dir="auto"{lang}>{mark_words(compared.reference)}</p>'
-        f'<p class="soft">CIDEr-D {row["score"]:.2f}, confidence {row["confidence"]:.2f}</p>'
-        f'{_references_html(references, name, lang)}</figcaption></figure></li>')
+    name, first = html.escape(row["name"]), html.escape(references[0])
+    others = "".join(f'<li dir="auto">{html.escape(reference)}</li>' for reference in references)
+    return fill_template(
+        "report_example.html", kind=kind, lang=lang, name=name, alt=f"{name}: {first}",
+        score=f"{row['score']:.4f}", picture=picture_uri(row["image"]),
+        prediction=mark_words(compared.prediction), reference=mark_words(compared.reference),
+        cider_d=f"{row['score']:.2f}", confidence=f"{row['confidence']:.2f}",
+        count=f"{len(references)} reference{'s' * (len(references) > 1)}", references=others)
 
 # %% ../../nbs/evaluate/pages.ipynb #71b1991a
-def _slider(name:str, label:str, value:str, top:str) -> str:
-    return (f'<label for="{name}"><span>{label} score: '
-            f'<output id="{name}-now" for="{name}">{value}</output></span>'
-            f'<input type="range" id="{name}" min="0" max="{top}" step="0.01" '
-            f'value="{value}" data-first="{value}"></label>')
-
-def _select(name:str, label:str, options:dict[str, str]) -> str:
-    choices = "".join(f'<option value="{value}">{text}</option>' for value, text in options.items())
-    return (f'<label for="{name}">{label}<select id="{name}" '
-            f'data-first="{next(iter(options))}">{choices}</select></label>')
-
-_PLACES = {".written": "the model's caption", ".people": "a reference",
-           ".written, .people": "either"}
-_KIND_LABELS = {"": "all", "best": "best", "worst": "worst", "random": "random"}
-
 def example_tools(highest:float) -> str:
     "Filter and search, shown by the script."
-    top = f"{math.ceil(100 * highest) / 100:.2f}"
-    return ('<div class="tools" id="tools" role="search" aria-label="Examples" hidden>'
-            + _slider("low", "Lowest", "0.00", top) + _slider("high", "Highest", top, top)
-            + '<label for="word">Words<input type="search" id="word" data-first="" '
-            'autocomplete="off" spellcheck="false"></label>'
-            + _select("place", "Found in", _PLACES) + _select("kind", "Kind", _KIND_LABELS)
-            + '<button type="button" id="reset">Show all</button></div>'
-            '<p class="soft" id="count" role="status"></p>')
+    return fill_template("report_tools.html", top=f"{math.ceil(100 * highest) / 100:.2f}")
 
 # %% ../../nbs/evaluate/pages.ipynb #cd96b807
 def _allowed(text:str) -> str:
@@ -205,11 +83,8 @@ def html_page(
     script:str="", # JavaScript
 ) -> str: # HTML
     "A page of its own, which may load nothing and run nothing but what stands in it."
-    policy = (f"default-src 'none'; img-src data:; style-src {_allowed(_PAGE_STYLE)}; "
-              f"script-src {_allowed(script)}; base-uri 'none'; form-action 'none'")
+    style = style_sheet("page.css")
     run = f"<script>{script}</script>" if script else ""
-    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-            f'<title>{html.escape(title)}</title><link rel="icon" href="data:,">'
-            f'<style>{_PAGE_STYLE}</style></head><body>{body}{run}</body></html>\n')
+    return fill_template(
+        "page.html", title=html.escape(title), body=body, style=style, script=run,
+        allowed_style=_allowed(style), allowed_script=_allowed(script))

@@ -19,12 +19,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.creatures import ATTRIBUTES
 from .groups import column_values, group_rows, group_scores, has_column
-from .pages import (
-    FILTER_SCRIPT, example_card, example_tools, html_page, shortened)
+from .pages import example_card, example_tools, html_page, shortened
 from .records import folder_for, refuse_strangers, strict_json, write_split
 from .scoring import MAIN_METRICS, Measured, measure_systems
 from ..metrics import CaptionStatistics
 from ..places import public_ids, without_paths
+from ..template_files import fill_template, read_template
 from ..viz import show_predictions
 
 # %% ../../nbs/evaluate/report.ipynb #ed425eb2
@@ -193,10 +193,6 @@ def _gallery(kinds:dict[str, list[dict]], language:str|None) -> Image.Image:
     return _with_titles(figure, columns, [_KIND_TITLES[kind] for kind in kinds])
 
 # %% ../../nbs/evaluate/report.ipynb #587d92a9
-_LEGEND = """Below each the model's caption, then the closest reference.
-Marked: <mark class="new">in no reference</mark> <mark>somewhere else in the references</mark>,
-and in the reference <mark>what the caption lacks</mark>."""
-
 def _scrolling(table:ScoreTable) -> str:
     "A table that a narrow screen can move."
     label = html.escape(table.title, quote=True)
@@ -212,8 +208,7 @@ def _section(kind:str, rows:list[dict], names:dict[str, str], language:str|None)
     "The examples of one kind."
     cards = "".join(example_card({**row, "name": names[row["image_id"]]}, kind, language)
                     for row in rows)
-    return (f'<section class="kind" aria-labelledby="{kind}">'
-            f'<h3 id="{kind}">{_KIND_TITLES[kind]}</h3><ol class="cards">{cards}</ol></section>')
+    return fill_template("report_kind.html", kind=kind, title=_KIND_TITLES[kind], examples=cards)
 
 # %% ../../nbs/evaluate/report.ipynb #81cbe5cb
 def _examples_html(
@@ -224,26 +219,21 @@ def _examples_html(
 ) -> str: # HTML
     "The examples with what searches in them."
     sections = "".join(_section(kind, rows, names, language) for kind, rows in kinds.items())
-    shown = sum(map(len, kinds.values()))
     counts = ", ".join(f"{len(rows)} {kind}" for kind, rows in kinds.items())
-    highest = max(row["score"] for rows in kinds.values() for row in rows)
-    return (f"<p>{shown} of {total} pictures: {counts}. {_LEGEND}</p>"
-            f"{example_tools(highest)}{sections}")
+    shown = [row for rows in kinds.values() for row in rows]
+    tools = example_tools(max(row["score"] for row in shown))
+    return fill_template("report_examples.html", shown=f"{len(shown)}", total=f"{total}",
+                         counts=counts, tools=tools, sections=sections)
 
 def _report_page(split:str, remarks:list[str], tables:list[ScoreTable], examples:str) -> str:
     "Title, verdict, tables, notes, and examples in HTML."
     first, verdict, *notes = (html.escape(shortened(text)) for text in remarks)
-    notes = "".join(f'<li dir="auto">{note}</li>' for note in notes)
     main, *others = map(_scrolling, tables)
-    return html_page(f"Captions of the split {split}", f"""
-<a class="skip" href="#examples">Skip to the examples</a>
-<header><h1>Captions of the split {html.escape(split)}</h1><p>{verdict}</p></header>
-<main><section aria-labelledby="scores"><h2 id="scores">Scores</h2>
-<p class="soft">{first}</p><div class="lead">{main}</div>
-<ul class="notes">{notes}</ul>{"".join(others)}
-</section><section aria-labelledby="examples"><h2 id="examples" tabindex="-1">Examples</h2>
-{examples}</section></main>
-""", FILTER_SCRIPT)
+    body = fill_template(
+        "report.html", split=html.escape(split), verdict=verdict, how_to_read=first,
+        notes="".join(f'<li dir="auto">{note}</li>' for note in notes),
+        main_table=main, other_tables="".join(others), examples=examples)
+    return html_page(f"Captions of the split {split}", body, read_template("report.js"))
 
 # %% ../../nbs/evaluate/report.ipynb #fe96dd88
 def _report_html(tables:list[ScoreTable], remarks:list[str]) -> str:
