@@ -32,12 +32,25 @@ REJECTED = {
     "bf16-weights": "weights and their gradients in bfloat16, AdamW on float32 copies",
     "compiled": "torch.compile of everything up to the picture's keys and values",
 }
+PARTS = {  # our attention, our dropout: what they are worth beside all that is kept
+    "ours": (True, True), "their attention": (False, True), "their dropout": (True, False),
+    "both theirs": (False, False)}
 STEPS, WARM_UP = 4, 2
+
+OWN = {}  # our attention and dropout
+
+def take_parts(git, plain, drop):
+    "Let a GIT use our attention and dropout, or PyTorch's"
+    from torch.nn import functional as F
+    if not OWN: OWN.update(attend=git.attend, drop=git.drop)
+    def fused(q, k, v, dropout=0.0):
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    git.attend = OWN["attend"] if plain else fused
+    git.drop = OWN["drop"] if drop else F.dropout
 
 def prepare(way, quick):
     "Model, batch, and the functions that make up a step."
     import torch
-    from torch.nn import functional as F
     import imgcap.families.git as git
     from imgcap.bench import bench_data, bench_model
     from imgcap.model import caption_loss, keep_freed_memory
@@ -46,11 +59,7 @@ def prepare(way, quick):
     on = order
     if way in WAYS:  # what was not kept comes on top of all that was
         on = order[:order.index(way) + 1]
-    if "plain" not in on:
-        def attend(q, k, v, dropout=0.0):
-            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        git.attend = attend
-    if "drop" not in on: git.drop = F.dropout
+    take_parts(git, "plain" in on, "drop" in on)
     if "kept" in on: keep_freed_memory()
     model, processor = bench_model(quick, library="once" not in on)
     rows = list(bench_data(8))
@@ -114,6 +123,30 @@ def measure(way, quick, steps):
         seconds.append(time.perf_counter() - start)
     return {"seconds": seconds[WARM_UP:], "memory": peak_memory(), "loss": value.item()}
 
+def measure_parts(quick, rounds):
+    """CPU seconds of a step with our parts and with PyTorch's, in turn, with one model on one
+    thread: figures that hold on a machine that others use too"""
+    import torch
+    import imgcap.families.git as git
+    torch.set_num_threads(1)
+    _, loss, autocast, optimizer, _ = prepare("kept", quick)
+    seconds = {name: [] for name in PARTS}
+    for k in range(rounds + 1):
+        for name, parts in PARTS.items():
+            take_parts(git, *parts)
+            start = time.process_time()
+            with autocast(): value = loss()
+            value.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if k: seconds[name].append(time.process_time() - start)
+    ours, found = seconds["ours"], {}
+    for name, each in seconds.items():
+        ratios = sorted(theirs / own for theirs, own in zip(each, ours))
+        found[name] = {"seconds": statistics.median(each), "ratio": statistics.median(ratios),
+                       "from": ratios[0], "to": ratios[-1]}
+    return found
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -123,6 +156,8 @@ def main():
     parser.add_argument("--quick", action="store_true",
                         help="a small model: shows that the benchmark runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--parts", action="store_true",
+                        help="our attention and dropout beside PyTorch's, in CPU seconds")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the process of one way
     args = parser.parse_args()
     every = WAYS | REJECTED
@@ -131,6 +166,13 @@ def main():
     if args.one:
         steps = 2 if args.one in ("guide", "short") else STEPS
         return print(json.dumps(measure(args.one, args.quick, steps)))
+    if args.parts:
+        found = measure_parts(args.quick, args.rounds)
+        if args.json: return print(json.dumps(found))
+        for name, r in found.items():
+            print(f"{name:16}{r['seconds']:7.2f} s a step, {r['ratio']:.2f} of ours "
+                  f"({r['from']:.2f} to {r['to']:.2f})")
+        return None
     ways = args.ways or list(every if args.rejected else WAYS)
     found = {way: [] for way in ways}
     for _ in range(args.rounds):
