@@ -133,6 +133,7 @@ def test_markdown(home, old, new):
         ('<img data-src="a.png">', "data-src"),
         ('<img src="a.png" srcset="b.png 2x">', "srcset"),
         ('<picture><source srcset="b.webp"><img src="a.png"></picture>', "srcset"),
+        ('<picture><source srcset="b.webp"><b>b</b><img src="a.png"></picture>', "srcset"),
         ('<img src="a.png" data-lazy-src="b.png">', "data-lazy-src"),
         ('<img src="{}.png">'.format("n" * 300), "no such file"),
         ('<img src="//[bad/x.png">', "no address"),

@@ -442,3 +442,12 @@ def test_validation_of_a_model_without_numbers_is_a_loss_without_one():
     collator = CaptionCollator(processor, choose="first")
     scores = validation_scores(model, collator, rows)
     assert math.isnan(scores["loss"]) and scores["cider_d"] == 0
+
+
+def test_the_name_of_a_special_token_is_not_a_word_that_was_said():
+    "A caption begins with [CLS] or the like, whose letters nobody reads."
+    model, processor = small_model("git")
+    first = bare_words(processor.tokenizer.decode([processor.tokenizer.cls_token_id]))[0]
+    batch = pixels(processor, 1)
+    (caption,) = write_captions(model, processor, batch, Decoding(force_words=(first,)))
+    assert says(bare_words(caption.text), [first])

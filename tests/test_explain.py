@@ -187,6 +187,14 @@ def test_what_a_part_is_painted_with(drawing):
     assert paint_over(drawing, left, fill="mean").getpixel((0, 0)) == tuple(mean)
 
 
+@pytest.mark.parametrize("inside", [1, 128, 255])
+def test_a_mask_hides_as_much_as_its_box(drawing, inside):
+    mask = Image.new("L", drawing.size)
+    mask.paste(inside, (20, 30, 90, 200))
+    for painted in paint_over(drawing, mask), paint_over(drawing, np.asarray(mask)):
+        assert painted.tobytes() == paint_over(drawing, (20, 30, 90, 200)).tobytes()
+
+
 def test_the_page_escapes_names(tiny, drawing):
     assert "<b>" not in ablate(*tiny, drawing, {"<b>": (0, 0, 9, 9)}).page()
 

@@ -1312,3 +1312,14 @@ def test_intervals_that_cannot_be_drawn(options, systems):
                  lambda: compare_scores(*systems, **options)):
         with pytest.raises(ValueError, match=next(iter(options))):
             call()
+
+
+@pytest.mark.parametrize("graphics_card", [True, False])
+def test_a_network_runs_where_it_is_told_to(monkeypatch, graphics_card):
+    import torch
+
+    from imgcap.metrics.learned import _device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: graphics_card)
+    assert _device("cpu").type == "cpu"
+    assert _device("auto").type == ("cuda" if graphics_card else "cpu")

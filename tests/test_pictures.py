@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import imgcap.colours as colours
+import imgcap.pictures as pictures
 from imgcap.formats import readable_formats
 from imgcap.pictures import (ImageError, PictureFolder, decode_image, expand_home, find_pictures,
                              inspect_picture, is_glob, is_picture, passed_over, picture_digest)
@@ -464,6 +465,16 @@ def test_halved_is_nearly_the_same(photo, mode, options):
     shrunk = decode_image(data, at_least=128)
     assert shrunk.mode == "RGB" and shrunk.size == (320, 240)
     assert abs(small(shrunk) - small(decode_image(data))).mean() < 1
+
+
+# Colours in full, in half, in a quarter: 3, 2, 1.5 numbers of two bytes a pixel are held whole.
+@pytest.mark.parametrize("subsampling, held", [(0, 6), (1, 4), (2, 3)])
+def test_what_a_progressive_jpeg_holds(subsampling, held):
+    def needed(**options):
+        with Image.open(io.BytesIO(encoded(draw(1), "JPEG", **options))) as image:
+            return pictures._bytes_needed(image) / (image.width * image.height)
+    more = needed(subsampling=subsampling, progressive=True) - needed(subsampling=subsampling)
+    assert more == held
 
 
 def test_other_formats_and_opened_pictures_keep_their_size(photo):

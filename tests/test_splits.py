@@ -303,6 +303,7 @@ def test_near_with_what_cannot_be_compared():
     with patch.dict("sys.modules", imagehash=None):
         with pytest.raises(ImportError, match=re.escape(install_hint("dedupe"))):
             split_captions(set_of(photos), near=4)
+        assert split_captions(set_of(photos))["train"].num_rows  # nothing is compared
     files = photos + [encoded(patches(0), "JPEG")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,6 +1,7 @@
 """A fine-tuning run: what is kept is what was measured, a stopped run ends as it would have, and
 what cannot work is refused."""
 
+import inspect
 import json
 import math
 import shutil
@@ -1654,6 +1655,21 @@ def test_captions_are_drawn_anew_each_epoch(data, tmp_path):
 def test_freezing_names_parts():
     with pytest.raises(ValueError, match="its larger parts are: vision, git"):
         choose_parts(tiny()[0], TrainConfig(freeze="eyes"))
+
+
+
+@pytest.mark.parametrize("freeze", [
+    "git.encoder", "git.embeddings", "git.image_encoder", "vision", "git.encoder, vision"])
+def test_what_is_frozen_is_what_was_named(freeze):
+    model, names = choose_parts(tiny()[0], TrainConfig(freeze=freeze)), freeze.split(", ")
+    parts = tuple("git.image_encoder" if name == "vision" else name for name in names)
+    for name, weights in model.named_parameters():
+        assert weights.requires_grad is not name.startswith(parts), name
+
+
+def test_validation_writes_captions_as_long_as_the_captioner_does():
+    longest = inspect.signature(validation_scores).parameters["max_new_tokens"].default
+    assert longest == Decoding().max_new_tokens
 
 
 def test_what_the_bar_calls_best(tmp_path):

@@ -14,6 +14,7 @@ import matplotlib
 import pytest
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
 from imgcap.data.creatures import make_creatures
@@ -254,6 +255,28 @@ def draw_twice(rows):
     for fig in drawn:
         fig.savefig(BytesIO(), format="svg")
     return drawn[0].texts[0].get_text()
+
+
+def test_letters_that_are_there_need_no_search_for_fonts(rows, monkeypatch):
+    with only_fonts(monkeypatch):
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: pytest.fail("a search"))
+        show_captions([dict(image=rows[0]["image"], captions=["a red creature"])])
+
+
+def test_a_grid_says_what_it_leaves_out(rows):
+    many = rows * 3
+    def said(given, **options):
+        texts = [text.get_text() for text in show_captions(given, **options).findobj(Text)]
+        return [text for text in texts if text.startswith("The first")]
+    assert said(many) == [f"The first 48 of {len(many)} rows"]
+    # of a stream nobody knows how much is left, and who asks for so many knows it
+    assert not said(iter(many)) and not said(rows) and not said(many, n=3)
+
+
+def test_words_have_no_marks_at_their_bars(rows):
+    (ax,) = plot_words(rows).axes
+    marks = [line.get_markersize() for line in ax.yaxis.get_ticklines()]
+    assert len(marks) > 1 and not any(marks)
 
 
 def test_missing_letters_are_said_once_where_the_figure_is_drawn(rows, monkeypatch):
