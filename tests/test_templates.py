@@ -18,6 +18,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "_modidx
 # p { margin: 0 }
 RULE = re.compile(r"^\s*[.#:\w][^{}\n]*\{[^{}]*[a-z]: [^{}]*\}\s*$", re.MULTILINE)
 SCRIPT = re.compile(r"\bdocument\.|=>\s*[{(]|\baddEventListener\b")
+MARKDOWN = re.compile(r"^(## |```)", re.MULTILINE)
 MOST_ELEMENTS = 4  # in one text of Python; what is more is a template
 
 
@@ -44,6 +45,7 @@ def test_no_module_holds_a_style_sheet_a_script_or_a_page(path):
     for text in texts(path):
         assert len(RULE.findall(text)) < 2, f"a style sheet: {text[:80]!r}"
         assert not SCRIPT.search(text), f"a script: {text[:80]!r}"
+        assert not MARKDOWN.search(text), f"a page in Markdown: {text[:80]!r}"
         elements = re.findall(r"<[a-z][a-z0-9]*[ >]", text)
         assert len(elements) <= MOST_ELEMENTS, f"HTML: {text[:80]!r}"
 

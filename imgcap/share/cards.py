@@ -22,6 +22,7 @@ from ..run_files import sealed, split_files
 from .front_matter import (
     CARD_METRICS, as_list, checked_fields, front_matter, source_of)
 from .records import PublicRun, public_run
+from ..template_files import fill_template
 
 # %% ../../nbs/share/cards.ipynb #afa99922
 _SYSTEMS = {
@@ -132,37 +133,6 @@ def _auto_class(run:Path, kind:str) -> str:
         raise ValueError(f"{run / 'run.json'} names a model of type {kind!r}, which is none that "
                          "writes captions; give the folder that training wrote") from None
 
-# %% ../../nbs/share/cards.ipynb #ad5e2453
-def _how_to_use(repo_id:str, auto_class:str, max_new_tokens:int) -> str:
-    "The same picture with imgcap, and without it."
-    return f"""With imgcap:
-
-```python
-from imgcap.infer import Captioner
-
-caption = Captioner("{repo_id}")("picture.png")
-print(caption.text)
-```
-
-With transformers alone:
-
-```python
-from PIL import Image
-from transformers import {auto_class}, AutoProcessor
-
-processor = AutoProcessor.from_pretrained("{repo_id}")
-model = {auto_class}.from_pretrained("{repo_id}")
-picture = Image.open("picture.png").convert("RGB")
-inputs = processor(images=picture, return_tensors="pt")
-ids = model.generate(pixel_values=inputs["pixel_values"], max_new_tokens={max_new_tokens})
-print(processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip())
-```
-
-""" + (
-    "Both take the likeliest words. imgcap, which wrote the captions for the scores above, "
-    "besides does not let three words in a row come twice; that hardly ever makes a difference "
-    "to a model that was trained for long enough.")
-
 # %% ../../nbs/share/cards.ipynb #5332dcc1
 def _introduction(found:PublicRun, front:ModelCardData) -> str:
     "What the model is, what it began from, and its licence."
@@ -185,17 +155,16 @@ def _trained_on(found:PublicRun, fields:dict) -> str:
     source = source_of(found.about, fields) or "the source is not recorded"
     return f"Pictures and captions: {source}.\n\n{_training(found.about)}"
 
-
-_WHAT_FOR = (
-    "It describes pictures like those it was trained on. Any other picture gets a sentence as "
-    "well, and nothing in the sentence tells that the model has never seen the like. Captions can "
-    "be wrong, leave out what matters, and repeat the habits and prejudices of those who wrote "
-    "the training captions. Have a person read them where it matters, and do not use them to "
-    "identify or judge people.")
-
 # %% ../../nbs/share/cards.ipynb #cd02cc51
 _WRITTEN_BY = ("<!-- Written by imgcap from run.json and metrics.json. "
                "Delete this line and imgcap leaves the text alone. -->")
+
+
+def _gallery_links(run:Path, splits) -> list[str]:
+    "The pictures of a run, for the end of its results."
+    names = [split_files(split)[1] for split in splits]
+    return [f"![Pictures with the captions this model wrote for them]({name})"
+            for name in names if (run / name).is_file()]
 
 
 def _card_text(
@@ -206,20 +175,14 @@ def _card_text(
     repo_id:str,
     fields:dict, # Front matter that a person gave
 ) -> str:
-    "All parts of the card, with an empty line between two of them."
-    model, config = found.about["model"], found.about["config"]
-    auto_class = _auto_class(run, model["type"])
-    galleries = [name for name in (split_files(split)[1] for split in found.scores)
-                 if (run / name).is_file()]
-    return sealed("\n\n".join([
-        f"---\n{front.to_yaml()}\n---\n{_WRITTEN_BY}",
-        f"# {front.get('model_name', title)}", _introduction(found, front),
-        "## How good it is", _results(found),
-        *(f"![Pictures with the captions this model wrote for them]({name})"
-          for name in galleries),
-        "## How to use it", _how_to_use(repo_id, auto_class, config.get("max_new_tokens", 40)),
-        "## What it was trained on, and how", _trained_on(found, fields),
-        "## What it is for, and what not", _WHAT_FOR]) + "\n")
+    "`card.md` with what is known of the run, and its seal."
+    results = [_results(found), *_gallery_links(run, found.scores)]
+    return sealed(fill_template(
+        "card.md", front_matter=front.to_yaml(), written_by=_WRITTEN_BY, repo_id=repo_id,
+        title=front.get("model_name", title), introduction=_introduction(found, front),
+        results="\n\n".join(results), trained_on=_trained_on(found, fields),
+        auto_class=_auto_class(run, found.about["model"]["type"]),
+        max_new_tokens=f"{found.about['config'].get('max_new_tokens', 40)}"))
 
 # %% ../../nbs/share/cards.ipynb #14db2312
 def model_card(
