@@ -48,6 +48,7 @@ from imgcap.train import (
     validation_scores,
     weights_fingerprint,
 )
+from imgcap.train.trainer import make_trainer, training_arguments
 
 datasets.disable_progress_bars()
 
@@ -1234,7 +1235,7 @@ def test_sampling_happens_without_dropout_and_modes_come_back():
 def test_batches_of_the_reward_are_averaged(data, tmp_path, monkeypatch, accumulate, steps):
     "Also where the last step of an epoch has fewer batches."
     monkeypatch.setattr(
-        imgcap.train.trainer,
+        imgcap.train.rewards,
         "self_critical_loss",
         lambda model, *args, **options: model.output.bias.sum(),
     )
@@ -1252,6 +1253,28 @@ def test_batches_of_the_reward_are_averaged(data, tmp_path, monkeypatch, accumul
         callbacks=[watch],
     )
     assert seen == pytest.approx([1.0] * steps)
+
+
+def test_a_trainer_is_given_its_loss(data, tmp_path):
+    "It need not be one of ours: what it asks for is what the weights follow."
+    model, processor = tiny()
+    config = TrainConfig(
+        out=str(tmp_path), max_steps=2, validations=1, batch_size=4, learning_rate=1e-3,
+        weight_decay=0.0, precision="float32", max_length=16)
+    args, seen = training_arguments(model, data, config), []
+
+    def loss(trainer, model, batch, n_tokens):
+        seen.append(sorted(batch))
+        return -model.output.bias.sum()
+
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainer = make_trainer(
+        model, processor, data, config, args, tmp_path, [], by="loss", loss=loss)
+    trainer.train()
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"output.bias"} and (model.output.bias > before["output.bias"]).all()
+    text = ["attention_mask", "image_id", "input_ids", "labels", "pixel_values"]
+    assert seen == [text] * 2
 
 
 @pytest.mark.parametrize("kind", CANNOT_MOVE)

@@ -35,7 +35,8 @@ from ..model import weights_fingerprint
 from .batches import EpochRows, FeatureFile
 from .checkpoints import check_vocabulary, save_checkpoint
 from .parts import WeightAverage, choose_parts, made_ready
-from .rewards import advantages, cider_reward, self_critical_loss
+from .rewards import advantages, caption_objective, cider_reward
+from .rewards import self_critical_loss
 from .starts import captions_doubt, check_splits, check_start, describe_start
 from .starts import named_when_stopped, opened_run, stopped_doubt
 from .trainer import CaptionTrainer, RunLog, make_trainer, run_progress
@@ -171,12 +172,13 @@ def _finish_run(trainer:CaptionTrainer, processor, run:Path, about:dict):
     args.distributed_state.wait_for_everyone()
 
 # %% ../../nbs/05_train.ipynb #6a1f04f8
-def _scoring(data:dict, config:TrainConfig, language:str) -> tuple[dict, str]:
-    "What scores a run, as options of its trainer; and a sentence where CIDEr-D cannot choose."
+def _scoring(data:dict, config:TrainConfig, tokenizer, language:str) -> tuple[dict, str]:
+    "Loss and score of a run, as options of its trainer; a sentence where CIDEr-D cannot choose."
     by, why = chosen_by(data["validation"], language)
     learns = config.objective == "cider"
     reward = cider_reward(data["train"], language) if learns else None
-    return dict(by=by, language=language, reward=reward), why
+    loss = caption_objective(config, tokenizer, reward)
+    return dict(by=by, language=language, loss=loss), why
 
 
 def _say_nothing(line:str): pass
@@ -208,7 +210,7 @@ def finetune(
     config = fill_defaults(asked, model, processor.tokenizer)
     args, language = training_arguments(model, data, config), caption_language(data["train"])
     if not args.should_save: echo = _say_nothing
-    scoring, why = _scoring(data, config, language)
+    scoring, why = _scoring(data, config, processor.tokenizer, language)
     about = describe_start(model, processor, data, config, args, language, source, notes)
     doubts = captions_doubt(data["train"], language), why, stopped_doubt(model, config, about)
     opening = opened_run(config, about, args, asked, echo)

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..config import TrainConfig
 from ..metrics import CiderReward
-from ..model import evaluating, generate_tokens, last_token, model_family
+from ..model import caption_loss, evaluating, generate_tokens, last_token, model_family
 
 # %% ../../nbs/train/rewards.ipynb #0ce6273e
 def advantages(
@@ -99,3 +100,23 @@ def cider_reward(
         "objective cider has nothing to learn here: people's own captions of the training "
         "pictures have a CIDEr-D of 0, since they are all alike or without words; choose "
         "objective likelihood")
+
+# %% ../../nbs/train/rewards.ipynb #b7c1d2e5
+def caption_objective(
+    config:TrainConfig, # Filled in
+    tokenizer, # Of the model
+    reward:Callable|None=None, # As for `self_critical_loss`; None: the likelihood of the references
+) -> Callable: # (trainer, model, batch, number of tokens of the step) -> scalar
+    "What a step of training goes down."
+    def likelihood(trainer, model, batch, n_tokens):
+        loss = caption_loss(model, batch, num_items_in_batch=n_tokens,
+                            label_smoothing=config.label_smoothing)
+        all_count = n_tokens is not None and trainer.args.average_tokens_across_devices
+        return loss * trainer.accelerator.num_processes if all_count else loss
+
+    def rewarded(trainer, model, batch, n_tokens):
+        loss = self_critical_loss(model, trainer.bare_model, tokenizer, reward, batch,
+                                  samples=config.samples, max_new_tokens=config.max_new_tokens)
+        return loss / trainer.current_gradient_accumulation_steps
+
+    return likelihood if reward is None else rewarded

@@ -25,15 +25,12 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from transformers import TrainerState, TrainingArguments
 
 from ..config import TrainConfig
-from ..metrics import CiderReward
-from ..model import caption_loss
 from ..preprocess import CaptionCollator, augment_picture
 from ..run_record import append_log
 from .batches import EpochRows, SetEpoch, TrainCollator, encode_once, feature_file
 from .checkpoints import check_saved, load_weights, note_weights
 from .checkpoints import read_progress, write_progress
 from .parts import WeightAverage
-from .rewards import self_critical_loss
 from .validation import Patience, best_validation, has_numbers
 from .validation import validation_scores, without_autocast
 
@@ -70,11 +67,11 @@ _RAW_WEIGHTS = "raw_weights.safetensors"  # what training goes on from, beside a
 
 # %% ../../nbs/train/trainer.ipynb #68929438
 class CaptionTrainer(Trainer):
-    "Trainer with `caption_loss` and validation by writing captions."
-    def __init__(self, *args, config:TrainConfig, validation_collator:CaptionCollator, by="cider_d",
-                 reward:CiderReward|None=None, language:str="en", **kwargs):
+    "Trainer with a loss of captions, as `caption_objective` makes it, and validation by writing."
+    def __init__(self, *args, config:TrainConfig, validation_collator:CaptionCollator,
+                 loss:Callable, by="cider_d", language:str="en", **kwargs):
         super().__init__(*args, **kwargs)
-        self.config, self.reward, self.by, self.language = config, reward, by, language
+        self.config, self.loss, self.by, self.language = config, loss, by, language
         self.validation_collator, self.seconds_before = validation_collator, 0.0
         self.began = time.perf_counter()
         self.model_accepts_loss_kwargs = self._loss_shifts_labels = True
@@ -93,24 +90,9 @@ class CaptionTrainer(Trainer):
         self.data_collator.note(inputs.pop("skipped", {}))
         if kept is not None and "image_features" not in inputs:
             encode_once(self.bare_model, kept, inputs, numbers)
-        if self.config.objective == "cider":
-            loss = self._cider_loss(model, {**inputs, "image_id": ids})
-        else: loss = self._likelihood_loss(model, inputs, num_items_in_batch)
+        loss = self.loss(self, model, {**inputs, "image_id": ids}, num_items_in_batch)
         if not torch.isfinite(loss): raise _loss_error(loss, self.state.global_step + 1, ids)
         return (loss, None) if return_outputs else loss
-
-    def _likelihood_loss(self, model, inputs, num_items_in_batch):
-        loss = caption_loss(model, inputs, num_items_in_batch=num_items_in_batch,
-                            label_smoothing=self.config.label_smoothing)
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes
-        return loss
-
-    def _cider_loss(self, model, batch):
-        config, tokenizer = self.config, self.validation_collator.processor.tokenizer
-        loss = self_critical_loss(model, self.bare_model, tokenizer, self.reward, batch,
-                                  samples=config.samples, max_new_tokens=config.max_new_tokens)
-        return loss / self.current_gradient_accumulation_steps
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         start, rows = time.perf_counter(), eval_dataset or self.eval_dataset
