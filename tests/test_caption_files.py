@@ -776,3 +776,48 @@ def test_a_record_is_read_by_strangers(photos, captioner):
         for line in open("c.jsonl")
     )
     assert row_files.ENDINGS == (".jsonl", ".csv", ".parquet")
+
+
+# --- several processes
+
+TEAM = """
+import datetime, os, sys, time
+import torch.distributed as dist
+from imgcap.infer.jobs import Team
+store, way = sys.argv[1:]
+rank = int(os.environ["RANK"])
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+team = Team()
+assert team.first(lambda: "a plan") == "a plan"
+dist.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=1))
+if rank == 1 and way == "dies": os._exit(9)
+if rank == 1: time.sleep(3)
+print(team.sum(1, 2))
+"""
+
+
+def two_of_a_team(store, way):
+    "What each of two processes says, and how it ends."
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TEAM, str(store), way],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=120) for process in processes]
+    return [(process.returncode, *each) for process, each in zip(processes, said)]
+
+
+def test_processes_wait_longer_than_a_training_before_them_would(tmp_path):
+    "A training leaves a group whose patience is half an hour; here it is a second."
+    found = two_of_a_team(tmp_path / "store", "is late")
+    assert [each[:2] for each in found] == [(0, "[2, 4]\n")] * 2, found
+
+
+def test_a_process_that_dies_does_not_keep_the_others_waiting(tmp_path):
+    (status, said, error), (died, *_) = two_of_a_team(tmp_path / "store", "dies")
+    assert died == 9 and status != 0 and said == "" and "Error" in error

@@ -103,8 +103,10 @@ class Team:
     "The processes that share one list: this one alone, or those that torchrun started."
     def __init__(self):
         self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        if self.size > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
+        if self.size == 1: return
+        if not torch.distributed.is_initialized(): torch.distributed.init_process_group("gloo")
+        # A training before this has its own group: for GPUs, and too impatient for a long list.
+        self.group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=30))
 
     def first(self, work:Callable): # What `work` gave
         "Let the first process do something, and tell the others what came of it."
@@ -114,7 +116,7 @@ class Team:
             try: told = [work()]
             except (OSError, ValueError) as error: mistake = error
         told = [(told[0], mistake is None)]
-        torch.distributed.broadcast_object_list(told, src=0)
+        torch.distributed.broadcast_object_list(told, src=0, group=self.group)
         if mistake: raise mistake
         if not told[0][1]: raise SystemExit(2) # the first process says why
         return told[0][0]
@@ -122,7 +124,7 @@ class Team:
     def sum(self, *numbers:int) -> list[int]:
         "Add up over all processes; returns when all have come here."
         total = torch.tensor(numbers)
-        if self.size > 1: torch.distributed.all_reduce(total)
+        if self.size > 1: torch.distributed.all_reduce(total, group=self.group)
         return total.tolist()
 
 # %% ../../nbs/infer/jobs.ipynb #ffcdac86
