@@ -31,6 +31,13 @@ def option(
     about = {"help": help, "choices": tuple(choices), **limits}
     return dataclasses.field(default=default, metadata=about)
 
+# %% ../nbs/ground/config.ipynb #46aea2eb
+def short_repr(value) -> str:
+    "A value in a message, cut where it is long."
+    try: text = repr(value)
+    except ValueError: return "a number of thousands of digits"  # Python does not write those
+    return text if len(text) <= 60 else text[:57] + "..."
+
 # %% ../nbs/ground/config.ipynb #829c0854
 def _kinds(annotation) -> tuple[type, ...]:
     "The types that a field's annotation allows: `float | None` is float and NoneType."
@@ -52,14 +59,7 @@ def _as_kind(value, kind:type):
     if kind in (bool, str) and isinstance(value, kind): return kind(value)
     if kind is bool and type(value).__module__ == "numpy" and str(value) in ("True", "False"):
         return bool(value)
-    raise TypeError(f"{_short_repr(value)}; it must be {_KIND_NAMES[kind]}")
-
-
-def _short_repr(value) -> str:
-    "A value in a message, cut where it is long."
-    try: text = repr(value)
-    except ValueError: return "a number of thousands of digits"  # Python does not write those
-    return text if len(text) <= 60 else text[:57] + "..."
+    raise TypeError(f"{short_repr(value)}; it must be {_KIND_NAMES[kind]}")
 
 # %% ../nbs/ground/config.ipynb #9ebc8cbf
 _LIMITS = {
@@ -84,12 +84,12 @@ def check_value(
     if choices := field.metadata["choices"]:
         if value not in choices:
             may_be = f"{', '.join(choices[:-1])} or {choices[-1]}"
-            raise ValueError(f"{field.name} is {_short_repr(value)}; choose {may_be}")
+            raise ValueError(f"{field.name} is {short_repr(value)}; choose {may_be}")
     limits = {name: field.metadata[name] for name in _LIMITS
               if field.metadata[name] is not None}
     if all(_LIMITS[name][1](value, limit) for name, limit in limits.items()): return value
     said = " and ".join(f"{_LIMITS[name][0]} {limit}" for name, limit in limits.items())
-    raise ValueError(f"{field.name} is {_short_repr(value)}; it must be {said}")
+    raise ValueError(f"{field.name} is {short_repr(value)}; it must be {said}")
 
 # %% ../nbs/ground/config.ipynb #ef96edc0
 def check_options(
@@ -106,7 +106,7 @@ def _check_text(text:str):
     "Complain about what is no text, such as half of a character."
     try: text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{_short_repr(text)} cannot be written as UTF-8") from None
+        raise ValueError(f"{short_repr(text)} cannot be written as UTF-8") from None
 
 # %% ../nbs/ground/config.ipynb #673b423f
 def _word_tuple(name:str, given) -> tuple[str, ...]:
@@ -117,10 +117,10 @@ def _word_tuple(name:str, given) -> tuple[str, ...]:
     try: words = None if isinstance(words, (bytes, bytearray, Mapping)) else tuple(words)
     except TypeError: words = None
     if words is None:
-        raise ValueError(f"{name} is {_short_repr(given)}; it must be a list of words")
+        raise ValueError(f"{name} is {short_repr(given)}; it must be a list of words")
     for word in words:
         if not isinstance(word, str) or not bare_words(word):
-            raise ValueError(f"{name} holds {_short_repr(word)}, which is no word")
+            raise ValueError(f"{name} holds {short_repr(word)}, which is no word")
     return words
 
 # %% ../nbs/ground/config.ipynb #de150f6b

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_regular', 'open_file', 'open_checked', 'read_file', 'replacing', 'write_atomic', 'parse_json', 'read_object',
-           'read_json_lines', 'some', 'held']
+           'read_json_lines', 'cut', 'some', 'held']
 
 # %% ../nbs/ground/files.ipynb #6011bc75
 import hashlib
@@ -20,8 +20,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 # %% ../nbs/ground/files.ipynb #5d0c71aa
 _NO_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -42,7 +42,7 @@ _OPEN_HERE = re.compile(r"/dev/stdin|(/dev|/proc/(self|\d+))/fd/\d+") # `<(…)`
 
 def open_file(
     path:str|os.PathLike, # A regular file; or a pipe that is open already, such as /dev/stdin
-) -> BinaryIO: # Open for reading
+) -> BufferedReader: # Open for reading
     "Open a file; what could be waited for without end, such as a named pipe, is refused."
     is_pipe = stat.S_ISFIFO(os.stat(path).st_mode)
     if is_pipe and _OPEN_HERE.fullmatch(os.fspath(path)): return open(path, "rb")
@@ -52,7 +52,7 @@ def open_file(
 def open_checked(
     path:str|os.PathLike, # What it leads to is looked at before it is opened, and after
     check:Callable[[int], None], # Raises where a mode, from `os.stat`, is not wanted
-) -> BinaryIO: # Open for reading
+) -> BufferedReader: # Open for reading
     "Open a file without waiting for what may never come."
     check(os.stat(path).st_mode)
     def at_once(name, flags): return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
@@ -135,6 +135,14 @@ def read_json_lines(
         yield number, row
 
 # %% ../nbs/ground/files.ipynb #d17b820c
+def cut(
+    text:str, # Such as a name from a file
+    n:int=200, # So many letters at most
+) -> str:
+    "The beginning of a text, for a message."
+    return text if len(text) <= n else text[:n - 1] + "…"
+
+
 def some(
     names:Iterable, # Anything that can be written as text
     n:int=5, # So many of them

@@ -20,10 +20,7 @@ def file_digest(
     path:str|os.PathLike, # A file
 ) -> str: # Sixteen hexadecimal digits
     "A short hash of all that stands in a file."
-    digest = hashlib.sha256()
-    with open_file(path) as file:
-        while block := file.read(1 << 20): digest.update(block)
-    return digest.hexdigest()[:16]
+    with open_file(path) as file: return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 # %% ../nbs/ground/fingerprints.ipynb #7c0de01a
 def fingerprint(

@@ -36,22 +36,22 @@ _all_ = [
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _JPEG_START, _JPEG_END, _JPEG_SCAN = 0xD8, 0xD9, 0xDA
 
-def _next_marker(file, most=1 << 30):
+def _next_marker(file):
     "The code of the next JPEG marker, or None at the end of the file"
-    while (block := file.read(1 << 16)) and file.tell() < most:
+    while (block := file.read(1 << 16)) and file.tell() < 1 << 30:
         if found := _MARKER.search(block):
             file.seek(found.end() - len(block), os.SEEK_CUR)
             return found[1][0]
         if len(block) > 1 and block.endswith(b"\xff"): file.seek(-1, os.SEEK_CUR)
 
-def _check_scans(file, most=500, most_markers=10_000):
+def _check_scans(file, most=500):
     "Refuse a JPEG with too many scans; what lies behind its end does not count"
     file.seek(2)
     scans = markers = 0
     while (marker := _next_marker(file)) not in (None, _JPEG_START, _JPEG_END):
         scans, markers = scans + (marker == _JPEG_SCAN), markers + 1
         if scans > most: raise ImageError(f"a JPEG of more than {most} scans, which takes hours")
-        if markers > most_markers: raise ImageError(f"a JPEG of more than {most_markers} parts")
+        if markers > 10_000: raise ImageError("a JPEG of more than 10000 parts")
         file.seek(max(0, int.from_bytes(file.read(2), "big") - 2), os.SEEK_CUR)
 
 # %% ../nbs/ground/pictures.ipynb #c038f3f0

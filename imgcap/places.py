@@ -74,17 +74,17 @@ def is_glob(x:str) -> bool:
     return glob.has_magic(x) and not os.path.lexists(x)
 
 # %% ../nbs/ground/places.ipynb #5a0c7e37
-def _composed(name): return unicodedata.normalize("NFC", name)
+def nfc(name): return unicodedata.normalize("NFC", name) # é as one character, not as two
 
 
-def _folded(name): return _composed(_composed(name).casefold())
+def _folded(name): return nfc(nfc(name).casefold())
 
 
 @functools.lru_cache(maxsize=64)
 def _names_in(folder, changed):
     "The names in a folder by what is alike in them: `{NFC: name}` and `{without capitals: name}`"
     names = sorted(os.listdir(folder))
-    return ({_composed(name): name for name in names},
+    return ({nfc(name): name for name in names},
             {_folded(name): name for name in names})
 
 
@@ -93,7 +93,7 @@ def name_alike(folder, name, capitals=False):
     with contextlib.suppress(OSError, ValueError):
         if os.path.lexists(os.path.join(folder, name)): return name
         names = _names_in(folder, os.stat(folder).st_mtime_ns)
-        return names[capitals].get((_folded if capitals else _composed)(name))
+        return names[capitals].get((_folded if capitals else nfc)(name))
 
 
 def meant_instead(path):

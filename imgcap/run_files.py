@@ -46,15 +46,12 @@ def split_files(split:str) -> tuple[str, str, str]:
     return f"predictions{name}.jsonl", f"gallery{name}.png", f"report{name}.html"
 
 
-def file_name(
-    text:str, # Anything
-    most:int=80, # Bytes
-) -> str:
+def file_name(text:str) -> str: # Of 80 bytes at most
     "A text as part of a file's name on any system; long ones are cut, and told apart by a hash."
     name = re.sub(r"[^\w.-]", "_", text)
-    if len(name.encode()) <= most: return name
+    if len(name.encode()) <= 80: return name
     digits = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
-    return name.encode()[:most - 9].decode(errors="ignore") + "-" + digits
+    return name.encode()[:71].decode(errors="ignore") + "-" + digits
 
 # %% ../nbs/ground/run_files.ipynb #ea4e5bf7
 _SCORE_RECORDS = ("metrics.json", "measured.json")  # both name the splits that were scored

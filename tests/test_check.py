@@ -20,8 +20,8 @@ def table(captions, **columns):
 
 
 @pytest.mark.parametrize("token", ["[SEP]", "<s>", "</s>", "[PAD]", "<|endoftext|>", "<unk>",
-                                   "<pad>", "[CLS]", "<image>", "[sep]", "<|im_end|>", "<sos>", "<end>",
-                                   "<extra_id_0>", "[/INST]", "<end_of_utterance>"])
+                                   "<pad>", "[CLS]", "<image>", "[sep]", "<|im_end|>", "<sos>",
+                                   "<end>", "<extra_id_0>", "[/INST]", "<end_of_utterance>"])
 def test_special_tokens_are_counted_and_shown(token):
     report = describe_captions(load_captions(table([["a dog"], [f"a cat {token}", "a pet"],
                                                     ["a house"]])))

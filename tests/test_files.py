@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from imgcap.data import load_captions
 from imgcap.files import (
     beside,
+    cut,
     held,
     open_file,
     read_file,
@@ -25,6 +27,7 @@ from imgcap.files import (
 )
 from imgcap.metrics import (
     DocumentFrequencies,
+    caption_scores,
     read_file_names,
     read_predictions,
     read_references,
@@ -303,3 +306,19 @@ def test_what_stands_beside_a_link_stands_beside_its_target(tmp_path):
 def test_annotations_without_a_list_of_images_have_no_names(tmp_path, images):
     (tmp_path / "a.json").write_text(json.dumps({"images": images}))
     assert read_file_names(tmp_path / "a.json") == {}
+
+
+@pytest.mark.parametrize("n", [1, 7, 200])
+def test_a_long_name_is_cut_to_so_many_letters_and_a_short_one_stays(n):
+    assert cut("ä" * n, n) == "ä" * n
+    assert cut("ä" * (n + 1), n) == "ä" * (n - 1) + "…"
+
+
+def test_every_long_name_in_a_message_is_cut(tmp_path):
+    name = "n" * 5000
+    with pytest.raises(ValueError, match="…'?; ") as caught:
+        caption_scores({name: "a dog"}, {"1": ["a dog"]})
+    assert len(str(caught.value)) < 400
+    with pytest.raises(FileNotFoundError) as caught:
+        load_captions(str(tmp_path / name))
+    assert len(str(caught.value)) < 300 and str(caught.value).endswith("…")

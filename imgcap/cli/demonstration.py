@@ -6,8 +6,6 @@
 __all__ = ['demo']
 
 # %% ../../nbs/cli/demonstration.ipynb #2d872cb2
-import contextlib
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +15,7 @@ import typer
 from .errors import stopped
 from .options import shown
 from ..config import TrainConfig
+from ..files import read_object
 
 # %% ../../nbs/cli/demonstration.ipynb #50dca703
 def _way_to_try(run:Path) -> str: return f"imgcap app --model {shlex.quote(str(run))}"
@@ -48,9 +47,7 @@ def _stage(run:Path, config, quick:bool) -> str:
 def _score_demo(run:Path, model, processor, data:dict):
     "Evaluate the splits that have no scores yet."
     from imgcap.evaluate import evaluate_model
-    scored = {}
-    with contextlib.suppress(OSError, ValueError): # none yet
-        scored = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    scored = read_object(run / "metrics.json") or {}
     for split in ("test", "novel"):
         if split in scored: continue # before the demo was stopped
         report = evaluate_model(model, data, split, processor=processor)

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..config import short_repr
+
 # %% ../../nbs/cli/errors.ipynb #cd4a8501
 _SAYS = re.compile(r" (is|names|needs|says|has|and|gives|asks|takes) ") # after an option's name
 
@@ -73,8 +75,7 @@ def _about_words(error) -> str:
     told = getattr(error.__cause__, "errors", list)() # of a value's type
     kind = told[0]["type"].partition("_")[0] if told else ""
     if kind in _WANTED:
-        value = repr(told[0]["input"])
-        value = value if len(value) <= 60 else f"{value[:57]}..."
+        value = short_repr(told[0]["input"])
         return f"{error.param.opts[0]} is {value}; it must be {_WANTED[kind]}"
     where = error.ctx.command_path if error.ctx else "imgcap"
     return f"{error.format_message().rstrip('.')}; see {where} --help"

@@ -9,7 +9,6 @@ __all__ = []
 import json
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -17,8 +16,8 @@ from functools import cached_property
 from .texts import (
     CAPTION_NAMES, EMPTY, NAMES_PICTURE, Notes, caption_columns, clean_texts, flagged,
     flatten_texts, image_column, is_utf8, picture_id, refuse_names, short, split_name, writable)
-from ..files import some
-from ..places import expand_home, is_absolute, is_address
+from ..files import cut, some
+from ..places import expand_home, is_absolute, is_address, nfc
 from ..picture_files import PictureFolder
 
 # %% ../../nbs/data/entries.ipynb #6b1f0a40
@@ -59,10 +58,6 @@ def numbered_rows(rows, kind="entry"):
     return [(f"{kind} {i}", row) for i, row in enumerate(rows, 1)]
 
 # %% ../../nbs/data/entries.ipynb #6b1f0a42
-def cut(text: str, n=200) -> str:
-    "The beginning of a text, for a message"
-    return text if len(text) <= n else text[:n - 1] + "…"
-
 def as_json(value) -> str:
     "The beginning of a value as it stands in the file, for a message"
     return cut(json.dumps(value, ensure_ascii=False, default=str), 60)
@@ -83,9 +78,6 @@ def said_split(entry, default="train") -> str:
     if said is None or said == "" or said != said: return default
     if not isinstance(said, str): raise ValueError(f"its split must be text, found {as_json(said)}")
     return split_name(said)
-
-# %% ../../nbs/data/entries.ipynb #f3b67f90
-def nfc(name): return unicodedata.normalize("NFC", name)  # é as one character, not as two
 
 # %% ../../nbs/data/entries.ipynb #60603418
 class Names:

@@ -7,17 +7,19 @@ __all__ = []
 
 # %% ../../nbs/data/from_files.ipynb #90009051
 import errno
+import itertools
 import os
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from .entries import NOT_UTF8, Names, about, collect, cut
+from .entries import NOT_UTF8, Names, about, collect
 from .json_files import read_json
 from .layouts import by_folder, cannot_load, no_captions, read_metadata, read_sidecars
 from .tables import from_tables, load_tables, tell
 from .text_tables import numbered_json_lines, read_table
 from .texts import Notes, clean_texts, fixed_columns, is_utf8, split_of, writable
+from ..files import cut
 from ..formats import PICTURE_SUFFIXES
 from ..places import expand_home, is_address
 from ..picture_files import PictureFolder, passed_over
@@ -46,15 +48,11 @@ def _usable_rows(names, rows, notes, missing):
     return kept
 
 # %% ../../nbs/data/from_files.ipynb #48693a61
-def _running_sum(numbers):
-    total = 0
-    for n in numbers: yield (total := total + n)
-
 def _arrow_columns(rows):
     "Paths, captions and ids as Arrow has them"
     import pyarrow as pa
     paths, texts, _ = zip(*rows.values())
-    ends = [0, *(int(n) for n in _running_sum(map(len, texts)))]
+    ends = list(itertools.accumulate(map(len, texts), initial=0))
     flat = pa.array([caption for captions in texts for caption in captions], pa.string())
     parts = [pa.nulls(len(paths), pa.binary()), pa.array(paths, pa.string())]
     image = pa.StructArray.from_arrays(parts, names=["bytes", "path"])

@@ -10,11 +10,12 @@ import os
 import posixpath
 import re
 
-from .entries import Names, about, add_row, collect, nfc, numbered_rows
+from .entries import Names, about, add_row, collect, numbered_rows
 from .text_tables import numbered_json_lines, read_table, read_text, text_lines
 from .texts import SPLITS, Notes, flatten_texts, short, split_name
 from ..formats import PICTURE_SUFFIXES
 from ..picture_files import PictureFolder
+from ..places import nfc
 
 # %% ../../nbs/data/layouts.ipynb #3df3cd11
 _TEXT_SUFFIXES = (".txt", ".caption", ".cap")  # the first one that is there
@@ -27,13 +28,12 @@ def _in_tree(stem, trees):
     at = next((i for i, part in enumerate(parts[:-1]) if part.lower() in trees), None)
     return None if at is None else "/".join(parts[:at] + parts[at + 1:])
 
-def _is_nfc(name): return nfc(name) == name
-
 def _text_files(files):
     "Stem of a picture (or its whole name), and place in a second tree → its text file"
     beside, apart = {}, {}
     for suffix in reversed(_TEXT_SUFFIXES):
-        for file in sorted((f for f in files if f.lower().endswith(suffix)), key=_is_nfc):
+        named = (file for file in files if file.lower().endswith(suffix))
+        for file in sorted(named, key=lambda name: nfc(name) == name):
             stem = file[:-len(suffix)]
             beside[stem] = beside[nfc(stem)] = file
             if (tree := _in_tree(nfc(stem), _TEXT_TREES)) is not None: apart[tree] = file

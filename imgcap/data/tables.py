@@ -14,6 +14,7 @@ from .entries import about, find_captions
 from .texts import (
     CAPTION_KEYS, Notes, clean_texts, flagged,
     flatten_texts, image_column, picture_id, refuse_names)
+from ..files import cut
 from ..formats import ImageError
 from ..hub import offline_if_unreachable
 from ..pictures import picture_digest
@@ -173,8 +174,7 @@ def from_tables(tables, source, image_column, caption_column):
 def _in_one_line(error):
     "What an error of `datasets` says, in one line and without its example of Python code"
     text = str(error).split("Example of usage")[0]
-    text = " ".join(text.split()).rstrip(" :")
-    return text if len(text) < 600 else text[:597] + "…"
+    return cut(" ".join(text.split()).rstrip(" :"), 600)
 
 def load_hub(source, streaming):
     "A Hub dataset, `owner/name` or `owner/name:config`"

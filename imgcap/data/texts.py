@@ -297,11 +297,11 @@ def caption_columns(
         _ask_for_one(found, [c for c in columns if c != image], "captions", "caption_column")
     return found[0] if isinstance(found[0], list) else found
 
-def image_column(columns, looks_like_picture, chosen=None, names=("file_name", "image")) -> str:
+def image_column(columns, looks_like_picture, chosen=None) -> str:
     "The column with the pictures: the only one that looks like it, or the one with the usual name"
     if chosen: return _column_named(chosen, columns)
     found = [c for c in columns if looks_like_picture(c)]
-    named = [c for c in found if c in names]
+    named = [c for c in found if c in ("file_name", "image")]
     if len(named) != 1 and len(found) != 1: _ask_for_one(found, columns, "pictures", "image_column")
     return named[0] if len(named) == 1 else found[0]
 

@@ -190,11 +190,11 @@ def caption_scores(
 # %% ../../nbs/metrics/scores.ipynb #a8651879
 _LOWER_IS_BETTER = {"wer", "wer_mean", "cer", "cer_mean"}
 
-def _resamples(n, resamples, seed, block=2_000_000):
-    "Rows drawn with replacement, (K, n) at a time."
+def _resamples(n, resamples, seed):
+    "Rows drawn with replacement, (K, n) at a time, of two million numbers."
     if resamples < 1: raise ValueError(f"resamples is {resamples}; draw at least once")
     rng = np.random.default_rng(seed)
-    step = max(1, block//n)
+    step = max(1, 2_000_000//n)
     for i in range(0, resamples, step): yield rng.integers(0, n, (min(step, resamples-i), n))
 
 def _concatenated(parts): return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}

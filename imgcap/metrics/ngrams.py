@@ -29,15 +29,15 @@ class NgramTable(NamedTuple):
     names: list[str]    # (size,) the n-grams as text, empty where nobody asked
 
 # %% ../../nbs/metrics/ngrams.ipynb #dafdecfd
-def ngram_tables(captions, n=4, names=False):
-    "One `NgramTable` for each n-gram length 1 … n."
+def ngram_tables(captions, names=False):
+    "One `NgramTable` for each n-gram length 1 … 4."
     vocabulary = {}
     words = np.fromiter((vocabulary.setdefault(w, len(vocabulary)) for c in captions for w in c),
                         dtype=np.int64)
     owner = np.repeat(np.arange(len(captions)), [len(c) for c in captions])
     start, gram, size, tables = np.arange(len(words)), words, max(1, len(vocabulary)), []
     text = word_text = list(vocabulary)
-    for k in range(1, n+1):
+    for k in (1, 2, 3, 4):
         if k > 1: # the (n-1)-gram at the same place and one more word of the caption
             fits = start + k-1 < len(words)
             start, gram = start[fits], gram[fits]

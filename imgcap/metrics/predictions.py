@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ..data.texts import SPECIAL_TOKEN, flagged, picture_id
-from ..files import parse_json, read_file, read_json_lines, some
+from ..files import cut, parse_json, read_file, read_json_lines, some
 from ..words import language_doubt, tokenize_caption
 
 # %% ../../nbs/metrics/predictions.ipynb #387f4ce2
 def few_of(names):
     "The first few of many names, as they are written in code; long ones cut."
-    return some([name if len(name) < 80 else name[:79] + "…" for name in map(repr, names)], 3)
+    return some([cut(repr(name), 80) for name in names], 3)
 
 # %% ../../nbs/metrics/predictions.ipynb #2496f0be
 def by_text_id(name, given):

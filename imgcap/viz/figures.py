@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
+from ..data.rows import keep_encoded
 from ..pictures import decode_image
 
 # %% ../../nbs/viz/figures.ipynb #6d6bb9cb
@@ -225,8 +226,7 @@ def new_figure(width: float, height: float, **options) -> Figure:
 def _without_decoding(rows):
     "Of a `datasets.Dataset` bytes, so that a damaged picture does not end the loop"
     feature = (getattr(rows, "features", None) or {}).get("image")
-    if not getattr(feature, "decode", False): return rows
-    return rows.cast_column("image", type(feature)(decode=False))
+    return keep_encoded(rows) if getattr(feature, "decode", False) else rows
 
 def _as_rows(rows):
     "A dict as rows: it is a slice of a data set, by columns, or a single row"
