@@ -1,6 +1,8 @@
 """The page: what its widgets can be set to, who has it open, and pictures that nobody should have
 to decode."""
 
+import base64
+import io
 import itertools
 import re
 import struct
@@ -9,11 +11,21 @@ import time
 import zlib
 
 import pytest
+from PIL import Image
 from small_models import pictures, small_model
 
 from imgcap.app import _options, build_app, caption_page
+from imgcap.app_page import figure_html
 from imgcap.config import Decoding
 from imgcap.infer import Captioner
+
+
+@pytest.mark.parametrize("size, shown", [
+    ((1600, 800), (768, 384)), ((768, 500), (768, 500)), ((40, 20), (40, 20))])
+def test_a_picture_is_sent_no_larger_than_it_was_and_than_is_seen(size, shown):
+    uri = re.search('src="data:image/jpeg;base64,([^"]+)"', figure_html(Image.new("L", size), ""))
+    assert Image.open(io.BytesIO(base64.b64decode(uri[1]))).size == shown
+
 
 WIDGETS = {
     "n": "How many captions",

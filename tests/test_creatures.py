@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 
 import imgcap
 from imgcap.data.creatures import (
@@ -33,6 +34,27 @@ def test_a_small_drawing_is_the_large_one_up_to_how_edges_fall():
     large = draw_creature(YETI, seed=1).reduce(4)
     gaps = sorted(abs(a - b) for a, b in zip(small.tobytes(), large.tobytes()))
     assert gaps[len(gaps) // 2] <= 3
+
+
+# Twelve drawings side by side, each value of each attribute in one at least; after a change that
+# is meant: python tests/test_creatures.py
+DRAWN = Path(__file__).parent / "data" / "creatures.png"
+
+
+def drawings():
+    sheet = Image.new("RGB", (12 * 32, 32))
+    for i in range(12):
+        shown = {name: values[i % len(values)] for name, values in ATTRIBUTES.items()}
+        sheet.paste(draw_creature(shown, seed=i).reduce(8), (32 * i, 0))
+    return sheet
+
+
+def test_drawings_are_what_they_were():
+    "But for two steps of 255, as versions of Pillow may round otherwise."
+    with Image.open(DRAWN) as before:
+        gaps = ImageChops.difference(before, drawings())
+    far = gaps.convert("RGB").point(lambda gap: 255 * (gap > 2))
+    assert not far.getbbox(), f"drawings {sorted({x // 32 for x in far.getbbox()[::2]})}"
 
 
 @pytest.mark.parametrize("attributes, message", [
@@ -128,3 +150,7 @@ def test_importing_the_set_loads_neither_datasets_nor_torch():
     code = "import sys, imgcap.data.creatures; print({'datasets', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+if __name__ == "__main__":
+    drawings().save(DRAWN, optimize=True)

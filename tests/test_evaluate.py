@@ -595,6 +595,12 @@ def test_captions_of_one_picture_do_not_vote_for_each_other():
     assert typical_caption(few) in few[1] + few[2]
 
 
+def test_a_picture_does_not_vote_for_its_own_caption():
+    odd = ["seven purple engines"] * 5
+    assert typical_caption([odd, ["a cat sat down"], ["a cat sat down"], ["one dog"]]) \
+        == "a cat sat down"
+
+
 def test_the_nearest_picture_is_another_picture(score, creatures):
     pictures = TrainingPictures(creatures["train"], 100, 0)
     for i, each in enumerate(creatures["train"]):

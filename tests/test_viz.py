@@ -273,6 +273,11 @@ def test_a_grid_says_what_it_leaves_out(rows):
     assert not said(iter(many)) and not said(rows) and not said(many, n=3)
 
 
+def test_captions_are_large_enough_to_read(rows):
+    texts = [text for text in show_captions(rows[:2]).findobj(Text) if text.get_text().strip()]
+    assert texts and all(text.get_fontsize() >= 9 for text in texts)
+
+
 def test_words_have_no_marks_at_their_bars(rows):
     (ax,) = plot_words(rows).axes
     marks = [line.get_markersize() for line in ax.yaxis.get_ticklines()]
