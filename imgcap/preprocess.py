@@ -13,11 +13,11 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Integral
 
 import torch
 from PIL import Image
 
+from .config import check_options, option
 from .data import ImageError, decode_image
 from .pixels import augment_picture, decoding_side, picture_pixels, processor_settings
 
@@ -177,32 +177,28 @@ def _cut_note(tokenizer, captions:list[str], max_length:int) -> str:
             f"{max_length} tokens (the longest has {max(lengths)}) and are cut there; "
             "later ones are cut without a word")
 
-# %% ../nbs/03_preprocess.ipynb #a1e90d57
-def _check_whole(name:str, value, low:int, why:str=""):
-    "Complain of what is no whole number, or too small."
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise ValueError(f"{name} is {value!r}; it is a whole number, at least {low}{why}")
-
 # %% ../nbs/03_preprocess.ipynb #a3635635
 @dataclass
 class CaptionCollator:
     "Rows with `image`, `captions` and `image_id` to one batch of tensors."
     processor: object # Processor of the checkpoint, with an image processor and a tokenizer
-    max_length: int|None = None # In tokens, specials included; None: the tokenizer's, at most 128
+    max_length: int|None = option(None,
+        "In tokens, specials included; by default the tokenizer's limit, at most 128", at_least=3)
     seed: int = 0 # Seed of caption draws and augmentation
-    choose: str = "random" # "random" draws captions anew each epoch, "first" always takes the first
-    captions_per_picture: int = 1 # A GIT reads a picture once for all its captions in a batch
+    choose: str = option("random",
+        "random draws captions anew each epoch, first always takes the first",
+        choices=("random", "first"))
+    captions_per_picture: int = option(1,
+        "A GIT reads a picture once for all its captions in a batch", at_least=1)
     augment: Callable|None = None # (image, captions, rng) -> image, such as `augment_picture`
-    cache_bytes: int = 1 << 30 # Memory for pictures that were seen before; 0 keeps none
+    cache_bytes: int = option(1 << 30,
+        "Memory for pictures that were seen before; 0 keeps none", at_least=0)
     skipped: dict[str, str] = field(default_factory=dict) # image_id -> why it could not be decoded
 
     def __post_init__(self):
-        if self.choose not in ("random", "first"):
-            raise ValueError(f"choose={self.choose!r}; it is 'random' or 'first'")
+        check_options(self)
         room = self.processor.tokenizer.model_max_length # a very large number where none is stated
         if self.max_length is None: self.max_length = min(room, 128)
-        _check_whole("captions_per_picture", self.captions_per_picture, 1)
-        _check_whole("max_length", self.max_length, 3, ": the first token, a word, the last token")
         if self.max_length > room:
             raise ValueError(f"max_length is {self.max_length}; there is room for {room} tokens")
         self._memory, self._warned_length = _Memory(self.cache_bytes), False
@@ -228,7 +224,7 @@ class CaptionCollator:
         readable, found = [], []
         for row in rows:
             try: found.append(self._picture(row))
-            except ImageError as error: self._skip(row["image_id"], error)
+            except ImageError as error: self.skip(row["image_id"], error)
             else: readable.append(row)
         if not readable: return [], None
         keys, seen = zip(*found)
@@ -259,7 +255,11 @@ class CaptionCollator:
         rng = random.Random(f"augment/{self.seed}/{row.get('epoch', 0)}/{row['image_id']}")
         return key, self.augment(image.copy(), row["captions"], rng)
 
-    def _skip(self, image_id:str, error:Exception):
+    def skip(self,
+        image_id:str, # Of a picture that cannot be read
+        error:Exception|str, # Why not
+    ):
+        "Leave a picture out from now on, and say so once."
         if self.skipped.get(image_id) != str(error):
             warnings.warn(f"picture {image_id} is skipped: {error}", stacklevel=3)
         self.skipped[image_id] = str(error)

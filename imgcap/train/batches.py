@@ -156,7 +156,4 @@ class TrainCollator(CaptionCollator):
 
     def note(self, skipped:dict[str, str]):
         "Take over what a batch had to leave out; a process of its own may have made it."
-        for image_id, error in skipped.items():
-            if image_id not in self.skipped:
-                warnings.warn(f"picture {image_id} is skipped: {error}", stacklevel=2)
-            self.skipped[image_id] = error
+        for image_id, error in skipped.items(): self.skip(image_id, error)
