@@ -200,6 +200,9 @@ _CHARACTERS = regex.compile(rf"(?V1)(?={_ALONE})\X\p{{M}}*|(?!{_ALONE})[\p{{L}}\
 _RUNS = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
 _INVISIBLE = regex.compile(r"\p{Default_Ignorable_Code_Point}") # joiners, selectors of a variant
 
+# %% ../nbs/ground/words.ipynb #4a7d868a
+SPACELESS = regex.compile(f"(?V1){_ALONE}") # a letter of a script without spaces
+
 # %% ../nbs/ground/words.ipynb #c10e2dd5
 def primary_language(
     language: str | None, # BCP 47 tag, such as "en", "pt-BR", "zh-Hans-CN"; None stays None

@@ -16,6 +16,7 @@ from pathlib import PurePath
 
 from ..files import some
 from ..formats import PICTURE_SUFFIXES
+from ..words import SPACELESS
 
 # %% ../../nbs/data/texts.ipynb #5d9064ab
 _NOTED = "noted when loading: "
@@ -123,12 +124,11 @@ _SMALL_WORDS = frozenset("""a an the of on in with at is are and to by from ein 
 im auf mit un une le la les des et dans avec el los las y en con um uma o os e em com il lo di .
 , ! ? ;""".split())
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\u3001-\u3003\uff01-\uff1f]{1,4}")
-_SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 def _single_words(values):
     return len(values) > 1 and all(isinstance(v, str) and v.strip()
                                    and not re.search(r"\s", v.strip())
-                                   and not _SPACELESS.search(v) for v in values)
+                                   and not SPACELESS.search(v) for v in values)
 
 def _han_words(values):
     "Whether a list holds the words of a Chinese sentence: several, all short, one of one letter"
