@@ -15,7 +15,7 @@ from small_models import BUILDERS, pictures, pixels, small_model
 
 from imgcap.config import Decoding
 from imgcap.model.constraints import _Forbid, _vocabulary, spell
-from imgcap.model.decoding import CaptionWriter, write_captions
+from imgcap.model.decoding import CaptionWriter, _room_left, write_captions
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import validation_scores
 from imgcap.words import bare_words, says
@@ -451,3 +451,13 @@ def test_the_name_of_a_special_token_is_not_a_word_that_was_said():
     batch = pixels(processor, 1)
     (caption,) = write_captions(model, processor, batch, Decoding(force_words=(first,)))
     assert says(bare_words(caption.text), [first])
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_a_caption_ends_where_the_decoder_has_no_more_places(family):
+    model, processor = small_model(family)
+    places = {getattr(config, "max_position_embeddings", None) for config in (
+        model.config, *(getattr(model.config, name, None) for name in ("text_config", "decoder")))}
+    (most,) = places - {None}
+    room = _room_left(model, processor.tokenizer, Decoding(max_new_tokens=10_000))
+    assert most - 2 <= room <= most

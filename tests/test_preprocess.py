@@ -18,7 +18,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from imgcap.data.creatures import make_creatures
 from imgcap.model import load_model, new_git_tiny
 from imgcap.pixels import augment_picture, decoding_side, picture_pixels
-from imgcap.preprocess import CaptionCollator, choose_caption, choose_captions, encode_text
+from imgcap.preprocess import (
+    CaptionCollator, _shrink, choose_caption, choose_captions, encode_text)
 
 
 @pytest.fixture
@@ -567,3 +568,13 @@ def test_creatures_are_described_by_their_colour():
     for captions in make_creatures({"train": 16})["train"]["captions"]:
         english = ["this is it", *captions]  # by its language alone it might change
         assert {brightest(image) for image in flags(english, 5)} == {200}, captions
+
+
+def test_a_large_picture_is_made_smaller_quickly_and_almost_exactly():
+    y, x = np.mgrid[0:1:1800j, 0:1:2000j]
+    waves = np.stack([np.sin(450 * x * y + 2 * y), np.cos(4 * y - 175 * x), np.sin(9 * x * y)], 2)
+    photo = Image.fromarray((127.5 + 110 * waves).round().astype(np.uint8))
+    small = _shrink(photo, 200)
+    assert small.size == (222, 200)
+    exact = np.asarray(photo.resize(small.size, Image.Resampling.BICUBIC)).astype(int)
+    assert abs(np.asarray(small) - exact).mean() < 0.6

@@ -205,3 +205,11 @@ def test_torch_is_not_loaded():
 
     code = "import sys, imgcap.metrics; sys.exit(bool({'torch', 'datasets'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("text, last", [
+    ("this is plan b.", "b."), ("we met him and mr.", "mr."), ("he lives in st.", "st."),
+    ("this is a plan.", "plan"), ("this is plan b", "b")])
+def test_a_dot_at_the_end_belongs_to_a_letter_or_a_short_form(text, last):
+    "As the COCO caption code has it."
+    assert tokenize_caption(text) == [*text.split()[:-1], last]
