@@ -21,7 +21,7 @@ from ..metrics import (
 @dataclass
 class Measured:
     "What each picture adds to the scores of one system, and the scores."
-    statistics:CaptionStatistics # (N, 20)
+    statistics:CaptionStatistics # a row an image
     facts:np.ndarray|None # (N, 6, 4) as `count_facts`; None without attributes
     scores:dict # metric -> float, or (low, high) where it ends in _ci
 

@@ -62,7 +62,7 @@ _TABLE_COLUMNS = [f"{kind}_{n}" for kind in ("matches", "ngrams") for n in (1, 2
 
 # %% ../../nbs/metrics/scores.ipynb #50a7d99f
 def _scores_of(
-    totals, # (…, 20) sums over images of the columns
+    totals, # (…, columns) sums over images
     n, # number of images summed
 ):
     "The scores that belong to the column sums."
@@ -85,7 +85,7 @@ def _scores_of(
 class CaptionStatistics:
     "What each image adds to the scores: every score is a function of the column sums."
     ids: list[str]     # (N,) image ids
-    table: np.ndarray  # (N, 20) one row an image, columns as `columns`
+    table: np.ndarray  # (N, len(columns)) one row an image
     columns = _TABLE_COLUMNS
 
     def __len__(self): return len(self.ids)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['caption_loss', 'load_model', 'FAMILIES', 'Family', 'add_ends', 'last_token', 'model_family', 'Caption',
-           'begin_caption', 'caption_from_tokens', 'evaluating', 'generate_captions', 'generate_tokens', 'new_git_tiny',
-           'train_tokenizer', 'weights_fingerprint', 'is_small', 'keep_freed_memory', 'pick_device',
-           'quiet_transformers']
+           'begin_caption', 'caption_from_tokens', 'check_numbers', 'evaluating', 'generate_captions',
+           'generate_tokens', 'new_git_tiny', 'train_tokenizer', 'weights_fingerprint', 'is_small', 'keep_freed_memory',
+           'pick_device', 'quiet_transformers']
 
 # %% ../../nbs/04_model.ipynb #f7460cac
 import os
@@ -25,13 +25,14 @@ from .checkpoints import (
     find_checkpoint, load_error, read_checkpoint, weights_fingerprint)
 from .generation import (
     Caption, begin_caption, caption_from_tokens, evaluating, generate_captions, generate_tokens)
+from .settings import check_numbers
 from .tiny import new_git_tiny, train_tokenizer
 from ..run_record import name_model
 
 # %% ../../nbs/04_model.ipynb #5c0e71aa
 _all_ = ["FAMILIES", "Family", "add_ends", "last_token", "model_family",
-         "Caption", "begin_caption", "caption_from_tokens", "evaluating", "generate_captions",
-         "generate_tokens", "new_git_tiny", "train_tokenizer", "weights_fingerprint",
+         "Caption", "begin_caption", "caption_from_tokens", "check_numbers", "evaluating",
+         "generate_captions", "generate_tokens", "new_git_tiny", "train_tokenizer", "weights_fingerprint",
          "is_small", "keep_freed_memory", "pick_device", "quiet_transformers"]
 
 # %% ../../nbs/04_model.ipynb #6aefcf3b

@@ -1,5 +1,4 @@
-"""Pretrain git-tiny on the drawn world of `world.py`, made on the fly: no picture is stored or seen
-twice.
+"""Pretrain git-tiny on drawings of `world.py`, made on the fly: none is stored or seen twice.
 
     python scripts/pretrain/pretrain.py --samples 1000000 --out RUN            # about an hour on
                                                                                # two quiet cores
