@@ -309,8 +309,8 @@ def test_single_words_that_may_be_captions_are_kept_and_shown(pictures):
     assert "['dog', 'pet']" in checked
 
 
-@pytest.mark.parametrize("captions", [["一只猫", "猫"], ["แมว", "หมา"], ["ㄅㄆㄇ", "ㄅㄆ"], ["𠀀𠀁", "𠀂"],
-                                      ["ｶﾞ", "ﾈｺ"], ["ខ្មែរ", "ឆ្មា"]])
+@pytest.mark.parametrize("captions", [["一只猫", "猫"], ["แมว", "หมา"], ["ㄅㄆㄇ", "ㄅㄆ"],
+                                      ["𠀀𠀁", "𠀂"], ["ｶﾞ", "ﾈｺ"], ["ខ្មែរ", "ឆ្មា"]])
 def test_a_caption_without_spaces_is_no_single_word(pictures, captions):
     rows, said, _ = read("x.json", {"a.jpg": captions})
     assert rows == {"a.jpg": captions} and "single words" not in said
