@@ -48,6 +48,7 @@ from imgcap.train import (
     validation_scores,
     weights_fingerprint,
 )
+from imgcap.train.checkpoints import read_progress, write_progress
 from imgcap.train.trainer import make_trainer, training_arguments
 
 datasets.disable_progress_bars()
@@ -1255,26 +1256,40 @@ def test_batches_of_the_reward_are_averaged(data, tmp_path, monkeypatch, accumul
     assert seen == pytest.approx([1.0] * steps)
 
 
+def trainer_with(loss, model, processor, data, folder):
+    config = TrainConfig(
+        out=str(folder), max_steps=2, validations=1, batch_size=4, learning_rate=1e-3,
+        weight_decay=0.0, precision="float32", max_length=16)
+    args = training_arguments(model, data, config)
+    return make_trainer(model, processor, data, config, args, folder, [], by="loss", loss=loss)
+
+
 def test_a_trainer_is_given_its_loss(data, tmp_path):
     "It need not be one of ours: what it asks for is what the weights follow."
-    model, processor = tiny()
-    config = TrainConfig(
-        out=str(tmp_path), max_steps=2, validations=1, batch_size=4, learning_rate=1e-3,
-        weight_decay=0.0, precision="float32", max_length=16)
-    args, seen = training_arguments(model, data, config), []
+    (model, processor), seen = tiny(), []
 
     def loss(trainer, model, batch, n_tokens):
         seen.append(sorted(batch))
         return -model.output.bias.sum()
 
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    trainer = make_trainer(
-        model, processor, data, config, args, tmp_path, [], by="loss", loss=loss)
-    trainer.train()
+    trainer_with(loss, model, processor, data, tmp_path).train()
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"output.bias"} and (model.output.bias > before["output.bias"]).all()
     text = ["attention_mask", "image_id", "input_ids", "labels", "pixel_values"]
     assert seen == [text] * 2
+
+
+def test_only_who_writes_a_checkpoint_notes_what_it_holds(data, tmp_path, monkeypatch):
+    "Another process would note the digest of half a file."
+    trainer, folder = trainer_with(None, *tiny(), data, tmp_path), tmp_path / "checkpoint-1"
+    progress = {"seconds": 1.0, "skipped": {}}
+    write_progress(folder, progress)
+    (folder / "model.safetensors").write_bytes(b"half of it")
+    monkeypatch.setattr(type(trainer.args), "should_save", property(lambda self: False))
+    trainer.save_model(str(folder))
+    assert read_progress(folder) == progress
+    assert (folder / "model.safetensors").read_bytes() == b"half of it"
 
 
 @pytest.mark.parametrize("kind", CANNOT_MOVE)
