@@ -19,7 +19,9 @@ from imgcap.evaluate.explain import (
     show_heatmaps,
     word_heatmaps,
 )
+from imgcap.infer import Captioner
 from imgcap.model import FAMILIES, load_model
+from imgcap.model.constraints import spell
 
 FAMILY = pytest.mark.parametrize("family", BUILDERS)
 
@@ -221,3 +223,24 @@ def test_other_refusals(tiny, drawing):
         ablate(*tiny, drawing, {})
     with pytest.raises(ValueError, match="there is not one to show"):
         show_heatmaps(drawing, [])
+
+
+# --- the captions are those that a captioner writes
+
+
+def test_what_is_explained_is_what_a_captioner_writes():
+    "A model that would say the same again and again may not, here as there."
+    model, processor = small_model("git")
+    words = [spell(processor.tokenizer, word)[0] for word in ("red", "creature", "eyes")]
+    with torch.no_grad():
+        model.output.bias[words] = torch.tensor([50.0, 51.0, 52.0])
+    picture, left = pictures(1)[0], {"left": (0, 0, 16, 32)}
+    captioner = Captioner(model, processor=processor)
+    written = captioner(picture).text
+    assert [m.word for m in word_heatmaps(model, processor, picture)] == written.split()
+    assert ablate(model, processor, picture, left).caption.text == written
+    short = {"max_new_tokens": 3, "num_beams": 3, "num_return_sequences": 2}
+    best = ablate(model, processor, picture, left, **short).caption
+    assert best.text == captioner(picture, **short).text and len(best.others) == 1
+    with pytest.raises(TypeError, match="beams"):
+        ablate(model, processor, picture, left, beams=3)

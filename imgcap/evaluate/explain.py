@@ -20,7 +20,8 @@ from imgcap.evaluate.evidence import (
     attention_shares, fitting_tokens, log_probabilities, occlusion_falls, patch_grid, text_room,
     word_tokens)
 from .pages import html_page, mark_words, picture_uri
-from ..model import Caption, evaluating, generate_captions
+from ..model import Caption, evaluating
+from ..model.decoding import decoding_for, write_captions
 from ..pictures import decode_image
 from ..template_files import fill_template
 from ..viz import compare_captions, show_captions, show_predictions
@@ -67,8 +68,8 @@ def _check_choice(name:str, value:str, *choices:str):
 def _tokens_of(model, processor, pixel_values, caption:str|None) -> tuple[list[int], list]:
     "As `word_tokens`, of a caption or of what the model writes."
     if caption is None:
-        caption = generate_captions(model, processor, pixel_values)[0].text
-        return fitting_tokens(model, processor.tokenizer, caption)
+        [written] = write_captions(model, processor, pixel_values, decoding_for(model))
+        return fitting_tokens(model, processor.tokenizer, written.text)
     input_ids, words = word_tokens(processor.tokenizer, caption)
     if len(input_ids) > (room := text_room(model)):
         raise ValueError(f"the caption has {len(input_ids)} tokens, and the model has room "
@@ -290,7 +291,7 @@ def ablate(
     regions:Mapping|None=None, # Name of a part -> box or mask, for `paint_over`; None: nine boxes
     *,
     fill:str|tuple[int, int, int]="grey", # As for `paint_over`
-    **options, # For `generate_captions`
+    **options, # Fields of `Decoding`, else as `decoding_for` has them
 ) -> Ablations:
     "Paint parts of a picture over, one at a time, and caption it each time."
     image = decode_image(image)
@@ -298,8 +299,9 @@ def ablate(
     if not regions: raise ValueError("regions: there is no part to paint over")
     pictures = [image, *(paint_over(image, region, fill=fill) for region in regions.values())]
     pixel_values = processor.image_processor(images=pictures, return_tensors="pt").pixel_values
+    how = decoding_for(model, **options)
+    before, *after = write_captions(model, processor, pixel_values, how)
     with evaluating(model):
-        before, *after = generate_captions(model, processor, pixel_values, **options)
         input_ids, words = fitting_tokens(model, processor.tokenizer, before.text)
         logp = log_probabilities(model, pixel_values, input_ids)
     predicted = [[place - 1 for place in places] for _, places in words]
