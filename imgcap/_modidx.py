@@ -1142,6 +1142,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                          'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding.CaptionWriter._steps': ( 'model/decoding.html#captionwriter._steps',
                                                                                        'imgcap/model/decoding.py'),
+                                       'imgcap.model.decoding.CaptionWriter.rows': ( 'model/decoding.html#captionwriter.rows',
+                                                                                     'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding.CaptionWriter.stream': ( 'model/decoding.html#captionwriter.stream',
                                                                                        'imgcap/model/decoding.py'),
                                        'imgcap.model.decoding._Listener': ('model/decoding.html#_listener', 'imgcap/model/decoding.py'),

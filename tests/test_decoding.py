@@ -1,5 +1,6 @@
 "How words are chosen, and streams of them."
 
+import ast
 import gc
 import itertools
 import json
@@ -7,12 +8,14 @@ import math
 import threading
 import time
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_models import BUILDERS, pictures, pixels, small_model
 
+from imgcap import config
 from imgcap.config import Decoding
 from imgcap.model.constraints import _Forbid, _vocabulary, spell
 from imgcap.model.decoding import CaptionWriter, _room_left, write_captions
@@ -224,6 +227,47 @@ def test_promises_are_kept_by_models_without_sense():
                     says(bare_words(caption.text), bare_words(phrase)) for phrase in forced
                 ), caption.text
                 assert not says(bare_words(caption.text), [never]), caption.text
+
+
+# --- one way of writing
+
+
+def test_validation_evaluation_captioner_and_heat_maps_write_by_one_function():
+    "Who else calls `generate` draws samples to learn from, or measures the guide's recipe."
+    package = Path(config.__file__).parent
+    calls = {"generate_captions": set(), "generate_tokens": set(), "generate": set()}
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = isinstance(node, ast.Call) and node.func
+            name = getattr(name, "attr", getattr(name, "id", None))
+            if name in calls:
+                calls[name].add(path.relative_to(package).as_posix())
+    assert calls == {
+        "generate_captions": {"model/decoding.py"},
+        "generate_tokens": {"model/generation.py", "train/rewards.py"},
+        "generate": {"model/generation.py", "bench_recipes.py"},
+    }
+
+
+def test_rows_are_captioned_in_batches_and_the_unreadable_cost_their_place():
+    model, processor = small_model("git")
+    sizes = []
+
+    def read(batch):
+        sizes.append(len(batch))
+        good = [row for row in batch if row["image"] is not None]
+        images = [row["image"] for row in good]
+        if not images:
+            return [], None
+        return good, processor.image_processor(images=images, return_tensors="pt").pixel_values
+
+    rows = [{"image": image} for image in [*pictures(3), None, pictures(4)[3], None, None]]
+    writer = CaptionWriter(model, processor, Decoding(max_new_tokens=5))
+    found = list(writer.rows(iter(rows), read, 2))
+    assert sizes == [2, 2, 2, 1] and [row for row, _ in found] == [*rows[:3], rows[4]]
+    expected = [caption.text for caption in writer(pixels(processor, 4))]
+    assert [caption.text for _, caption in found] == expected
+    assert list(writer.rows([], read, 2)) == []
 
 
 # --- streams

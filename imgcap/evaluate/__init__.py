@@ -11,7 +11,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -122,12 +121,11 @@ def _all_captions(train) -> Iterator[str]|None:
 def _captioned(writer:CaptionWriter, rows, skipped:dict, batch_size:int) -> Iterator[tuple]:
     "Each row that can be read, with its caption."
     collator = CaptionCollator(writer.processor, cache_bytes=0, skipped=skipped)
-    rows = iter(rows)
-    while batch := list(islice(rows, batch_size)):
+    def read(batch):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "picture .* is skipped") # the report says so
-            readable, pixels = collator.pixel_values(batch)
-        if readable: yield from zip(readable, writer(pixels))
+            return collator.pixel_values(batch)
+    return writer.rows(rows, read, batch_size)
 
 def _kept(row:dict, caption, pictures:TrainingPictures|None, split:str) -> dict:
     "What is kept of a picture."

@@ -12,9 +12,10 @@ import random
 import re
 import threading
 import weakref
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import torch
 from torch import nn
@@ -164,6 +165,17 @@ class CaptionWriter:
                 prefix=how.prefix, logits_processor=self._steps(pixels), num_beams=how.num_beams,
                 max_new_tokens=how.max_new_tokens, **options, **more)
         return [_likeliest(caption) for caption in captions] if how.force_words else captions
+
+    def rows(self,
+        rows:Iterable[dict], # Of a data set
+        read:Callable, # Some rows -> those whose pictures can be read, and these (B, C, H, W)
+        batch_size:int, # Pictures at a time
+    ) -> Iterator[tuple[dict, Caption]]: # In order
+        "Each row that can be read, with its caption."
+        rows = iter(rows)
+        while batch := list(islice(rows, batch_size)):
+            readable, pixels = read(batch)
+            if readable: yield from zip(readable, self(pixels))
 
     def stream(self,
         pixels:torch.Tensor, # One picture (1, C, H, W)

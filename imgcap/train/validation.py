@@ -46,10 +46,8 @@ def caption_rows(
     **options, # Fields of `Decoding`: `max_new_tokens`, `num_beams`, …
 ) -> Iterator[tuple[dict, Caption]]: # Each row that could be read, with its caption, in order
     "Write a caption for each row."
-    write = CaptionWriter(model, collator.processor, Decoding(**options))
-    for batch in _batches(rows, batch_size or _captions_at_a_time(model)):
-        readable, pixels = collator.pixel_values(batch)
-        if readable: yield from zip(readable, write(pixels))
+    writer = CaptionWriter(model, collator.processor, Decoding(**options))
+    return writer.rows(rows, collator.pixel_values, batch_size or _captions_at_a_time(model))
 
 # %% ../../nbs/train/validation.ipynb #6a1f03d5
 @torch.no_grad()
