@@ -1,8 +1,11 @@
 "The public names of the stages stay where they are: code that people have written goes on working."
 
 import importlib
+import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,21 @@ def test_the_package_alone_loads_nothing():
     assert in_new_process(code) == ["imgcap"]
     code = "import sys, imgcap; imgcap.load_captions; print('torch' in sys.modules)"
     assert in_new_process(code) == ["False"]
+
+
+@pytest.mark.parametrize("room, name", [
+    ("cli.demonstration", "demo"), ("cli.learning", "train"), ("cli.learning", "evaluate"),
+    *(("cli.commands", name)
+      for name in "caption check score export push app bench".split()),
+    ("config", "TrainConfig"), ("config", "Decoding"), ("config", "CommandOptions")])
+def test_the_reference_tells_each_option_and_its_default(room, name, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "docs" / "ext"))
+    reference = importlib.import_module("reference")
+    made = getattr(importlib.import_module(f"imgcap.{room}"), name)
+    text = "\n".join(reference.entry(reference.Module(room), name, []))
+    for option, taken in inspect.signature(made).parameters.items():
+        if taken.kind is taken.VAR_KEYWORD: continue
+        assert f"* - ``{option}``" in text, option
+        if taken.default is not taken.empty:
+            assert re.search(rf"\b{option}: [^=]+ = {re.escape(repr(taken.default))}[,)]", text)
+    assert "option(" not in text and "CommandOptions." not in text

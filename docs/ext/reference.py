@@ -1,8 +1,12 @@
 """The API reference: each public name with its signature, its docments as a table, its source and
-the notebook where it is made. Nothing is imported; all of it is read from the modules' text.
+the notebook where it is made. All of it is read from the modules' text; nothing is imported but
+`imgcap.config`, which has the options' help.
 """
 import ast
+import dataclasses
+import importlib
 import re
+import sys
 import tokenize
 from pathlib import Path
 
@@ -10,6 +14,8 @@ import architecture
 import notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+CONFIG = importlib.import_module("imgcap.config")
 API = notebooks.DOCS / "api"
 
 
@@ -90,13 +96,26 @@ def origin(node, alias, package):
 
 
 def annotated(node):
-    "(type, help) of `Annotated[type, typer.Option(help=…)]`; (node, '') of anything else."
+    """(type, help) of `Annotated[type, typer.Option(help=…)]` or `Annotated[type, shown(name)]`;
+    (node, '') of anything else."""
     if not (isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Annotated")):
         return node, ""
-    kind, *extra = node.slice.elts
-    given = [keyword.value.value for call in extra if isinstance(call, ast.Call)
-             for keyword in call.keywords if keyword.arg == "help"]
-    return kind, given[0] if given and isinstance(given[0], str) else ""
+    kind, call, *_ = node.slice.elts
+    if not isinstance(call, ast.Call): return kind, ""
+    told = {keyword.arg: keyword.value.value for keyword in call.keywords
+            if isinstance(keyword.value, ast.Constant)}
+    if "help" not in told and ast.unparse(call.func) == "shown":
+        name, *config = call.args
+        field = option_field(config[0].id if config else "CommandOptions", name.value)
+        told["help"] = field.metadata["help"] + told.get("more", "")
+    return kind, told.get("help", "")
+
+
+def option_field(config, name):
+    "A field of a dataclass that was made with `option`, or None."
+    made = getattr(CONFIG, config, None)
+    found = {field.name: field for field in dataclasses.fields(made)} if made else {}
+    return found.get(name) if name in found and "help" in found[name].metadata else None
 
 
 def parameters(module, function):
@@ -125,12 +144,24 @@ def fields(module, made):
     "The parameters of a dataclass or a named tuple."
     found = [node for node in made.body
              if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-    return [(node.target.id, module.annotation(node.annotation), node.value, module.comment(node))
+    def default_and_text(node):
+        field = option_field(made.name, node.target.id) if module.name == "config" else None
+        return (node.value, module.comment(node)) if field is None else (
+            plain_default(field), field.metadata["help"])
+    return [(node.target.id, module.annotation(node.annotation), *default_and_text(node))
             for node in found if not node.target.id.startswith("_")]
+
+
+def plain_default(field):
+    "The default of a field as code; None where it has to be given."
+    return None if field.default is dataclasses.MISSING else ast.Constant(field.default)
 
 
 def default_text(node):
     "A default as in a signature; what a dataclass makes anew each time as `dict()`."
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        field = option_field(node.value.id, node.attr)  # CommandOptions.port
+        node = node if field is None else plain_default(field)
     text = ast.unparse(node)
     factory = re.fullmatch(r"field\(.*default_factory=(\w+)\)", text)
     return f"{factory[1]}()" if factory else text

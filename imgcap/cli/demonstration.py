@@ -112,15 +112,12 @@ def _run_demo(run:Path, config, quick:bool, stage:str):
     _show_demo(run, data)
 
 # %% ../../nbs/cli/demonstration.ipynb #eea7871c
-_EPOCHS, _QUICK_EPOCHS = 40, 30
-
-
 def demo(
     out:Annotated[str, typer.Option(
         help="Run folder; a demo that was stopped there goes on, any other run stays")]="runs/demo",
     epochs:Annotated[float|None, typer.Option(
         help="Times each drawing is seen; fewer is quicker and worse  "
-             f"[default: {_EPOCHS}, or {_QUICK_EPOCHS} with --quick]")]=None,
+             "[default: 40, or 30 with --quick]")]=None,
     quick:Annotated[bool, typer.Option(
         help="A minute instead of five: few drawings, few steps, and a model that shows it")]=False,
     overwrite:Annotated[bool, typer.Option(
@@ -130,7 +127,7 @@ def demo(
     threads:Annotated[int|None, shown("threads", TrainConfig)]=TrainConfig.threads,
 ):
     "The whole path, offline, on built-in drawings."
-    if epochs is None: epochs = _QUICK_EPOCHS if quick else _EPOCHS
+    epochs = (30 if quick else 40) if epochs is None else epochs
     config = TrainConfig(out=out, epochs=epochs, seed=seed, threads=threads, overwrite=overwrite)
     run = Path(out).expanduser()
     stage = "new" if overwrite else _stage(run, config, quick)
