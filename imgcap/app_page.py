@@ -7,9 +7,7 @@ __all__ = ['heat_uri', 'heat_place', 'escape_html', 'message_html', 'figure_html
            'example_drawings', 'example_buttons', 'page_script']
 
 # %% ../nbs/doors/app_page.ipynb #672c1abc
-import base64
 import html
-import io
 import string
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image, ImageOps
 
 from .data.creatures import ATTRIBUTES, draw_creature
 from .evaluate.explain import WordMap
+from .evaluate.pages import data_uri
 from .model import Caption
 from .template_files import fill_template, read_template
 
@@ -32,14 +31,7 @@ def heat_uri(
     light = map.clip(0) / max(float(map.max()), least, 1e-6)
     veil = np.zeros((*map.shape, 4), np.uint8)
     veil[..., 3] = (_VEIL * (1 - light)).round()
-    return _data_uri(Image.fromarray(veil), "PNG")
-
-
-def _data_uri(image:Image.Image, format:str) -> str:
-    file = io.BytesIO()
-    image.save(file, format, quality=90)
-    text = base64.b64encode(file.getvalue()).decode()
-    return f"data:image/{format.lower()};base64,{text}"
+    return data_uri(Image.fromarray(veil))
 
 # %% ../nbs/doors/app_page.ipynb #7721b80d
 def heat_place(
@@ -81,7 +73,7 @@ def figure_html(
     ratio = small.width / small.height
     size = f"aspect-ratio: {ratio:.4f}; width: min(100%, 28rem, {60 * ratio:.1f}vh)"
     return fill_template("app_figure.html", size=size, alt=escape_html(alt),
-                         picture=_data_uri(small, "JPEG"))
+                         picture=data_uri(small, "JPEG", quality=90))
 
 # %% ../nbs/doors/app_page.ipynb #ad69933a
 def word_html(
@@ -137,7 +129,7 @@ def example_buttons(
     examples:dict[str, Image.Image], # By the name that is shown
 ) -> str:
     "Drawings that can be chosen, as HTML."
-    images = {name: _data_uri(image.resize((96, 96)), "PNG") for name, image in examples.items()}
+    images = {name: data_uri(image.resize((96, 96))) for name, image in examples.items()}
     buttons = "".join(f'<button type="button" class="imgcap-example" data-name="{name}">'
                       f'<img src="{uri}" alt="">{name}</button>' for name, uri in images.items())
     return ('<div class="imgcap-examples" role="group" aria-label="Drawings to try">'

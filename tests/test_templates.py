@@ -55,6 +55,12 @@ def test_each_template_is_used_and_each_that_is_used_is_there():
     assert used == set(FILES)
 
 
+def test_pictures_become_addresses_in_one_place():
+    "Report, ablations and web demo: what writes `data:image/…` is one function."
+    writers = [path.name for path in MODULES if any("data:image/" in text for text in texts(path))]
+    assert writers == ["pages.py"]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_template_fits_the_screen_of_who_edits_it(name):
     text = (PACKAGE / "templates" / name).read_bytes().decode()

@@ -19,9 +19,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.creatures import ATTRIBUTES
 from .groups import column_values, group_rows, group_scores, has_column
-from .pages import example_card, example_tools, html_page, shortened
+from .pages import MOST_LETTERS, example_card, example_tools, html_page
 from .records import folder_for, refuse_strangers, strict_json, write_split
 from .scoring import MAIN_METRICS, Measured, measure_systems
+from ..files import cut
 from ..metrics import CaptionStatistics
 from ..places import public_ids, without_paths
 from ..template_files import fill_template, read_template
@@ -227,7 +228,7 @@ def _examples_html(
 
 def _report_page(split:str, remarks:list[str], tables:list[ScoreTable], examples:str) -> str:
     "Title, verdict, tables, notes, and examples in HTML."
-    first, verdict, *notes = (html.escape(shortened(text)) for text in remarks)
+    first, verdict, *notes = (html.escape(cut(text, MOST_LETTERS)) for text in remarks)
     main, *others = map(_scrolling, tables)
     body = fill_template(
         "report.html", split=html.escape(split), verdict=verdict, how_to_read=first,
