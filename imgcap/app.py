@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from PIL import Image
+from torch import nn
 
 from imgcap.app_page import (
     captions_html, example_buttons, example_drawings, figure_html, message_html, page_script,
@@ -172,6 +173,8 @@ def _word_widgets(gr) -> list:
 
 def _method_widget(gr, captioner:Captioner):
     "How heat maps are made; painting over takes long with a large model on a CPU."
+    if not isinstance(captioner.model, nn.Module): # graphs, which only write
+        return gr.Radio([("none", "none")], value="none", label="Heat maps from")
     quick = is_small(captioner.model) or captioner.model.device.type == "cuda"
     methods = [("painting over parts of the picture", "occlusion"), ("none", "none")]
     if captioner.model.config.model_type == "git":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import warnings
 
@@ -265,6 +266,25 @@ def test_two_exports_do_not_mix_their_captions(exports, folder_of_pictures, tmp_
     caption_files(folder_of_pictures, OnnxCaptioner(moved), out=out, resume=True)
     with pytest.raises(ValueError, match="was begun with the model .*moved .*, and this run has"):
         caption_files(folder_of_pictures, rounded, out=out, resume=True)
+
+
+def test_an_export_in_the_page(exports, folder_of_pictures):
+    "It writes, word by word, and has no heat maps; what it cannot do, the page says."
+    pytest.importorskip("gradio")
+    from imgcap.app import build_app, caption_page
+
+    exported, file = OnnxCaptioner(exports[2] / "float32"), str(folder_of_pictures / "a.png")
+    (maps,) = [
+        block
+        for block in build_app(exported).blocks.values()
+        if getattr(block, "label", None) == "Heat maps from"
+    ]
+    assert maps.value == "none" and maps.choices == [("none", "none")]
+    *states, (_, words, _) = caption_page(exported, file, maps.value, max_new_tokens=5)
+    text = exported(file, max_new_tokens=5).text
+    assert re.sub("<[^>]*>", "", words) == text and len(states) > 5
+    *_, (_, _, message) = caption_page(exported, file, maps.value, num_beams=2)
+    assert "That did not work: num_beams=2: an exported captioner takes the likeliest" in message
 
 
 OTHER_WAYS = [
