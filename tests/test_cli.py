@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -230,6 +231,13 @@ def test_a_second_demo_shows_the_first_and_takes_nothing_away(demo_of):
         status, _, err = run(*words, *other)
         assert status == 2 and "other choices" in err and len(err.splitlines()) == 1
     assert contents(folder) == before
+
+
+def test_help_says_what_an_option_takes():
+    status, said, _ = run("caption", "--help")
+    takes = dict(re.findall(r"(--[a-z-]+) +([A-Z]+|<\w+>)", said))
+    assert status == 0 and takes["--force-words"] == takes["--forbid-words"] == "WORD"
+    assert takes["--num-beams"] == "<int>" and list(takes.values()).count("WORD") == 2
 
 
 def test_a_demo_does_not_replace_another_run(demo_of):
