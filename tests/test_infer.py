@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from small_models import pictures, small_model
 
-from imgcap.infer import Caption, Captioner, CaptionError, caption_files
+from imgcap.infer import Caption, Captioner, CaptionError, _wishes, caption_files
 from imgcap.infer.row_files import one_line, picture_state
 
 SHORT = {"max_new_tokens": 5}
@@ -451,3 +452,15 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(tmp_path, captioner
     assert picture_state(str(file)) != before and picture_state(
         "http://127.0.0.1/x.png"
     ) == {} == picture_state("a\0b")
+
+
+@pytest.mark.parametrize("size, out, sidecar", [
+    (1, None, False), (2, "c.jsonl", False), (2, None, True), (2, None, False)])
+def test_several_processes_need_a_file_each(size, out, sidecar):
+    team = SimpleNamespace(size=size)
+    told = (out, sidecar, False, False, False, team)
+    if size == 1 or out or sidecar:
+        assert _wishes(*told).out == out
+    else:
+        with pytest.raises(ValueError, match="several processes cannot share the screen"):
+            _wishes(*told)
