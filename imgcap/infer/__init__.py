@@ -132,14 +132,13 @@ class Captioner:
     def writer(self,
         how:Decoding, # How words are chosen
     ) -> CaptionWriter: # From pictures (B, C, H, W), as the model sees them, to their captions
-        "What writes the captions of a batch, or streams one; another kind of model has another."
+        "What writes the captions of a batch, or streams one; other kinds of models have others."
         return CaptionWriter(self.model, self.processor, how)
 
     def about(self) -> dict: # Name, weights, settings, precision
         "What of the model decides which captions are written."
         model, precision = self.model, str(self.model.dtype).removeprefix("torch.")
-        return {"model": str(getattr(model.config, "name_or_path", "")),
-                "weights": weights_fingerprint(model),
+        return {"model": model.config.name_or_path, "weights": weights_fingerprint(model),
                 "settings": settings_fingerprints(model, self.processor), "precision": precision}
 
     def _writer(self, how:Decoding) -> Callable:

@@ -117,7 +117,7 @@ class OnnxModel:
         "What tells whether these are the same graphs."
         return " ".join(file_digest(Path(self.name) / name) for name in GRAPHS)
 
-
+# %% ../../nbs/share/export.ipynb #d4aee3e4
 def _graph(folder:Path, name:str, threads:int):
     "A graph, ready to run."
     runtime = onnx_runtime()
@@ -304,7 +304,8 @@ def _moved_logits(
 ) -> Iterator[tuple[float, bool]]:
     "At each word that 32 bits write: the move in parts of the spread, whether the word stays."
     tokenizer, pictures = whole.processor.tokenizer, len(pixels)
-    decoders, writing = (whole.model.start(pixels), rounded.model.start(pixels)), np.ones(pictures, bool)
+    decoders = whole.model.start(pixels), rounded.model.start(pixels)
+    writing = np.ones(pictures, bool)
     ids = np.array([begin_caption(tokenizer, "", 1, None)[0]] * pictures)
     for _ in range(min(steps, whole.model.config.max_position_embeddings - ids.shape[1])):
         wanted, found = (decode(ids)[writing] for decode in decoders)
