@@ -32,8 +32,9 @@ from ..run_record import name_model
 # %% ../../nbs/04_model.ipynb #5c0e71aa
 _all_ = ["FAMILIES", "Family", "add_ends", "last_token", "model_family",
          "Caption", "begin_caption", "caption_from_tokens", "check_numbers", "evaluating",
-         "generate_captions", "generate_tokens", "new_git_tiny", "train_tokenizer", "weights_fingerprint",
-         "is_small", "keep_freed_memory", "pick_device", "quiet_transformers"]
+         "generate_captions", "generate_tokens", "new_git_tiny", "train_tokenizer",
+         "weights_fingerprint", "is_small",
+         "keep_freed_memory", "pick_device", "quiet_transformers"]
 
 # %% ../../nbs/04_model.ipynb #6aefcf3b
 def caption_loss(
