@@ -227,7 +227,7 @@ def generate_imgcap(
     length = {"max_new_tokens": 20, "min_new_tokens": 20, "no_repeat_words": 0}
     for _ in range(2):
         start = time.perf_counter()
-        written = list(captioner(images, **length))
+        written: list = list(captioner.many(images, **length))
         seconds.append(time.perf_counter() - start)
     texts = [caption.text for caption in written]
     return {"seconds": seconds[1:], "images": n, "texts": texts, "memory": peak_memory()}

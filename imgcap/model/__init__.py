@@ -33,13 +33,8 @@ from ..run_record import name_model
 _all_ = ["FAMILIES", "Family", "add_ends", "last_token", "model_family",
          "Caption", "begin_caption", "caption_from_tokens", "check_numbers", "evaluating",
          "generate_captions", "generate_tokens", "new_git_tiny", "train_tokenizer",
-<<<<<<< HEAD
          "weights_fingerprint", "is_small",
          "keep_freed_memory", "pick_device", "quiet_transformers"]
-=======
-         "weights_fingerprint", "is_small", "keep_freed_memory", "pick_device",
-         "quiet_transformers"]
->>>>>>> 7200298 (Model: a line that fits)
 
 # %% ../../nbs/04_model.ipynb #6aefcf3b
 def caption_loss(
