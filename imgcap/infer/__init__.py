@@ -78,7 +78,7 @@ class Captioner:
     def __call__(self,
         x, # A picture (file, http address, bytes, PIL image, array, row), or whatever `many` takes
         **options, # Fields of `Decoding`, else as `decoding_for` has them; with many `progress` too
-    ) -> Caption|Iterator[Caption|CaptionError]: # Of a picture its caption; of many as `many`
+    ): # The `Caption` of a picture; for many, what `many` gives
         "Caption one picture, or many."
         if is_many(x): return self.many(x, **options)
         return next(self._writer(self.how(**options))([self._pixels(x)]))
@@ -131,7 +131,7 @@ class Captioner:
 
     def writer(self,
         how:Decoding, # How words are chosen
-    ) -> CaptionWriter: # From pictures (B, C, H, W), as the model sees them, to their captions
+    ): # A `CaptionWriter`, or what writes and streams as one does
         "What writes the captions of a batch, or streams one; other kinds of models have others."
         return CaptionWriter(self.model, self.processor, how)
 
