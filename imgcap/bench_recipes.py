@@ -224,7 +224,7 @@ def generate_imgcap(
     model = model.eval().to(getattr(torch, dtype))
     captioner = Captioner(model, processor=processor, batch_size=24)
     images, seconds = list(bench_data(n + 1)["image"])[1:], []
-    length = {"max_new_tokens": 20, "min_new_tokens": 20, "no_repeat_words": 0}
+    length: dict = {"max_new_tokens": 20, "min_new_tokens": 20, "no_repeat_words": 0}
     for _ in range(2):
         start = time.perf_counter()
         written: list = list(captioner.many(images, **length))
