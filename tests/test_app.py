@@ -197,3 +197,12 @@ def test_a_picture_that_would_fill_the_memory_is_refused_unread(captioner, tmp_p
         and str(tmp_path) not in said
     )
     assert "pixels" in said or "strip" in said
+
+
+@pytest.mark.parametrize("n, num_beams, asked", [
+    (1, 1, {"diversity_penalty": 0.0}), (3, 1, {"diversity_penalty": 1.0}),
+    (1, 4, {"num_beams": 4}), (6, 4, {"num_beams": 6})])
+def test_several_captions_are_beams_or_varied(n, num_beams, asked):
+    options = _options(**DEFAULT | {"n": n, "num_beams": num_beams})
+    chosen = {name: options[name] for name in ("num_beams", "diversity_penalty") if name in options}
+    assert chosen == asked and options["num_return_sequences"] == n

@@ -222,6 +222,14 @@ def test_no_more_is_remembered_than_allowed(processor, augment):
     )
 
 
+def test_as_many_pictures_are_remembered_as_have_room(processor):
+    "To augment, each as decoded: three bytes a pixel."
+    collator = CaptionCollator(processor, augment=augment_picture, cache_bytes=2 * 3 * 70 * 70)
+    collator([row({"bytes": encoded(p), "path": None}, str(i))
+              for i, p in enumerate(pictures(3, side=70))])
+    assert len(collator._memory.found) == 2
+
+
 @pytest.mark.parametrize(
     "size, resize, whole",
     [
