@@ -298,9 +298,9 @@ class Trials:
         changed = with_change(kept, cell, before, after)
         if not changed: return ""
         path.write_text(changed, encoding="utf-8")
-        run = "from nbdev.test import nbdev_test; nbdev_test()"
+        run = "import sys; from nbdev.test import nbdev_test; nbdev_test(path=sys.argv[1])"
         process = subprocess.Popen(
-            [sys.executable, "-c", run, "--path", name], cwd=folder, env=environment(folder),
+            [sys.executable, "-c", run, name], cwd=folder, env=environment(folder),
             start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try: ended = self.processes.end_of(process.pid, lambda: process.wait(10 * SECONDS))
         except subprocess.TimeoutExpired: ended = None

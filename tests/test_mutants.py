@@ -9,7 +9,9 @@ import threading
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -167,6 +169,23 @@ def trials(work, monkeypatch):
 def test_what_fails_is_named(trials, tests, said):
     found = trials.failed_test(trials.free.get(), [f"test_a.py::test_{name}" for name in tests])
     assert found == said
+
+
+@pytest.mark.parametrize(("source", "said"), [("assert x < 2", "nbs/a.ipynb"), ("x", "")])
+def test_a_notebook_notices_alone_what_is_changed_in_its_cell(trials, source, said):
+    folder = trials.free.get()
+    (folder / "settings.ini").write_text("[DEFAULT]\nlib_name=a\nlib_path=a\nnbs_path=nbs\n")
+    (folder / "nbs").mkdir()
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for name, cells in ("a", ["x = 1", source]), ("b", ["1 / 0"]):  # nobody runs the other one
+        made = [new_code_cell(cell, id=f"{name}{i}") for i, cell in enumerate(cells)]
+        book = new_notebook(cells=made, metadata={"kernelspec": kernel})
+        (folder / "nbs" / f"{name}.ipynb").write_text(nbformat.writes(book))
+    kept = (folder / "nbs" / "a.ipynb").read_text()
+    before = "# %% ../nbs/a.ipynb #a0\nx = 1\n"
+    change = Mutant("imgcap/a.py", 2, "", 0), before, before.replace("1", "2")
+    assert trials.failed_notebook(folder, *change) == said
+    assert (folder / "nbs" / "a.ipynb").read_text() == kept
 
 
 def test_a_stop_ends_what_runs(trials):
