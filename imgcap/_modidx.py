@@ -789,6 +789,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                               'imgcap.files.read_file': ('ground/files.html#read_file', 'imgcap/files.py'),
                               'imgcap.files.read_json_lines': ('ground/files.html#read_json_lines', 'imgcap/files.py'),
                               'imgcap.files.read_object': ('ground/files.html#read_object', 'imgcap/files.py'),
+                              'imgcap.files.replace_folder': ('ground/files.html#replace_folder', 'imgcap/files.py'),
                               'imgcap.files.replacing': ('ground/files.html#replacing', 'imgcap/files.py'),
                               'imgcap.files.some': ('ground/files.html#some', 'imgcap/files.py'),
                               'imgcap.files.write_atomic': ('ground/files.html#write_atomic', 'imgcap/files.py')},

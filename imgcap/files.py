@@ -99,6 +99,19 @@ def write_atomic(
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
+# %% ../nbs/ground/files.ipynb #5b1f0c78
+def replace_folder(
+    folder:Path, # Whose place is taken; it need not be there
+    new:Path, # Finished folder beside it
+    old:Path, # Where the one that stood there is then
+):
+    "Put a folder in the place of another; where that fails, the other is back."
+    if folder.exists(): folder.rename(old)
+    try: new.rename(folder)
+    except OSError:
+        if old.exists(): old.rename(folder)
+        raise
+
 # %% ../nbs/ground/files.ipynb #de52e0f6
 def parse_json(
     text:str|bytes, # JSON

@@ -24,7 +24,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ..config import Decoding
 from ..data.creatures import make_creatures
-from ..files import beside, parse_json, read_file, some
+from ..files import beside, parse_json, read_file, replace_folder, some
 from ..fingerprints import file_digest, settings_fingerprints
 from ..families import last_token
 from ..families.git import GitForCausalLM
@@ -239,15 +239,9 @@ def _is_our_graph(file:Path) -> bool:
 # %% ../../nbs/share/export.ipynb #d509e60a
 def _put_in_place(folder:Path, new:Path):
     "Put a finished export in the place of an older one, of which only our files are deleted."
-    old = None
-    if folder.exists():
-        old = beside(folder, f".{secrets.token_hex(8)}.old")
-        folder.rename(old)
-    try: new.rename(folder)
-    except OSError:
-        if old: old.rename(folder)
-        raise
-    if old:
+    old = beside(folder, f".{secrets.token_hex(8)}.old")
+    replace_folder(folder, new, old)
+    if old.exists():
         for name in _WRITTEN_FILES: (old / name).unlink(missing_ok=True)
         old.rmdir()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ..files import some, write_atomic
+from ..files import replace_folder, some, write_atomic
 from ..hub import quiet_transformers
 from ..run_checkpoints import check_weights, weight_digests
 from ..run_files import checkpoint_strangers, drop_scores
@@ -45,11 +45,7 @@ def _take_its_place(folder:Path, partial:Path, old:Path):
             f"{folder} holds {some(found)}, which belongs to no checkpoint, so "
             "it is not replaced; choose a folder that is new or empty")
     if folder.name == "model" and is_run(folder.parent): drop_scores(folder.parent)
-    if folder.exists(): folder.rename(old)
-    try: partial.rename(folder)
-    except OSError:
-        if old.exists(): old.rename(folder)
-        raise
+    replace_folder(folder, partial, old)
 
 # %% ../../nbs/train/checkpoints.ipynb #858660a9
 def save_checkpoint(
