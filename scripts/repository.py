@@ -30,15 +30,18 @@ NAME = re.compile(r"(?=[^/]{1,39}/)[A-Za-z0-9]+(-[A-Za-z0-9]+)*/"
 # What people copy: the page's address, or what `git clone` takes.
 WRITTEN = re.compile(r"(?:(?:https?://|(?:ssh://)?git@)?(?:www\.)?github\.com[/:])?"
                      r"(.+?)(?:\.git)?/?", re.IGNORECASE)
-BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+BADGE = ("[Open this notebook in Colab]"
          "(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/{path})")
-# Outside Colab a set-up cell only silences a remark about widgets, which the notebooks do not use.
+# Outside Colab a set-up cell only silences the bars of `datasets.map`, which take no time here, and
+# a remark about widgets, which the notebooks do not use.
 SETUP = """#| hide
-import sys, warnings
+import os, sys, warnings
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", message="IProgress not found")
 if "google.colab" in sys.modules: get_ipython().run_line_magic("pip", "install -q git+{git_url}")"""
 SETUP_WITHOUT_ADDRESS = """#| hide
-import importlib.util, sys, warnings
+import importlib.util, os, sys, warnings
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", message="IProgress not found")
 if "google.colab" in sys.modules and not importlib.util.find_spec("imgcap"):
     raise SystemExit("These notebooks have no public address yet: "

@@ -3,6 +3,7 @@ their alt text, and a gallery of the figures is made.
 
     python docs/ext/notebooks.py      list the figures that have no alt text of their own
 """
+import ast
 import base64
 import hashlib
 import json
@@ -52,11 +53,22 @@ def shown(cell):
     return bool(DIRECTIVE.sub("", cell.source).strip() or cell.outputs)
 
 
+def only_imports(source):
+    "Whether a cell does nothing but import."
+    try: lines = ast.parse(source).body
+    except SyntaxError: return False  # a line for the shell
+    return bool(lines) and all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in lines)
+
+
 def page_cell(cell, before):
-    "A code cell without directives, with the alt text of its figures."
-    names = dict(directives(cell))
-    if names.keys() & {"export", "exporti", "exports"}:
-        cell.metadata["tags"] = [*cell.metadata.get("tags", []), "export"]
+    """A code cell without directives, with the alt text of its figures; folded where it only draws
+    a diagram, imports for the module, or answers an exercise."""
+    names, tags = dict(directives(cell)), []
+    exported = names.keys() & {"export", "exporti", "exports"}
+    if exported: tags += ["export"]
+    if "solution" in names: tags += ["hide-cell"]
+    elif "diagram" in names or exported and only_imports(cell.source): tags += ["hide-input"]
+    if tags: cell.metadata["tags"] = [*cell.metadata.get("tags", []), *tags]
     if pictures(cell): cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell, before)}}
     cell.source = re.sub(r"^\s*#\s*\|.*\n?", "", cell.source, flags=re.MULTILINE).strip("\n")
     return cell
