@@ -17,7 +17,7 @@ from small_models import BUILDERS, pictures, pixels, small_model
 
 from imgcap import config
 from imgcap.config import Decoding
-from imgcap.model.constraints import _Forbid, _vocabulary, spell
+from imgcap.model.constraints import ForceWords, _Forbid, _vocabulary, spell
 from imgcap.model.decoding import CaptionWriter, _room_left, write_captions
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import validation_scores
@@ -212,6 +212,20 @@ def test_what_the_prefix_says_is_said():
     with pytest.raises(ValueError, match="prefix says 'red'"):
         Decoding(prefix="a red", forbid_words="red")
     assert says(bare_words(tokenizer.decode(spell(tokenizer, "a red"))), ["red"])
+
+
+def test_a_word_that_had_to_be_said_does_not_grow():
+    "Unlikely as all other words may be: `red` is said and shall not become `redder`."
+    _, processor = small_model("git")
+    tokenizer = processor.tokenizer
+    glued = _vocabulary(tokenizer).glued
+    (other,) = spell(tokenizer, "wings")
+    scores = torch.full((1, len(tokenizer)), -9.0)
+    scores[0, glued], scores[0, other] = -1, -2
+    for text, chosen in ("a red", [other]), ("a", glued.tolist()):
+        step = ForceWords(tokenizer, ["red"], room=20)
+        after = step(torch.tensor([spell(tokenizer, text)]), scores)
+        assert int(after.argmax()) in chosen, text
 
 
 def test_promises_are_kept_by_models_without_sense():

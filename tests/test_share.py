@@ -124,6 +124,14 @@ def test_the_card_cites_what_was_measured(run):
     )
 
 
+def test_the_tables_of_the_card_are_tables(run):
+    "Markdown shows one only where the line under the head has as many parts as the head."
+    tables = re.findall(r"(?:^\|.*\n)+", model_card(run), re.M)
+    assert any("CIDEr-D" in table for table in tables)
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table
+
+
 @pytest.mark.parametrize("low, warned", [(-.1, True), (0, True), (.1, False)])
 def test_a_model_that_does_not_look_is_told(low, warned):
     assert (

@@ -411,6 +411,18 @@ def test_a_step_that_was_repeated_counts_once():
     assert plots._series(log, "loss") == [(1, 3), (2, 2)]
 
 
+@pytest.mark.parametrize(("names", "steps"), [
+    (["loss"], [6]),
+    (["loss", "learning_rate"], [4, 2]),
+    (["eval_cider_d", "eval_wer"], [3, 3]),
+])
+def test_a_panel_has_as_many_numbers_at_its_side_as_its_height_has_room_for(names, steps):
+    fig = plot_history([{"step": step, **dict.fromkeys(names, 1)} for step in (1, 2)])
+    for ax, most in zip(fig.axes, steps, strict=True):
+        marks = ax.yaxis.get_major_locator().tick_values(0, most)
+        assert list(marks) == list(range(most + 1))
+
+
 def test_a_loss_that_is_no_number_is_pointed_out():
     log = [{"step": s, "loss": 1 / s if s < 5 else math.nan} for s in range(1, 9)]
     legend = plot_history(log).axes[0].get_legend().get_texts()
