@@ -4,19 +4,16 @@ what it says of tests that pass, fail, are not there or never end.
 
 import json
 import sqlite3
+import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import mutants  # noqa: E402
-from mutants import Mutant  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
 FOUND = {("imgcap/a.py", line, "AddNot"): [("AddNot", line), ("AddNot", -line)]
@@ -27,17 +24,17 @@ FOUND = {("imgcap/a.py", line, "AddNot"): [("AddNot", line), ("AddNot", -line)]
 
 
 def test_the_seed_alone_decides_which_mutants_there_are():
-    first = mutants.draw(FOUND, 20, 0)
-    assert first == mutants.draw(dict(reversed(FOUND.items())), 20, 0)
-    assert first != mutants.draw(FOUND, 20, 1)
-    assert len({one.line for one in first}) == 20
-    assert first[:5] == mutants.draw(FOUND, 5, 0)
-    assert len(mutants.draw(FOUND, 1000, 0)) == len(FOUND)
+    first = mutants.draw(FOUND, 20, 0, bool)
+    assert first == mutants.draw(dict(reversed(FOUND.items())), 20, 0, bool)
+    assert first != mutants.draw(FOUND, 20, 1, bool)
+    assert len({line for _, line, *_ in first}) == 20
+    assert first[:5] == mutants.draw(FOUND, 5, 0, bool)
+    assert len(mutants.draw(FOUND, 1000, 0, bool)) == len(FOUND)
 
 
 def test_a_mutant_that_does_not_count_is_replaced_by_the_next():
-    odd = mutants.draw(FOUND, 20, 0, lambda mutant: mutant.line % 2)
-    assert len(odd) == 20 and all(one.line % 2 for one in odd)
+    odd = mutants.draw(FOUND, 20, 0, lambda mutant: mutant[1] % 2)
+    assert len(odd) == 20 and all(line % 2 for _, line, *_ in odd)
 
 
 @pytest.mark.parametrize(("before", "after", "same"), [
@@ -54,40 +51,9 @@ def test_an_annotation_is_no_code(before, after, same):
 
 def test_the_changed_lines_are_found():
     before = "a = 1\nb = 2\nc = 3\n"
-    assert mutants.changed_lines(before, "a = 1\nb = 3\nc = 3\n") == (1, "b = 2", "b = 3")
-    assert mutants.changed_lines("'\u2028'\nb = 2", "'\u2028'\nb = 3") == (1, "b = 2", "b = 3")
-
-
-@pytest.mark.parametrize("module", ["words", "metrics/__init__", "infer/jobs"])
-def test_a_line_of_a_module_is_changed_in_its_cell(module):
-    "Every line of every cell but imports, which are written otherwise there."
-    text = (ROOT / f"imgcap/{module}.py").read_text(encoding="utf-8")
-    lines, changed = text.split("\n"), 0
-    begin = next(i for i, line in enumerate(lines) if ".ipynb #" in line)
-    for i, line in enumerate(lines[begin:], begin):
-        if not line.strip() or ".ipynb #" in line or "import" in line: continue
-        after = "\n".join([*lines[:i], f"{line}  # here", *lines[i + 1:]])
-        name, cell = mutants.notebook_of(Mutant(f"imgcap/{module}.py", i + 1, "", 0), text)
-        kept = json.loads((ROOT / name).read_text(encoding="utf-8"))
-        book = json.loads(mutants.with_change(json.dumps(kept), cell, text, after))
-        for old, new in zip(kept["cells"], book["cells"]):
-            if old["id"] != cell: assert old == new
-            else:
-                old, new = ("".join(one["source"]).split("\n") for one in (old, new))
-                (where,) = [j for j, (x, y) in enumerate(zip(old, new)) if x != y]
-                assert (old[where], new[where]) == (line, f"{line}  # here")
-                assert old[:where].count(line) == lines[:i][lines.index(
-                    next(one for one in lines if one.endswith(f" #{cell}"))):].count(line)
-        changed += 1
-    assert changed > 100
-
-
-def test_a_cell_without_the_line_is_left():
-    book = json.dumps({"cells": [{"id": "aa", "source": ["from imgcap.words import a\n", "a()"]}]})
-    before = "# %% ../nbs/a.ipynb #aa\nfrom .words import a\na()"
-    assert not mutants.with_change(book, "aa", before, before.replace("import a", "import b"))
-    changed = mutants.with_change(book, "aa", before, before.replace("a()", "not a()"))
-    assert "not a()" in changed
+    assert mutants.changed_lines(before, "a = 1\nb = 3\nc = 3\n") == ["b = 2", "b = 3"]
+    assert mutants.changed_lines(before, "a = 1\nc = 3\n") == ["b = 2", ""]
+    assert mutants.changed_lines("'\u2028'\nb = 2", "'\u2028'\nb = 3") == ["b = 2", "b = 3"]
 
 
 # --- which tests
@@ -96,6 +62,7 @@ def test_a_cell_without_the_line_is_left():
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     "Where a run keeps what it knows."
+    monkeypatch.setattr(mutants, "WORK", tmp_path)
     for name in ("PROJECT", "MEASURED"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(mutants, name, tmp_path / name)
@@ -134,83 +101,87 @@ def test_tests_that_pass_through_a_line_those_of_the_fewest_lines_first(work):
     assert found[-1] == "tests/test_a.py::test_much"
     assert found[1:-1] == [f"tests/test_b.py::test_b[{i}|{i}]" for i in range(8, 13)]
     assert not mutants.tests_of("imgcap/b.py", 7) and not mutants.tests_of("imgcap/a.py", 400)
-    (work / "MEASURED" / "test_a.failed").write_text("tests/test_a.py::test_little\n")
-    assert found[1:] == mutants.tests_of("imgcap/a.py", 7, mutants.failing())
 
 
 # --- what tests say
 
 
 TESTS = """
-import os, subprocess, sys, time
+import os, time
 def test_right(): pass
 def test_wrong(): assert 1 == 2
 def test_wrong_too(): assert 1 == 3
 def test_ends(): os._exit(3)
-def test_waits():
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    time.sleep(60)
+def test_waits(): time.sleep(60)
 """
-
-
-@pytest.fixture
-def trials(work, monkeypatch):
-    monkeypatch.setattr(mutants, "WORK", work)
-    (work / "PROJECT" / "test_a.py").write_text(TESTS)
-    return mutants.Trials(1, mutants.Processes())
 
 
 @pytest.mark.parametrize(("tests", "said"), [
     (["right"], ""),
     (["right", "wrong", "wrong_too"], "test_a.py::test_wrong"),
     (["ends"], "tests that do not end"),
+    (["waits"], "tests that do not end"),
     (["that_is_not_there"], ""),
 ])
-def test_what_fails_is_named(trials, tests, said):
-    found = trials.failed_test(trials.free.get(), [f"test_a.py::test_{name}" for name in tests])
-    assert found == said
+def test_what_fails_is_named(work, monkeypatch, tests, said):
+    monkeypatch.setattr(mutants, "SECONDS", 3)
+    (work / "PROJECT" / "test_a.py").write_text(TESTS)
+    assert mutants.failed_test([f"test_a.py::test_{name}" for name in tests]) == said
 
 
-@pytest.mark.parametrize(("source", "said"), [("assert x < 2", "nbs/a.ipynb"), ("x", "")])
-def test_a_notebook_notices_alone_what_is_changed_in_its_cell(trials, source, said):
-    folder = trials.free.get()
-    (folder / "settings.ini").write_text("[DEFAULT]\nlib_name=a\nlib_path=a\nnbs_path=nbs\n")
-    (folder / "nbs").mkdir()
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    for name, cells in ("a", ["x = 1", source]), ("b", ["1 / 0"]):  # nobody runs the other one
-        made = [new_code_cell(cell, id=f"{name}{i}") for i, cell in enumerate(cells)]
-        book = new_notebook(cells=made, metadata={"kernelspec": kernel})
-        (folder / "nbs" / f"{name}.ipynb").write_text(nbformat.writes(book))
-    kept = (folder / "nbs" / "a.ipynb").read_text()
-    before = "# %% ../nbs/a.ipynb #a0\nx = 1\n"
-    change = Mutant("imgcap/a.py", 2, "", 0), before, before.replace("1", "2")
-    assert trials.failed_notebook(folder, *change) == said
-    assert (folder / "nbs" / "a.ipynb").read_text() == kept
+def test_what_a_test_leaves_running_is_ended(work):
+    (work / "PROJECT" / "holds.py").write_text("""
+import filelock, time
+with filelock.FileLock("lock"):
+    open("held", "w").close()
+    time.sleep(60)
+""")
+    start = """
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "holds.py"])
+while not os.path.exists("held"): time.sleep(.1)
+print("held")
+"""
+    assert mutants.call("-c", start) == (0, "held\n")
+    with FileLock(work / "PROJECT" / "lock", timeout=9): pass
 
 
-def test_a_stop_ends_what_runs(trials):
-    threading.Timer(3, trials.processes.stop).start()
-    start = time.monotonic()
-    trials.failed_test(trials.free.get(), ["test_a.py::test_waits"])
-    assert time.monotonic() - start < 30 and not trials.processes.groups
+@pytest.fixture
+def clone(checkout, work, monkeypatch):
+    "The project, with a notebook for another module that fails."
+    monkeypatch.setattr(mutants, "PROJECT", checkout)
+    return checkout
 
 
-def test_an_interrupt_stops_the_rest():
-    processes, begun = mutants.Processes(), []
-    with pytest.raises(KeyboardInterrupt):
-        for item, _ in mutants.each(begun.append, range(100), 1, processes):
-            if item == 2: raise KeyboardInterrupt
-    # what was begun meanwhile sees that it is stopped
-    assert processes.stopped
+def test_a_notebook_takes_what_its_module_has(clone):
+    "All that nbdev_update takes back are the cells as they were, whatever they import."
+    before = {path: path.read_bytes() for path in (clone / "nbs").rglob("*.ipynb")}
+    assert mutants.call("-c", "from nbdev.sync import nbdev_update; nbdev_update()")[0] == 0
+    for path, kept in before.items():
+        assert json.loads(path.read_bytes())["cells"] == json.loads(kept)["cells"], path
+
+
+@pytest.mark.parametrize(("line", "changed", "said"), [
+    ("", "", ""),
+    ("an archive; unpack it\"", "an archive; do\"", "nbs/ground/formats.ipynb"),
+    ("file.read(16)", "file.read(17)", ""),
+])
+def test_a_notebook_notices_what_is_changed_in_its_cell(clone, line, changed, said):
+    path = clone / "imgcap" / "formats.py"
+    kept = path.read_text(encoding="utf-8")
+    assert line in kept
+    path.write_text(kept.replace(line, changed), encoding="utf-8")
+    assert mutants.failed_notebook("imgcap/formats.py") == said
+    path.write_text(kept, encoding="utf-8")
 
 
 # --- what is said
 
 
 def test_a_survivor_is_said_unless_it_is_harmless_or_was_noticed_later(work, capsys):
-    some = [Mutant("imgcap/a.py", line, "AddNot", 0) for line in range(1, 5)]
+    some = [("imgcap/a.py", line, "AddNot", 0) for line in range(1, 5)]
     by = [*zip(some, ["tests/test_a.py::test", "", ""]), (some[1], "nbs/a.ipynb")]
-    rows = [dict(mutant=one, before=f"if a{one.line}:", after=f"if not a{one.line}:", noticed=name)
+    rows = [dict(mutant=one, before=f"if a{one[1]}:", after=f"if not a{one[1]}:", noticed=name)
             for one, name in by]
     mutants.RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
     mutants.HARMLESS.write_text("[]")
@@ -234,6 +205,6 @@ def test_what_is_harmless_is_still_there_and_has_a_reason():
 
 
 def test_help_teaches():
-    done = mutants.subprocess.run(
+    done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "mutants.py", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "--survivors" in done.stdout and "Ctrl-C" in done.stdout
+    assert done.returncode == 0 and "--again" in done.stdout and "Ctrl-C" in done.stdout

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
+import imgcap
 from ..config import Decoding
 from ..files import beside, open_file, parse_json, read_file, replacing, write_atomic
 from imgcap.infer.row_files import (
@@ -32,7 +32,7 @@ from ..places import is_address
 # %% ../../nbs/infer/jobs.ipynb #39765063
 def run_record(captioner, how:Decoding) -> dict:
     "What decides which captions are written."
-    return {"imgcap": __version__, "decoding": asdict(how), **captioner.about()}
+    return {"imgcap": imgcap.__version__, "decoding": asdict(how), **captioner.about()}
 
 # %% ../../nbs/infer/jobs.ipynb #6f32edf6
 def names_folder(
