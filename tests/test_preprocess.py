@@ -18,8 +18,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from imgcap.data.creatures import make_creatures
 from imgcap.model import load_model, new_git_tiny
 from imgcap.pixels import augment_picture, decoding_side, picture_pixels
-from imgcap.preprocess import (
-    CaptionCollator, _shrink, choose_caption, choose_captions, encode_text)
+from imgcap.preprocess import CaptionCollator, choose_caption, choose_captions, encode_text
+from imgcap.preprocess.memory import shrink
 
 
 @pytest.fixture
@@ -582,7 +582,7 @@ def test_a_large_picture_is_made_smaller_quickly_and_almost_exactly():
     y, x = np.mgrid[0:1:1800j, 0:1:2000j]
     waves = np.stack([np.sin(450 * x * y + 2 * y), np.cos(4 * y - 175 * x), np.sin(9 * x * y)], 2)
     photo = Image.fromarray((127.5 + 110 * waves).round().astype(np.uint8))
-    small = _shrink(photo, 200)
+    small = shrink(photo, 200)
     assert small.size == (222, 200)
     exact = np.asarray(photo.resize(small.size, Image.Resampling.BICUBIC)).astype(int)
     assert abs(np.asarray(small) - exact).mean() < 0.6

@@ -22,7 +22,7 @@ STAGES = {
         data.shards data.splits data.checks data""",
     "viz": "viz.figures viz.diagrams viz.plots viz",
     "families": "families.git families",
-    "preprocess": "preprocess",
+    "preprocess": "preprocess.tokens preprocess.memory preprocess",
     "model": """model.tiny model.settings model.checkpoints model.generation model.constraints
         model.decoding model""",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
