@@ -67,7 +67,7 @@ def page_cell(cell, before):
     exported = names.keys() & {"export", "exporti", "exports"}
     if exported: tags += ["export"]
     if "solution" in names: tags += ["hide-cell"]
-    elif "diagram" in names or exported and only_imports(cell.source): tags += ["hide-input"]
+    elif "diagram" in names or (exported and only_imports(cell.source)): tags += ["hide-input"]
     if tags: cell.metadata["tags"] = [*cell.metadata.get("tags", []), *tags]
     if pictures(cell): cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell, before)}}
     cell.source = re.sub(r"^\s*#\s*\|.*\n?", "", cell.source, flags=re.MULTILINE).strip("\n")
