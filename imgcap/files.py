@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -98,19 +99,6 @@ def write_atomic(
     "Write a file so that a reader sees the old content or the new, never half."
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
-
-# %% ../nbs/ground/files.ipynb #5b1f0c78
-def replace_folder(
-    folder:Path, # Whose place is taken; it need not be there
-    new:Path, # Finished folder beside it
-    old:Path, # Where the one that stood there is then
-):
-    "Put a folder in the place of another; where that fails, the other is back."
-    if folder.exists(): folder.rename(old)
-    try: new.rename(folder)
-    except OSError:
-        if old.exists(): old.rename(folder)
-        raise
 
 # %% ../nbs/ground/files.ipynb #de52e0f6
 def parse_json(
@@ -240,3 +228,66 @@ def held(
                 owner.unlink(missing_ok=True)
                 if os.name != "nt": lock_file.unlink(missing_ok=True)
             lock.release()
+
+# %% ../nbs/ground/files.ipynb #5b1f0c78
+def _is_there(folder:Path) -> bool:
+    "Whether anything stands in a folder's place; an empty folder is nothing."
+    return os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _moved_aside(folder:Path) -> list[Path]:
+    "What `replace_folder` moved out of a folder's place and did not delete, the newest first."
+    start = beside(folder, "")
+    ours = re.compile(re.escape(start.name) + r"\.[0-9a-f]+\.old")
+    try: names = filter(ours.fullmatch, os.listdir(start.parent))
+    except OSError: return []
+    found = [path for path in map(start.with_name, names)
+             if path.is_dir() and not path.is_symlink()]
+    return sorted(found, key=lambda path: path.stat().st_ctime_ns, reverse=True)
+
+
+def put_back(
+    folder:str|os.PathLike, # That is looked for
+):
+    "Where a process was killed while it replaced a folder, the old one stands there again."
+    if "\0" in os.fspath(folder): return # the name of nothing
+    folder = Path(os.path.realpath(folder))
+    if _is_there(folder) or not _moved_aside(folder): return
+    with held(folder): # by none that is just replacing it
+        if _is_there(folder) or not (left := _moved_aside(folder)): return
+        try:
+            if folder.exists(): folder.rmdir()
+            left[0].rename(folder)
+        except OSError as error:
+            raise type(error)(f"{folder} is not there, its last copy is {left[0]}, and that cannot "
+                              f"be put back ({_reason(error)}); rename it") from None
+    warnings.warn(f"{folder} is back: a process was stopped while it replaced it", stacklevel=3)
+
+# %% ../nbs/ground/files.ipynb #77bd6b1d
+def replace_folder(
+    folder:Path, # Whose place is taken; it need not be there
+    new:Path, # Finished folder beside it
+    is_ours:Callable[[Path], bool], # Whether nothing is lost with what stood there
+):
+    "Put a folder in the place of another; where that fails, the other is back, or will be."
+    put_back(folder)
+    with held(folder):
+        old = beside(folder, f".{secrets.token_hex(8)}.old")
+        if folder.exists(): folder.rename(old)
+        try: new.rename(folder)
+        except OSError as error:
+            try:
+                if old.exists(): old.rename(folder)
+            except OSError: # `put_back` finds it
+                raise type(error)(f"{folder} could not be replaced ({_reason(error)}), and what "
+                                  f"stood there is kept as {old}") from error
+            raise
+        for left in _moved_aside(folder):
+            if is_ours(left): _delete(left)
+            else: warnings.warn(f"{left} is kept: more is in it than was written", stacklevel=3)
+
+
+def _delete(old:Path):
+    "Delete a folder; what is half deleted has a name under which nobody looks for it."
+    gone = old.with_suffix(".partial")
+    with suppress(OSError): shutil.rmtree(old.rename(gone))

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .files import read_object, some
+from .files import put_back, read_object, some
 from .fingerprints import file_digest
 from .run_record import is_run, read_run
 
@@ -28,8 +28,9 @@ _OF_CHECKPOINT = r"""(config|generation_config|(video_)?(pre)?processor_config|t
     |(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors"""
 _OF_TRAINER = r"""(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|training_args\.bin
     |(trainer_state|progress)\.json|raw_weights\.safetensors"""
-_PARTIAL = r"\.[0-9a-f]+\.partial|\.metrics\.json\.(lock|owner)"  # of a process that was killed
-_HALF = r"\.(model|adapter)\.\d+\.(partial|old)"  # checkpoint folders of one
+# Files of a process that was killed
+_PARTIAL = r"\.[0-9a-f]+\.partial|\.(metrics\.json|model|adapter)\.(lock|owner)"
+_HALF = r"\.(model|adapter)\.[0-9a-f]+\.(partial|old)"  # checkpoint folders of one
 _EVENTS = r"checkpoints/runs/([^/]+/)*events\.out\.tfevents\.[^/]+"  # TensorBoard's
 _RUN_FILES = re.compile(rf"""run\.json|log\.jsonl|README\.md|features(\.done)?
     |(model|adapter|{_HALF})/({_OF_CHECKPOINT})
@@ -212,11 +213,19 @@ def drop_scores(
             with suppress(OSError): path.rmdir()  # where nothing is left in it
 
 # %% ../nbs/ground/run_files.ipynb #3f838824
+def put_back_models(run:Path):
+    "What a process moved aside to replace it is in its place again, where the process was killed."
+    for name in ("model", "adapter"): put_back(run / name)
+
+
 def drop_halves(run:Path):
     "Delete checkpoint folders and files that a process was writing when it was killed."
+    put_back_models(run)
     for left in run.glob(".*"):
         if left.is_symlink(): continue
-        if left.is_dir() and re.fullmatch(_HALF, left.name): shutil.rmtree(left)
+        if left.is_dir() and (half := re.fullmatch(_HALF, left.name)):
+            if half[2] == "partial" or any((run / half[1]).glob("*.safetensors")):
+                shutil.rmtree(left)
         elif left.is_file() and re.fullmatch(_PARTIAL, left.name): left.unlink()
 
 # %% ../nbs/ground/run_files.ipynb #0a25f322

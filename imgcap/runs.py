@@ -15,7 +15,7 @@ from .files import parse_json, read_file, some, write_atomic
 from .fingerprints import same_pictures
 from .run_checkpoints import checkpoint_step, complete_checkpoints, damage
 from .run_files import (
-    clear_run, drop_halves, drop_scores, has_products, refuse_links, strangers)
+    clear_run, drop_halves, drop_scores, has_products, put_back_models, refuse_links, strangers)
 from .run_record import is_damaged, is_run, read_log, read_run, write_run
 
 # %% ../nbs/ground/runs.ipynb #7c0de010
@@ -50,6 +50,7 @@ def begin_run(
         if not is_run(run) and (found := strangers(run)):
             raise FileExistsError(f"{run} is not empty and not a run (it holds {some(found)}); "
                                   "choose another --out")
+        put_back_models(run)
         if _has_results(run) and not overwrite:
             raise FileExistsError(f"{run} holds another run; choose another --out, --resume it, or "
                                   "--overwrite it")
@@ -92,6 +93,7 @@ def first_difference(
         if path.endswith("picture_fingerprint") and same_pictures(a, b): continue
         if None not in (a, b) and a != b: return f"{name} {a} → {b}"
     for name, value in new["config"].items():
+        if name == "samples" and new["config"].get("objective") != "cider": continue # never read
         before = old["config"].get(name, value)  # what an older imgcap did not know cannot differ
         if name not in _FREE and before not in (value, asked.get(name, value)):
             return f"{name} {before} → {value}"

@@ -26,7 +26,7 @@ from transformers import (
 
 from ..families import Family, add_ends, model_family
 from ..families.git import LARGEST_SIDE
-from ..files import check_regular, parse_json
+from ..files import check_regular, parse_json, put_back
 from .settings import check_numbers, check_settings, naming, one_line
 from ..preprocess import picture_pixels
 
@@ -48,6 +48,7 @@ def find_checkpoint(
     if str(name) == "git-tiny": return str(files("imgcap") / "checkpoints" / "git-tiny")
     path = Path(name).expanduser()
     for folder in (path / "model", path):
+        put_back(folder)
         if (folder / "config.json").is_file(): return str(folder)
     if path.is_dir():
         raise ValueError(f"{name} is not a checkpoint: there is no config.json in it, "
@@ -255,6 +256,7 @@ def _tensors(model) -> Iterator[torch.Tensor]:
         yield from model.state_dict().values()
         return
     folder = Path(model).expanduser()
+    put_back(folder / "model")
     if (folder / "model").is_dir(): folder = folder / "model"
     for path in sorted(folder.glob("*.safetensors")):
         check_regular(path, path.stat().st_mode)

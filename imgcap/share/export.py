@@ -24,7 +24,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ..config import Decoding
 from ..data.creatures import make_creatures
-from ..files import beside, parse_json, read_file, replace_folder, some
+from ..files import beside, parse_json, put_back, read_file, replace_folder, some
 from ..fingerprints import file_digest, settings_fingerprints
 from ..families import last_token
 from ..families.git import GitForCausalLM
@@ -57,6 +57,7 @@ def _check_options(how:Decoding) -> Decoding: # The same
 
 
 def _check_export(folder:Path):
+    put_back(folder)
     needed = (*GRAPHS, "config.json", "tokenizer.json")
     if lost := [name for name in needed if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} is not an exported captioner: there is no {lost[0]} in "
@@ -219,16 +220,21 @@ _OUR_OUTPUT = b"picture_keys_0" # Others have files called encoder.onnx too
 
 def _check_target(folder:Path):
     "Complain of a folder in which there is anything that no export wrote."
+    put_back(folder)
     if not folder.is_dir():
         if folder.exists(): raise FileExistsError(f"{folder} is a file; name a folder")
         return
-    is_ours = all(_is_our_graph(folder / name) for name in GRAPHS)
-    others = [
-        path.name + "/" * path.is_dir() for path in sorted(folder.iterdir())
-        if not is_ours or path.name not in _WRITTEN_FILES or path.is_symlink() or path.is_dir()]
-    if others:
+    if others := _strangers(folder):
         raise FileExistsError(f"{folder} holds {some(others)}, which no export wrote, so nothing "
                               "in it is replaced; give a folder that is new or empty")
+
+
+def _strangers(folder:Path) -> list[str]:
+    "Names of what no export wrote, sorted; folders with a slash."
+    is_ours = all(_is_our_graph(folder / name) for name in GRAPHS)
+    return [
+        path.name + "/" * path.is_dir() for path in sorted(folder.iterdir())
+        if not is_ours or path.name not in _WRITTEN_FILES or path.is_symlink() or path.is_dir()]
 
 
 def _is_our_graph(file:Path) -> bool:
@@ -239,11 +245,8 @@ def _is_our_graph(file:Path) -> bool:
 # %% ../../nbs/share/export.ipynb #d509e60a
 def _put_in_place(folder:Path, new:Path):
     "Put a finished export in the place of an older one, of which only our files are deleted."
-    old = beside(folder, f".{secrets.token_hex(8)}.old")
-    replace_folder(folder, new, old)
-    if old.exists():
-        for name in _WRITTEN_FILES: (old / name).unlink(missing_ok=True)
-        old.rmdir()
+    def is_ours(old): return not _strangers(old)
+    replace_folder(folder, new, is_ours)
 
 
 def _copy(folder:Path, to:Path):
@@ -255,6 +258,7 @@ def _copy(folder:Path, to:Path):
 def _is_export(folder) -> bool:
     "Whether `export_onnx` wrote it."
     if not isinstance(folder, (str, os.PathLike)): return False
+    put_back(Path(folder).expanduser())
     return all((Path(folder).expanduser() / name).is_file() for name in GRAPHS)
 
 # %% ../../nbs/share/export.ipynb #71b6d37b

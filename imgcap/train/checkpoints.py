@@ -9,12 +9,13 @@ __all__ = ['save_checkpoint']
 import copy
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 
 from torch import nn
 
-from ..files import replace_folder, some, write_atomic
+from ..files import beside, put_back, replace_folder, some, write_atomic
 from ..hub import quiet_transformers
 from ..run_checkpoints import check_weights, weight_digests
 from ..run_files import checkpoint_strangers, drop_scores
@@ -37,7 +38,7 @@ def check_vocabulary(
         f"tokens were added, call {part}.resize_token_embeddings({most}) first")
 
 # %% ../../nbs/train/checkpoints.ipynb #1ddae019
-def _take_its_place(folder:Path, partial:Path, old:Path):
+def _take_its_place(folder:Path, partial:Path):
     "Put a new checkpoint in the place of an old one, unless anything else is there."
     written = os.listdir(partial)
     if folder.exists() and (found := checkpoint_strangers(folder, written)):
@@ -45,7 +46,7 @@ def _take_its_place(folder:Path, partial:Path, old:Path):
             f"{folder} holds {some(found)}, which belongs to no checkpoint, so "
             "it is not replaced; choose a folder that is new or empty")
     if folder.name == "model" and is_run(folder.parent): drop_scores(folder.parent)
-    replace_folder(folder, partial, old)
+    replace_folder(folder, partial, lambda old: not checkpoint_strangers(old, written))
 
 # %% ../../nbs/train/checkpoints.ipynb #858660a9
 def save_checkpoint(
@@ -58,15 +59,13 @@ def save_checkpoint(
     folder = Path(os.path.realpath(Path(folder).expanduser()))
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a checkpoint is a folder")
-    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}")
-                    for kind in ("partial", "old"))
-    for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
+    put_back(folder)
+    partial = beside(folder, f".{secrets.token_hex(8)}.partial")
     try:
         with quiet_transformers(): model.save_pretrained(partial)
         processor.save_pretrained(partial)
-        _take_its_place(folder, partial, old)
-    finally:
-        for leftover in (partial, old): shutil.rmtree(leftover, ignore_errors=True)
+        _take_its_place(folder, partial)
+    finally: shutil.rmtree(partial, ignore_errors=True)
 
 # %% ../../nbs/train/checkpoints.ipynb #6a1f0420
 def load_weights(
