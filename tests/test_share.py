@@ -359,6 +359,8 @@ def test_an_edited_card_that_is_out_of_date_is_not_pushed(run, hub):
     train_on(run)
     said = quiet(refused, ValueError, run, endpoint=hub.endpoint)
     assert "README.md was edited by hand, and cites" in said and not hub.asked
+    cited = re.findall(r"(\w+) [\d.]+ on the split (\w+)", said)
+    assert len(cited) > 1 and cited == sorted(cited), "all of them, in one order"
     text = "---\nlicense: [mit\n---\n# Mine\n"
     card.write_text(text, encoding="utf-8")
     assert "front matter" in quiet(refused, ValueError, run, endpoint=hub.endpoint)

@@ -126,6 +126,6 @@ def add_ends(
     first = tokenizer.bos_token if tokenizer.cls_token is None else tokenizer.cls_token
     ids = tokenizer("a").input_ids
     if ids[0] == number(first) and ids[-1] == last_token(tokenizer): return
-    both = [(token, number(token)) for token in {first, last}]
+    both = [(token, number(token)) for token in dict.fromkeys([first, last])]
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=[first, "$A", last], special_tokens=both)

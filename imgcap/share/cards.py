@@ -261,7 +261,10 @@ def refuse_outdated(path:Path):
         return {((result.dataset_args or {}).get("fingerprint"), result.dataset_split,
                  result.metric_type, result.metric_value) for result in data.eval_results or ()}
     measured = cited(front_matter("", public_run(path.parent), {}))
-    for fingerprint, split, metric, value in cited(_front_matter_in(card, path)) - measured:
-        if fingerprint: # without one a person wrote it
-            raise ValueError(f"{path} was edited by hand, and cites {metric} {value} on the split "
-                             f"{split}, which was not measured; mend it, or delete the file")
+    strange = cited(_front_matter_in(card, path)) - measured
+    said = sorted(f"{metric} {value} on the split {split}" # without a fingerprint a person wrote it
+                  for fingerprint, split, metric, value in strange if fingerprint)
+    if said:
+        was = "was" if len(said) == 1 else "were"
+        raise ValueError(f"{path} was edited by hand, and cites {', '.join(said)}, which {was} not "
+                         "measured; mend it, or delete the file")

@@ -102,7 +102,7 @@ def _candidates():
 def _find_new_fonts() -> None:
     "Tell matplotlib, which keeps a list from its first start, of fonts installed since"
     known = {font.fname for font in font_manager.fontManager.ttflist}
-    for path in set(font_manager.findSystemFonts()) - known:
+    for path in sorted(set(font_manager.findSystemFonts()) - known):
         try: font_manager.fontManager.addfont(path)
         except (OSError, RuntimeError): pass
 
