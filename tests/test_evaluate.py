@@ -1068,6 +1068,25 @@ def test_groups_of_words_and_numbers():
     assert sizes(list(range(30))) == {"0 to 9": 10, "10 to 19": 10, "20 to 29": 10}
 
 
+@pytest.mark.parametrize("values, sizes", [
+    (["none given", None, "none given", "sea"], {"none given": 2, "sea": 1, "(none given)": 1}),
+    (["none given", "(none given)", []], {"none given": 1, "(none given)": 1, "((none given))": 1}),
+    (["1 others"] * 2 + ["a"] * 2 + ["b"], {"1 others": 2, "a": 2, "(1 others)": 1}),
+    (["a"] * 2 + ["b"] * 2 + ["1 others"], {"a": 2, "b": 2, "(1 others)": 1}),
+    (["a", "1 others", "b", "b", None], {"a": 1, "b": 2, "(1 others)": 1, "none given": 1}),
+])
+def test_a_value_called_like_one_of_our_groups_is_kept_apart(values, sizes):
+    groups = group_rows(values, bins=3, most=2)
+    assert {name: len(rows) for name, rows in groups.items()} == sizes
+
+
+def test_bins_of_numbers_that_are_nearly_the_same_are_kept_apart():
+    groups = group_rows([1 + i * 1e-6 for i in range(30)], bins=3, most=12)
+    assert [len(rows) for rows in groups.values()] == [10, 10, 10]
+    large = group_rows([1e9 + i for i in range(30)], bins=2, most=12)
+    assert [len(rows) for rows in large.values()] == [15, 15]
+
+
 class Counted(float):
     "A number that counts how often it is compared or hashed."
     times = 0

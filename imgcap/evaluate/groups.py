@@ -55,7 +55,10 @@ def _in_bins(values:list[float], bins:int) -> tuple[list[str], list[str]]:
     low, high = np.full(len(used), np.inf), np.full(len(used), -np.inf)
     np.minimum.at(low, places, values)
     np.maximum.at(high, places, values)
-    labels = [f"{a:g}" if a == b else f"{a:.4g} to {b:.4g}" for a, b in zip(low, high)]
+    for digits in (4, 9, 17): # as many as tell the bins apart
+        labels = [f"{a:.{max(6, digits)}g}" if a == b else f"{a:.{digits}g} to {b:.{digits}g}"
+                  for a, b in zip(low, high)]
+        if len(set(labels)) == len(labels): break
     return [labels[p] for p in places], labels
 
 # %% ../../nbs/evaluate/groups.ipynb #3786fa64
@@ -76,6 +79,12 @@ def _labels(values:list, bins:int, most:int) -> tuple[dict, list[str]]:
     return {v: str(v) for v in different}, [str(v) for v in order]
 
 # %% ../../nbs/evaluate/groups.ipynb #d37ae278
+def _unlike(name:str, labels) -> str:
+    "A group's own name, in brackets where a column says the same."
+    while name in labels: name = f"({name})"
+    return name
+
+
 def group_rows(
     values:list, # One a picture, or a list of them; None where nothing is said
     bins:int, # Groups into which more than `most` numbers are cut
@@ -86,13 +95,14 @@ def group_rows(
     label, order = _labels(known, bins, most)
     counts = Counter(label[v] for v in known)
     kept = {name for name, _ in counts.most_common(most)}
-    rest = f"{len(counts) - len(kept)} others"
-    groups = {name: [] for name in order if name in kept} | {rest: [], "none given": []}
+    rest, nothing = (_unlike(name, counts)
+                     for name in (f"{len(counts) - len(kept)} others", "none given"))
+    groups = {name: [] for name in order if name in kept} | {rest: [], nothing: []}
     def group(v):
-        name = "none given" if v is None else label[v]
+        name = nothing if v is None else label[v]
         return name if name in groups else rest
     for i, value in enumerate(values):
-        names = {group(v) for v in _each_value(value)} or {"none given"}
+        names = {group(v) for v in _each_value(value)} or {nothing}
         for name in names: groups[name].append(i)
     return {name: np.array(rows) for name, rows in groups.items() if rows}
 
