@@ -8,6 +8,8 @@ import pytest
 
 from imgcap.words import join_words, language_doubt, primary_language, tokenize_caption
 
+ROOT = Path(__file__).resolve().parents[1]
+
 DATA = Path(__file__).parent / "data"
 WORDS = json.loads((DATA / "coco_captions.json").read_text(encoding="utf-8"))["words"]
 CHINESE = ["一只狗在海滩上跑。", "两只猫睡在沙发上", "一个男人在冲浪"]
@@ -213,3 +215,15 @@ def test_torch_is_not_loaded():
 def test_a_dot_at_the_end_belongs_to_a_letter_or_a_short_form(text, last):
     "As the COCO caption code has it."
     assert tokenize_caption(text) == [*text.split()[:-1], last]
+
+
+def test_one_module_says_where_a_character_is_a_word():
+    from imgcap.evaluate import evidence
+    from imgcap.model import constraints, decoding
+    from imgcap.words import CJK
+
+    said = [path.name for path in sorted((ROOT / "imgcap").rglob("*.py"))
+            if "\\u3040-\\u30ff" in path.read_text(encoding="utf-8")]
+    assert said == ["words.py"]
+    assert CJK in evidence._READ_WORD.pattern
+    assert decoding.CJK is constraints.CJK is evidence.CJK is CJK

@@ -13,10 +13,10 @@ from torch import nn
 
 from ..model import model_family
 from ..preprocess import encode_text
+from ..words import CJK
 
 # %% ../../nbs/evaluate/evidence.ipynb #41dfc928
-_KANA_OR_HAN = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff" # There a character is a word.
-_READ_WORD = re.compile(rf"[{_KANA_OR_HAN}]|[^\s{_KANA_OR_HAN}]+")
+_READ_WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 
 def _places_by_end(caption:str, offsets:list[tuple[int, int]]) -> dict[int, list[int]]:
     "The places of the tokens of each word, by where in the caption the word ends."
