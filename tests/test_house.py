@@ -144,6 +144,14 @@ for name in sys.argv[1:]:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
+def test_who_reads_the_arrows_may_stop_reading():
+    program = [sys.executable, ROOT / "docs" / "ext" / "architecture.py"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_each_module_can_be_imported_first():
     "A face runs before its rooms: a circle shows only in who comes first."
     code = """

@@ -5,6 +5,7 @@ arrow runs backwards.
 """
 import ast
 import re
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -203,6 +204,8 @@ def setup(app):
 
 
 if __name__ == "__main__":
+    # Whoever reads may have seen enough, such as `head`.
+    if hasattr(signal, "SIGPIPE"): signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for (importer, other), late in arrows().items():
         print(f"{importer} -> {other}{'  (when needed)' if late else ''}")
     wrong = list(backwards())
