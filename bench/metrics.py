@@ -79,9 +79,9 @@ def one_round(predictions, references, resamples, with_original):
     seconds = {}
     with clock(seconds, "caption_scores"): scores = metrics.caption_scores(predictions, references)
     with clock(seconds, "tokens"):
-        ours, theirs, image = metrics._tokenised(predictions, references, "en")
+        ours, theirs, image = metrics.tokenised(predictions, references, "en")
     with clock(seconds, "bleu_cider_d"): metrics.ngrams.ngram_statistics(ours, theirs, image, None)
-    with clock(seconds, "rouge_l"): metrics._rouge_l(ours, theirs, image)
+    with clock(seconds, "rouge_l"): metrics.rouge_l(ours, theirs, image)
     seconds["bleu_rouge_l_cider_d"] = total(seconds, "tokens", "bleu_cider_d", "rouge_l")
     with clock(seconds, "make_reward"): reward = metrics.CiderReward(references)
     sampled = [k for k in list(references)[:64] for _ in range(5)]

@@ -184,3 +184,27 @@ def test_what_counts_as_overridden():
 
     code = "class Mine(Trainer):\n    def _save(self): self._mine = self._loss_shifts_labels = 1"
     assert set(overridden(ast.parse(code), trainer)) == {"_save", "_loss_shifts_labels"}
+
+
+def private_uses(path):
+    "Private names that a program takes: `metrics._x`, `from imgcap.metrics import _x`."
+    tree, known = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "imgcap":
+            known |= {alias.asname or alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names if alias.name.startswith("_"))
+        elif isinstance(node, ast.Import):
+            known |= {alias.asname or "imgcap" for alias in node.names
+                      if alias.name.split(".")[0] == "imgcap"}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"): continue
+        owner = node.value
+        while isinstance(owner, ast.Attribute): owner = owner.value
+        if isinstance(owner, ast.Name) and owner.id in known and node.attr[:2] != "__":
+            yield f"{owner.id}…{node.attr}"
+
+
+@pytest.mark.parametrize("path", [path.relative_to(ROOT) for folder in ("bench", "scripts")
+                                  for path in sorted((ROOT / folder).rglob("*.py"))], ids=str)
+def test_programs_use_no_private_name_of_the_package(path):
+    assert not (found := sorted(private_uses(ROOT / path))), found

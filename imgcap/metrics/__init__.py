@@ -34,7 +34,7 @@ _all_ = ["CiderReward", "DocumentFrequencies", "cider_document_frequencies", "cl
          "sentence_similarity"]
 
 # %% ../../nbs/metrics/scores.ipynb #ceadd822
-def _rouge_l(predictions, references, image, beta=1.2):
+def rouge_l(predictions, references, image, beta=1.2):
     "ROUGE-L (N,) as the COCO caption code has it: best precision and recall, of any reference."
     # what has no words is equal to nothing, not even to what has none
     ours, theirs = [c or ["\n"] for c in predictions], [c or [" "] for c in references]
@@ -113,7 +113,7 @@ class CaptionStatistics:
         return _scores_of(drawn @ self.table, n)
 
 # %% ../../nbs/metrics/scores.ipynb #0bc1b4ef
-def _tokenised(predictions, references, language):
+def tokenised(predictions, references, language):
     "Tokens of the predictions, tokens of all references in one list, whose each reference is."
     image = owner_of_each(references)
     return ([tokenize_caption(c, language) for c in predictions.values()],
@@ -128,7 +128,7 @@ def _statistics_of_tokens(ids, ours, theirs, image, frequencies, language):
     nearest = np.lexsort((reference_length, abs(reference_length - length[image]), image))
     closest_length = reference_length[nearest[np.searchsorted(image, np.arange(N))]]
     columns = [*correct.T, *(np.maximum(0, length-k) for k in range(4)), length, closest_length,
-               _rouge_l(ours, theirs, image), cider_d]
+               rouge_l(ours, theirs, image), cider_d]
     as_text = lambda captions: [join_words(c, language) for c in captions]
     for mine, yours in (ours, theirs), (as_text(ours), as_text(theirs)): # words, then characters
         yours = [c or type(c)("\n") for c in yours] # no words: one that nobody says
@@ -149,7 +149,7 @@ def caption_statistics(
     predictions, references = checked_captions(predictions, references)
     if frequencies_for(language, document_frequencies) is None: # else said when they were counted
         warn_of_references(references, language)
-    tokens = _tokenised(predictions, references, language)
+    tokens = tokenised(predictions, references, language)
     return _statistics_of_tokens(list(predictions), *tokens, document_frequencies, language)
 
 # %% ../../nbs/metrics/scores.ipynb #9f46dc08
