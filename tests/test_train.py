@@ -4,6 +4,9 @@ what cannot work is refused."""
 import inspect
 import json
 import math
+import multiprocessing
+import os
+import pickle
 import shutil
 import sys
 import threading
@@ -1498,6 +1501,33 @@ def test_a_feature_file_is_shared(tmp_path):
     assert torch.equal(again.features[0].float(), torch.arange(6.0, 12.0).view(2, 3))
     again.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+class FromFile:
+    "A collate function that says what is kept of each row, and where it was opened."
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def __call__(self, rows):
+        return os.getpid(), [(row, self.kept.has([row]), self.kept.features[row].sum().item())
+                             for row in rows]
+
+
+@pytest.mark.parametrize("start", [way for way in multiprocessing.get_all_start_methods()
+                                   if way != "forkserver"])
+def test_a_feature_file_is_shared_with_workers_however_they_start(tmp_path, monkeypatch, start):
+    monkeypatch.chdir(tmp_path)
+    kept = FeatureFile("features", 4, (2, 3), torch.float32)
+    kept.put([2], torch.ones(1, 2, 3))
+    loader = torch.utils.data.DataLoader(
+        [0, 2], 2, collate_fn=FromFile(kept), num_workers=1, multiprocessing_context=start
+    )
+    ((process, said),) = loader
+    assert process != os.getpid() and said == [(0, False, 0.0), (2, True, 6.0)]
+    assert kept.has([2]) and kept.features[2].sum() == 6, "it stays open here"
+    kept.remove()
+    assert pickle.loads(pickle.dumps(kept)).features is None and not list(tmp_path.iterdir())
 
 
 # --- captions of rows

@@ -52,16 +52,28 @@ class FeatureFile:
         shape:tuple[int, int], # Positions and vector length of one picture
         dtype:torch.dtype, # float32, or bfloat16 where the model computes in it: nothing is lost
     ):
-        self.path, self.done_path = Path(path), Path(f"{path}.done")
-        numbers = n_rows * shape[0] * shape[1]
-        needed, free = numbers * dtype.itemsize, shutil.disk_usage(self.path.parent).free
+        self.path = Path(path).absolute()
+        self.done_path = Path(f"{self.path}.done")
+        needed = n_rows * shape[0] * shape[1] * dtype.itemsize
+        free = shutil.disk_usage(self.path.parent).free
         if needed > 0.9 * free:
             raise OSError(f"features of {n_rows} pictures need {needed / 1e9:.1f} GB, and "
                           f"{self.path.parent} has {free / 1e9:.1f} GB left")
-        kept = torch.from_file(str(self.path), shared=True, size=numbers, dtype=dtype)
-        self.features = kept.view(n_rows, *shape)
-        done = str(self.done_path)
-        self.done = torch.from_file(done, shared=True, size=n_rows, dtype=torch.uint8)
+        self._open(n_rows, tuple(shape), dtype)
+
+    def _open(self, n_rows, shape, dtype):
+        self.made_of = n_rows, shape, dtype
+        def mapped(path, n, kind):
+            return torch.from_file(str(path), shared=True, size=n, dtype=kind)
+        self.features = mapped(self.path, n_rows * shape[0] * shape[1], dtype).view(n_rows, *shape)
+        self.done = mapped(self.done_path, n_rows, torch.uint8)
+
+    def __getstate__(self): # another process opens the files itself
+        return {**vars(self), "features": None, "done": None}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if self.path.exists(): self._open(*self.made_of)
 
     def has(
         self,
