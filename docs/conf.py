@@ -19,7 +19,7 @@ version = release = _settings["version"]
 _blob = f"{_settings['git_url']}/blob/{_settings['branch']}"
 site_source_url = _blob if _settings["git_url"] else ""
 
-extensions = ["myst_nb", "sphinx.ext.intersphinx",
+extensions = ["myst_nb", "sphinx.ext.intersphinx", "sphinx_copybutton",
               "notebooks", "reference", "architecture", "mathml"]
 exclude_patterns = ["_build", "ext", "locale", "inventories"]
 highlight_language = "text"
@@ -28,8 +28,15 @@ highlight_language = "text"
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": "notebooks.read_notebook"}
 nb_merge_streams = True
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+
+# What a copy button takes of a command in a terminal: not its prompt, not what it printed.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div.cell_input div.highlight pre, div.highlight:not(.cell_output *) pre"
 
 # Links into other projects' documentation. The inventories are committed (scripts/inventories.py),
 # so a build needs no network.

@@ -35,7 +35,7 @@ RULES = [
     "list",
     "scrollable-region-focusable",
 ]
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 360, "height": 740}
 # What one page says of itself; lazy pictures are told to come.
 LOOK = """async () => {
   const pictures = [...document.querySelectorAll('article img')];
@@ -59,6 +59,10 @@ TOO_WIDE = """() => {
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
     .map(e => e.outerHTML);
 }"""
+# Code, outputs and tables that have to be scrolled sideways.
+SIDEWAYS = """() => [...document.querySelectorAll('article :is(pre, table, .table-wrapper, .output)')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible')
+  .map(e => `${e.scrollWidth} > ${e.clientWidth} pixels: ${e.innerText}`)"""
 # Contrast is slow to judge, and a page has ten thousand words of a few kinds: what holds only kinds
 # that were judged before, here or on another page, is taken away.
 ONLY_NEW_KINDS = """known => {
@@ -190,6 +194,8 @@ class Reader:
         self.ids[page] = set(seen["ids"])
         self.links += [(page, link) for link in seen["links"]]
         self.axe("light", RULES)
+        for element in tab.evaluate(SIDEWAYS)[:3]:
+            self.fault(f"scrolls sideways: {element[:150]}")
         tab.set_viewport_size(PHONE)
         for element in tab.evaluate(TOO_WIDE)[:3]:
             self.fault(f"is wider than a phone of 360: {element[:150]}")
@@ -275,13 +281,49 @@ def test_keyboard(tab, url):
 def test_buttons_of_notebooks(tab, url, pages):
     "Each notebook can be downloaded, and opened in Colab once the repository has an address."
     settings = (ROOT / "settings.ini").read_text(encoding="utf-8")
-    wanted = ["Download notebook", *(["Open in Colab"] if "\ngit_url = http" in settings else [])]
+    on_github = ["Open in Colab", "View source", "Edit"] if "\ngit_url = http" in settings else []
+    wanted = ["Download notebook", *on_github]
     notebooks = [page for page in pages if (ROOT / page).with_suffix(".ipynb").is_file()]
     assert len(notebooks) > 20
     for page in notebooks:
         tab.goto(url + page)
         shown = tab.eval_on_selector_all(".buttons a", "links => links.map(a => a.innerText)")
         assert sorted(shown) == sorted(wanted), page
+
+
+def test_copy_button(tab, url):
+    "A click copies a cell's code; what a cell printed has no button."
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.goto(url + "nbs/02_viz.html")
+    assert not tab.locator(".cell_output .copybtn").count()
+    box = tab.locator("div.cell_input div.highlight").first
+    box.hover()
+    box.locator("button.copybtn").click()
+    copied = tab.evaluate("navigator.clipboard.readText()")
+    assert copied.strip() == box.locator("pre").inner_text().strip()
+
+
+def test_home(tab, url):
+    "What it is, drawings and three ways to go on are seen without scrolling."
+    tab.set_viewport_size(WIDE)
+    tab.goto(url + "index.html")
+    for seen in ("h1", "img.home-picture", ".start a:nth-of-type(3)"):
+        box = tab.locator(seen).bounding_box()
+        assert box["y"] + box["height"] <= WIDE["height"], seen
+    leads = tab.eval_on_selector_all(".start a", "links => links.map(a => a.getAttribute('href'))")
+    assert leads == ["nbs/tutorials/finetune.html", "#two-commands", "use.html"]
+
+
+def test_order_of_learning(tab, url):
+    "Numbers in the sidebar; from the first tutorial the next leads to a reader's own images."
+    tab.goto(url + "nbs/01_data.html")
+    numbers = tab.eval_on_selector_all(
+        ".sidebar-tree .current-page ~ li, .sidebar-tree li.current-page",
+        "links => links.map(a => a.innerText.trim()[0])",
+    )
+    assert sorted(numbers) == list("12345678")
+    tab.goto(url + "nbs/tutorials/finetune.html")
+    assert tab.locator("a.next-page").get_attribute("href") == "your_own_pictures.html"
 
 
 def public_names():

@@ -67,11 +67,20 @@ def page_cell(cell, before):
     exported = names.keys() & {"export", "exporti", "exports"}
     if exported: tags += ["export"]
     if "solution" in names: tags += ["hide-cell"]
-    elif "diagram" in names or (exported and only_imports(cell.source)): tags += ["hide-input"]
+    elif "diagram" in names or (exported and only_imports(cell.source)):
+        tags += ["hide-input"]
     if tags: cell.metadata["tags"] = [*cell.metadata.get("tags", []), *tags]
-    if pictures(cell): cell.metadata["mystnb"] = {"image": {"alt": alt_text(cell, before)}}
-    cell.source = re.sub(r"^\s*#\s*\|.*\n?", "", cell.source, flags=re.MULTILINE).strip("\n")
+    page = {"image": {"alt": alt_text(cell, before)}} if any(pictures(cell)) else {}
+    if "solution" in names:
+        page |= {"code_prompt_show": "A solution", "code_prompt_hide": "Hide the solution"}
+    if page: cell.metadata["mystnb"] = page
+    cell.source = bare(cell.source)
     return cell
+
+
+def bare(source):
+    "Code without its directives."
+    return re.sub(r"^\s*#\s*\|.*\n?", "", source, flags=re.MULTILINE).strip("\n")
 
 
 def pictures(cell):
@@ -96,10 +105,15 @@ def last_sentence(markdown):
 
 
 def buttons(text, badge):
-    "Links in place of the set-up cell: to Colab, if a badge knows its place, and to the file."
-    colab = re.search(r"\]\((https:[^)]*\.ipynb)\)", badge)
+    "Links in place of the set-up cell: to Colab and GitHub, if there is an address; to the file."
+    colab = re.search(r"\]\((https:[^)]*/github/([^)]*?)/blob/([^)]*\.ipynb))\)", badge)
     name = next(path.name for path in sources() if path.read_text(encoding="utf-8") == text)
-    links = [f"[Open in Colab]({colab[1]}){{.button}}"] if colab else []
+    links = []
+    if colab:
+        address, repository, place = colab.groups()
+        github = f"https://github.com/{repository}"
+        links += [f"[Open in Colab]({address})", f"[View source]({github}/blob/{place})",
+                  f"[Edit]({github}/edit/{place})"]
     links += [f"{{download}}`Download notebook <{name}>`"]
     return ":::{container} buttons\n" + " ".join(links) + "\n:::"
 
@@ -151,7 +165,8 @@ def keep_only(folder, wanted):
 def make_pages(app=None):
     "Copy the notebooks into docs/, where Sphinx finds them, and write their lists and the gallery."
     numbered = [path for path in sources() if path.parent.name == "nbs"]
-    tutorials = [path for path in sources() if path.parent.name == "tutorials"]
+    tutorials = sorted((path for path in sources() if path.parent.name == "tutorials"),
+                       key=lambda path: ([*LEARNING, path.stem].index(path.stem), path))
     rooms = sorted((path for path in sources() if path not in numbered + tutorials),
                    key=lambda path: architecture.ORDER.index(module_name(path)))
     pages = {DOCS / path.relative_to(ROOT): path.read_bytes() for path in sources()}
@@ -165,10 +180,12 @@ def make_pages(app=None):
     for folder in ("nbs", "gallery"): keep_only(DOCS / folder, pages)
 
 
+# Tutorials in the order of learning; another one comes after them.
+LEARNING = ("finetune", "your_own_pictures", "the_guide_today", "full_size")
 NUMBERED = (
-    "Each stands alone and runs from top to bottom in less than a minute on two cores. "
-    "Its cells are documentation and tests at once; those marked\n"
-    "at the left are exported to the package.")
+    "The lesson, in the order of the work. Each stands alone and runs from top to bottom in less "
+    "than a minute on two cores. Its cells are documentation and tests at once; those with a blue "
+    "line at the left are exported to the package.")
 ROOMS = ("One subject each, which the numbered notebooks stand on: "
          "for those who want to know or change it.")
 TUTORIALS = "Whole tasks, from start to end, on what the [notebooks](../index.md) build."
@@ -184,10 +201,18 @@ def contents(heading, paths, introduction, folder="nbs", by_stage=False):
         notebook = nbformat.read(path, as_version=4)
         subtitle = re.search(r"^> *(.*)$", notebook.cells[0].source, re.MULTILINE)
         place = path.relative_to(ROOT / folder).as_posix()
-        lines += [f"- [{title(notebook)}]({place}): {subtitle[1] if subtitle else ''}"]
-    names = [path.relative_to(ROOT / folder).with_suffix("").as_posix() for path in paths]
+        number = f"{int(found[0])}. " if (found := re.match(r"\d+", path.name)) else "- "
+        lines += [f"{number}[{title(notebook)}]({place}): {subtitle[1] if subtitle else ''}"]
+    names = [entry(path, path.relative_to(ROOT / folder)) for path in paths]
     if paths: lines += ["", "```{toctree}", ":hidden:", "", *names, "```"]
     return "\n".join(lines) + "\n"
+
+
+def entry(path, place):
+    "A line of a table of contents; a numbered notebook keeps its number before its title."
+    name, number = place.with_suffix("").as_posix(), re.match(r"\d+", place.name)
+    if not number: return name
+    return f"{int(number[0])} · {title(nbformat.read(path, as_version=4))} <{name}>"
 
 
 def module_name(path):

@@ -3,12 +3,14 @@ the notebook where it is made. All of it is read from the modules' text; nothing
 `imgcap.config`, which has the options' help.
 """
 import ast
+import builtins
 import dataclasses
 import importlib
 import re
 import sys
 import tokenize
 from pathlib import Path
+from typing import NamedTuple
 
 import architecture
 import notebooks
@@ -17,6 +19,28 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 CONFIG = importlib.import_module("imgcap.config")
 API = notebooks.DOCS / "api"
+# Stages in the order of the reference, with a heading and a sentence.
+STAGES = {
+    "data": ("Load", "Images and captions from anywhere, as one table."),
+    "viz": ("Look", "Figures of captions, and diagrams."),
+    "preprocess": ("Preprocess", "From rows to batches of tensors."),
+    "families": ("Families", "What differs between GIT, BLIP and other captioners."),
+    "model": ("Model", "Checkpoints, the loss, writing captions."),
+    "train": ("Train", "Fine-tuning, and the run folder it leaves."),
+    "metrics": ("Metrics", "Scores of captions; no model is needed."),
+    "evaluate": ("Evaluate", "A model beside baselines, and pages to read."),
+    "infer": ("Infer", "Captions for an image, a folder, a million."),
+    "share": ("Share", "Model card, push, export."),
+    "doors": ("App, benchmark, command line", "What people touch."),
+    "ground": ("Ground", "What all stages stand on."),
+}
+# What each lesson is about: it stands first on its page, and in its example.
+MAIN = {
+    "data": "load_captions", "viz": "show_captions", "preprocess": "CaptionCollator",
+    "model": "load_model", "train": "finetune", "metrics": "caption_scores",
+    "evaluate": "evaluate_model", "infer": "Captioner", "share": "push_run",
+}
+NO_EXAMPLE = {"export", "exporti", "exports", "diagram", "solution", "slow", "hide"}
 
 
 class Module:
@@ -304,34 +328,170 @@ def entry(module, name, every):
     return [f"``{name}`` is :py:obj:`{module.full_name(name)}`.", ""]
 
 
+def notebook_of(module):
+    "The notebook that a module is exported from, as a path in the repository."
+    found = (module.cell(line) for line in range(len(module.lines), 0, -1))
+    return next(ROOT / where[0] for where in found if where)
+
+
+def by_importance(module):
+    "A module's public names, what its lesson is about first."
+    return sorted(module.public, key=lambda name: name != MAIN.get(module.name))
+
+
+class Cell(NamedTuple):
+    "A code cell: its parts as a tree, the names that it defines and the names that it needs."
+    id: str
+    source: str
+    exported: bool
+    makes: set
+    needs: set
+    calls: set
+    usable: bool
+    chosen: bool  # marked as the example
+
+
+def read_cell(cell):
+    "A notebook's code cell as a `Cell`; None where it is a line for the shell or hidden."
+    names = {name for name, _ in notebooks.directives(cell)}
+    source = notebooks.bare(cell.source)
+    try: tree = ast.parse(source)
+    except SyntaxError: return None
+    nodes = list(ast.walk(tree))
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and
+            isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    made |= {alias.asname or alias.name.split(".")[0] for node in nodes
+             if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+    needs = {node.id for node in nodes if isinstance(node, ast.Name)
+             and isinstance(node.ctx, ast.Load)}
+    called = {getattr(node.func, "id", "") for node in nodes if isinstance(node, ast.Call)}
+    exported = bool(names & {"export", "exporti", "exports"})
+    return Cell(cell.get("id"), source, exported, made, needs - set(dir(builtins)), called,
+                not exported and not names & NO_EXAMPLE, "example" in names)
+
+
+def slice_before(module, cells, last):
+    "What a cell needs: lines that import, and the earlier cells that make what it uses."
+    taken, wanted, imports = [last], set(last.needs), set()
+    for cell in reversed(cells[:cells.index(last)]):
+        if not (found := cell.makes & wanted): continue
+        if cell.exported or notebooks.only_imports(cell.source): continue
+        taken.insert(0, cell)
+        wanted = wanted - found | cell.needs
+    outside = {alias: where for cell in cells if notebooks.only_imports(cell.source)
+               for alias, where in imports_of(module, cell.source).items()}
+    made = {name for cell in taken for name in cell.makes}
+    for name in sorted({name for cell in taken for name in cell.needs} - made):
+        if name in module.defined: imports.add((f"imgcap.{module.name}", name))
+        elif name in outside: imports.add(outside[name])
+    return [import_line(*each) for each in sorted(imports, key=str)], taken
+
+
+def imports_of(module, source):
+    "{name: (module, what is imported)} of a cell of imports; the latter None for `import x`."
+    found = {}
+    for node in ast.parse(source).body:
+        for alias in node.names:
+            name = alias.asname or alias.name
+            from_ = node.module if isinstance(node, ast.ImportFrom) else alias.name
+            what = alias.name if isinstance(node, ast.ImportFrom) else None
+            if alias.asname and what != name: what = f"{what or ''} as {name}".strip()
+            found[name.split(".")[0]] = (from_, what)
+    return found
+
+
+def import_line(where, what):
+    if what is None: return f"import {where}"
+    return f"import {where} {what}" if what.startswith("as ") else f"from {where} import {what}"
+
+
+def example_code(module):
+    """A piece of the notebook that runs alone and uses the module, as (cell, lines): the cell marked
+    `#| example`, in a lesson the first that does what it is about, else the smallest."""
+    path = notebook_of(module)
+    read = [read_cell(cell) for cell in notebooks.nbformat.read(path, as_version=4).cells
+            if cell.cell_type == "code" and cell.get("id") != "colab-setup"]
+    cells = [cell for cell in read if cell]
+    own = set(module.public) | {name for name in module.defined if not name.startswith("_")}
+    found = []
+    for cell in cells:
+        if not (cell.usable and cell.calls & own): continue
+        imports, taken = slice_before(module, cells, cell)
+        lines = [*imports, "", *"\n".join(each.source for each in taken).splitlines()]
+        if MAIN.get(module.name) in cell.calls or cell.chosen: return cell, lines
+        found.append((len(lines), len(found), cell, lines))
+    return min(found)[2:] if found else (None, [])
+
+
+def example(module):
+    "The page's first code: a piece of the notebook, with a link to what it shows."
+    path = notebook_of(module)
+    cell, lines = example_code(module)
+    if cell is None: return []
+    text = path.read_text(encoding="utf-8")
+    link = f":ref:`{path.stem} <{notebooks.label(text, cell.id)}>`"
+    return [f"For example, from {link}, where its output is shown:", "",
+            ".. code-block:: python", "", *indented(lines), ""]
+
+
+def rooms_of(module, every):
+    "The modules in the folder of a face, as a hidden table of contents and a list."
+    rooms = [other for other in every if other.name.startswith(f"{module.name}.")]
+    if not rooms: return []
+    return [*toctree(rooms), "Its rooms, one subject each:", "", *listed(rooms), ""]
+
+
+def toctree(modules):
+    return [".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in modules), ""]
+
+
+def listed(modules):
+    return [f"- :doc:`imgcap.{module.name} <{module.name}>`: {rst(module.doc)}"
+            for module in modules]
+
+
 def page(module, every):
     heading = f"imgcap.{module.name}"
     lines = [heading, "=" * len(heading), "", f".. py:module:: {heading}", "", rst(module.doc), ""]
-    entries = [line for name in module.public for line in entry(module, name, every)]
+    lines += [*example(module), *rooms_of(module, every)]
+    entries = [line for name in by_importance(module) for line in entry(module, name, every)]
     return "\n".join([*lines, *entries])
 
 
 def first_line(module, name):
     node = module.defined.get(name)
+    room, _, own = module.full_name(name).removeprefix("imgcap.").rpartition(".")
+    if node is None and room in architecture.ORDER: return first_line(Module(room), own)
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return rst((ast.get_docstring(node) or "").split("\n")[0])
     return rst(about(module, node) or shorten(value_of(name, node))) if node else ""
 
 
+def names_table(module):
+    "The public names of a module, each with its first line."
+    lines = [".. list-table::", "   :widths: auto", "   :class: names", ""]
+    for name in by_importance(module):
+        full = module.full_name(name)
+        lines += [f"   * - :py:obj:`~{full}`", f"     - {first_line(module, name)}"]
+    return [*lines, ""] if module.public else []
+
+
 def overview(every):
-    "All public names on one page."
+    "All stages on one page: what a stage hands out, and its rooms; the lesson's order first."
     lines = ["API reference", "=============", "",
-             "Every public name, by module; what a module imports stands before it.", "",
-             ".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in every), ""]
-    for module in every:
-        heading = f":doc:`imgcap.{module.name} <{module.name}>`"
-        lines += [heading, "-" * (18 + 2 * len(module.name)), "", rst(module.doc), ""]
-        if module.public:
-            lines += [".. list-table::", "   :widths: auto", "   :class: names", ""]
-        for name in module.public:
-            full = module.full_name(name)
-            lines += [f"   * - :py:obj:`~{full}`", f"     - {first_line(module, name)}"]
-        lines.append("")
+             "Every public name. First the stages, in the order of the lesson; then what they "
+             "stand on. ``imgcap.NAME`` finds the names that most programs need.", ""]
+    for stage, (title, about) in STAGES.items():
+        modules = [module for module in every if architecture.stage_of(module.name) == stage]
+        faces = [module for module in modules if "." not in module.name]
+        lines += [title, "-" * len(title), "", rst(about), "", *toctree(faces)]
+        for module in faces:
+            heading = f":doc:`imgcap.{module.name} <{module.name}>`"
+            rooms = [each for each in modules if each.name.startswith(f"{module.name}.")]
+            lines += [heading, "^" * len(heading), "", rst(module.doc), "", *names_table(module)]
+            if rooms: lines += ["Rooms: " + ", ".join(
+                f":doc:`{room.name.split('.')[1]} <{room.name}>`" for room in rooms) + ".", ""]
     return "\n".join(lines)
 
 
