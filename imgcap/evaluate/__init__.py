@@ -17,7 +17,7 @@ import datasets
 from torch import nn
 from tqdm import tqdm
 
-from ..config import Decoding
+from ..config import SCORED_TOGETHER, Decoding
 from ..data.rows import caption_language, keep_encoded
 from .baselines import TrainingPictures, caption_systems, typical_caption
 from .groups import column_names, column_values
@@ -211,7 +211,7 @@ def evaluate_model(
     split:str="test", # Which split; "all" is every picture, where no split has that name
     *,
     processor=None, # Of a loaded model
-    batch_size:int=64, # Pictures at a time
+    batch_size:int=SCORED_TOGETHER, # Pictures at a time
     decoding:Decoding|None=None, # How captions are written; None: as `decoding_for` says
     language:str|None="data", # As in `tokenize_caption`; "data": what the data or else the run says
     resamples:int=1000, # For the intervals
