@@ -294,6 +294,22 @@ def test_a_default_is_that_of_the_field_and_of_the_function(command):
 EXCEPTIONS = {("score", "language"), ("evaluate", "batch_size")}
 
 
+def test_an_evaluation_takes_as_many_pictures_at_a_time_from_either_side():
+    from imgcap.config import SCORED_TOGETHER
+    from imgcap.evaluate import evaluate_model
+    takes = [inspect.signature(function).parameters["batch_size"].default
+             for function in (evaluate_model, imgcap.cli.evaluate)]
+    assert takes == [SCORED_TOGETHER] * 2
+
+
+@pytest.mark.parametrize("words", ["--samples 7", "--samples 5", "--samples 7 --label-smoothing 0.1"])
+def test_samples_are_for_the_objective_that_samples(words, capsys):
+    assert main(["train", "--data", "nowhere", *words.split()]) == 2
+    assert capsys.readouterr().err == (
+        "imgcap: --samples is for captions that objective cider draws: "
+        "add --objective 'cider', or leave samples out\n")
+
+
 def test_a_command_lets_the_process_keep_freed_memory_once(tmp_path, monkeypatch):
     "Whatever it does, since the process is its own."
     times = []

@@ -19,7 +19,7 @@ from imgcap import fingerprints, run_checkpoints, run_files, run_record, runs
 from imgcap.share import cards
 
 RECORD = {
-    "config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a"},
+    "config": {"batch_size": 16, "patience": None, "threads": 1, "out": "a", "samples": 7},
     "language": "en",
     "versions": {"imgcap": "0.1.0", "transformers": "5"},
     "model": {
@@ -466,6 +466,7 @@ def test_another_run_is_not_resumed(tmp_path, parts, said):
         {},
         dict(config__threads=2, config__out="b"),
         dict(config__new_option=True),
+        dict(config__samples=5, config__objective="likelihood"),
         dict(data__test={"fingerprint": "99"}),
         dict(versions__transformers="6", model__config="77", model__tokenizer="78"),
     ],

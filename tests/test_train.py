@@ -1602,6 +1602,8 @@ WRONG = [
     {"augment": "yes"},
     {"freeze": None},
     {"objective": "cider", "label_smoothing": 0.1},
+    {"samples": 3},
+    {"captions_per_picture": 2, "objective": "cider"},
     {"lora": 2, "freeze": "vision"},
 ]
 
@@ -1626,6 +1628,8 @@ def test_a_choice_out_of_its_limits_is_refused_at_birth(wrong):
         {"patience": None},
         {"patience": 1},
         {"epochs": 0.1},
+        {"samples": 5},
+        {"samples": 3, "objective": "cider"},
     ],
     ids=str,
 )

@@ -18,7 +18,7 @@ import typer
 from .errors import stopped
 from .options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown)
-from ..config import CommandOptions, TrainConfig
+from ..config import SCORED_TOGETHER, CommandOptions, TrainConfig, check_samples
 
 # %% ../../nbs/cli/learning.ipynb #25506354
 def _next_command(told:dict) -> str:
@@ -39,6 +39,7 @@ def train(
     from imgcap.model import load_model
     from imgcap.train import finetune
     config = TrainConfig(**choices)
+    if "samples" in choices: check_samples(config)
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows = split_captions(loaded, seed=config.seed)
     try:
@@ -156,7 +157,7 @@ def _keep_report(report, folder:str|None, note:str):
 def evaluate(
     data:Data, model:Model, images:Images=None, split:_Split=None, out:_ScoresFolder=None,
     image_column:ImageColumn=None, caption_column:CaptionColumn=None, language:Language=None,
-    batch_size:_BatchSize=32, device:Device=CommandOptions.device,
+    batch_size:_BatchSize=SCORED_TOGETHER, device:Device=CommandOptions.device,
     **choices,
 ):
     """Score a model, beside baselines that cannot see.
