@@ -1633,7 +1633,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'imgcap.train.trainer.RunLog.on_train_end': ( 'train/trainer.html#runlog.on_train_end',
                                                                                     'imgcap/train/trainer.py'),
                                       'imgcap.train.trainer._loss_error': ('train/trainer.html#_loss_error', 'imgcap/train/trainer.py'),
-                                      'imgcap.train.trainer._minutes': ('train/trainer.html#_minutes', 'imgcap/train/trainer.py'),
                                       'imgcap.train.trainer._validation_line': ( 'train/trainer.html#_validation_line',
                                                                                  'imgcap/train/trainer.py'),
                                       'imgcap.train.trainer.make_trainer': ('train/trainer.html#make_trainer', 'imgcap/train/trainer.py'),

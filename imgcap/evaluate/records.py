@@ -95,6 +95,7 @@ def _why_not_cited(split:str, systems:dict, record:dict|None, weights:str, own:d
     if not _is_of_run(split, record, own): return "they were measured on another set than the run's"
     return ""
 
+# %% ../../nbs/evaluate/records.ipynb #0b574949
 def read_scores(
     run:str|os.PathLike, # Run folder
 ) -> tuple[dict, dict]: # {split: {system: {metric: value}}}; {split: why it is left out}
@@ -128,6 +129,7 @@ def _set_of(record:dict, split:str) -> str:
     of_pictures = pictures.get(split) if isinstance(pictures, dict) else None
     return _hash_of([data.get("fingerprint"), of_pictures, record.get("language")])
 
+# %% ../../nbs/evaluate/records.ipynb #e80ef105
 def folder_for(run:Path, split:str, record:dict) -> Path:
     "The run folder for scores of its own weights and data, one in its `evaluations` for others."
     earlier, own = read_splits(run / _RECORD), _own_record(run)
@@ -141,6 +143,7 @@ def folder_for(run:Path, split:str, record:dict) -> Path:
     name = f"{file_name(_data_of(record).get('name') or split)}-{_set_of(record, split)}"
     return run / "evaluations" / (name if mine else f"{name}-of-{record.get('weights')}")
 
+# %% ../../nbs/evaluate/records.ipynb #7441ec1f
 def _stale(record:dict, new:dict, split:str) -> list[str]:
     "Splits that were scored with other weights."
     return [name for name, old in record.items()

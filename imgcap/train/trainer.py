@@ -210,15 +210,12 @@ def make_trainer(
     return trainer
 
 # %% ../../nbs/train/trainer.ipynb #2986f905
-def _minutes(seconds:float) -> str: return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
 def _validation_line(state:TrainerState, loss:float, metrics:dict, left:float) -> str:
     "What is shown of a validation: the step, its scores, and the seconds that are left."
     line = (f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  "
             f"loss {loss:.3f}  validation loss {metrics['eval_loss']:.3f}  "
             f"CIDEr-D {metrics['eval_cider_d']:.3f}  WER {metrics['eval_wer']:.3f}  "
-            f"left {_minutes(left)}")
+            f"left {int(left) // 60}:{int(left) % 60:02d}")
     if has_numbers(metrics): return line
     return line + "; no number, so this checkpoint cannot be the best"
 
