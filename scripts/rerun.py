@@ -3,8 +3,8 @@
     python scripts/rerun.py [NOTEBOOK …]           run them (all without names), write new outputs
     python scripts/rerun.py [NOTEBOOK …] --check   run them and write nothing
 
-Exits with 1 when a number moved beyond its tolerance, or when a cell raised an error; such a
-notebook's file stays as it was.
+Exits with 1 when a number moved beyond its tolerance, when a cell raised an error (such a
+notebook's file stays as it was), or when a sentence has a number that nothing proves (prose.py).
 
 A number has to be printed as before, unless its cell says otherwise in one of its first lines:
 
@@ -36,6 +36,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import nbformat
+import prose
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -253,6 +254,9 @@ def main():
     except KeyboardInterrupt: print(f" stopped, and left as it was; {len(paths) - done} left")
     for failure in failures: print(f"\n{failure}")
     if done < len(paths): return 130
+    if said := prose.listed(paths):
+        failures.append("\n".join([f"{prose.ABOUT}:", *said]))
+        print(f"\n{failures[-1]}")
     differences = f"{len(failures)} differences and errors"
     print(f"\n{done} notebooks run, "
           + (differences if failures else "every number within its tolerance"))

@@ -60,7 +60,8 @@ TOO_WIDE = """() => {
     .map(e => e.outerHTML);
 }"""
 # Code, outputs and tables that have to be scrolled sideways.
-SIDEWAYS = """() => [...document.querySelectorAll('article :is(pre, table, .table-wrapper, .output)')]
+SIDEWAYS = """() => [...document.querySelectorAll(
+    'article :is(pre, table, .table-wrapper, .output)')]
   .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible')
   .map(e => `${e.scrollWidth} > ${e.clientWidth} pixels: ${e.innerText}`)"""
 # Contrast is slow to judge, and a page has ten thousand words of a few kinds: what holds only kinds
@@ -351,6 +352,20 @@ def test_every_public_name_is_in_the_reference(site):
         for name in entries
     }
     assert not set(public_names()) - documented
+
+
+def test_examples_run(tmp_path, monkeypatch):
+    "What stands first on a page of the reference runs alone; of those that take long, a few."
+    import reference
+
+    monkeypatch.chdir(tmp_path)
+    light = "words config files data viz.plots preprocess model metrics train.rewards infer.reading"
+    for name in architecture.modules():
+        cell, lines = reference.example_code(reference.Module(name))
+        assert cell or not reference.Module(name).public, f"{name} has no example"
+        code = compile("\n".join(lines), f"example of {name}", "exec")
+        if name in light.split():
+            exec(code, {"__name__": "example"})
 
 
 def test_no_arrow_runs_backwards():
