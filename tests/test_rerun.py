@@ -1,5 +1,7 @@
 "What scripts/rerun.py says of numbers that move, of a cell that fails, and at Ctrl-C."
 
+import base64
+import io
 import os
 import signal
 import subprocess
@@ -9,7 +11,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image, ImageChops, ImageStat
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -164,6 +168,26 @@ def test_numbers_that_may_move(tmp_path):
     assert text == rerun.cleaned(text)
     where = nbformat.reads(text, as_version=4).cells[-2].outputs[0].text
     assert where == f"in {tmp_path.name}\n", "it ran elsewhere"
+
+
+def test_figures_are_written_with_few_colours():
+    "As a person sees it, an image stays what it was; what is no PNG stays to the letter."
+    figure = Figure(figsize=(3, 2))
+    figure.text(.2, .2, "a creature", color="red")
+    figure.subplots().plot([1, 3, 2])
+    figure.savefig(file := io.BytesIO(), format="png")
+    png = base64.b64encode(file.getvalue()).decode()
+    [shown] = new_notebook(cells=[cell("image", ("image/png", png))]).cells[0].outputs
+    shown.data["image/jpeg"] = "a second copy"
+    rerun.make_figures_small(new_notebook(cells=[new_code_cell("image", outputs=[shown])]))
+    assert "image/jpeg" not in shown.data and len(shown.data["image/png"]) < len(png)
+    small = Image.open(io.BytesIO(base64.b64decode(shown.data["image/png"])))
+    difference = ImageChops.difference(small.convert("RGB"), Image.open(file).convert("RGB"))
+    assert max(ImageStat.Stat(difference).mean) < 4
+    glass = Image.new("RGBA", (9, 9), (9, 9, 9, 9))
+    glass.save(file := io.BytesIO(), "PNG")
+    for same in "iVBORw0K", "no base64!", base64.b64encode(file.getvalue()).decode():
+        assert rerun.smaller(same) == same
 
 
 def test_numbers_that_moved(tmp_path):
