@@ -407,7 +407,7 @@ def import_line(where, what):
 
 
 def example_code(module):
-    """A piece of the notebook that runs alone and uses the module, as (cell, lines): the cell marked
+    """A piece of the notebook that runs alone and uses the module, as (cell, lines): the one marked
     `#| example`, in a lesson the first that does what it is about, else the smallest."""
     path = notebook_of(module)
     read = [read_cell(cell) for cell in notebooks.nbformat.read(path, as_version=4).cells
