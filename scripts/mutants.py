@@ -43,7 +43,7 @@ LEFT_OUT = re.compile("Variable|.*_(Is|IsNot)$")
 # These look at pages, at texts, or at the package from outside: coverage does not see where.
 NOT_MEASURED = """app_page browser caption_killed cli_start code house interrupted lab mutants names
     notebooks pretrain readme repository rerun site stopped two_processes wheel""".split()
-TESTS, ALIKE, SECONDS = 40, 5, 120  # tests a mutant; of one function; for one test
+TESTS, ALIKE, SECONDS = 80, 5, 120  # tests a mutant; of one function; for one test
 
 
 def places(words):
@@ -137,9 +137,20 @@ def measure():
         partial.replace(kept)
 
 
+def lines_with(text, line):
+    "The lines that run when a test makes use of one: the signature of a function runs only once."
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            begin = min(each.lineno for each in (node, *node.decorator_list))
+            if begin <= line < node.body[0].lineno: return range(line, node.end_lineno + 1)
+    return [line]
+
+
 def tests_of(module, line):
     """The tests that pass through a line, a few of each function; first those that pass through
     the fewest lines of the module, which say most about this one."""
+    text = (PROJECT / module).read_text(encoding="utf-8")
+    wanted = sum(1 << each for each in lines_with(text, line))
     least, of_function = {}, defaultdict(list)
     for path in MEASURED.iterdir():
         with closing(sqlite3.connect(path)) as base:
@@ -148,7 +159,7 @@ def tests_of(module, line):
                 "join file on file.id = file_id where path like ?", [f"%/{module}"]).fetchall()
         for context, bits in rows:  # TEST|setup, TEST|run or TEST|teardown; a bit for each line
             test, bits = context.rpartition("|")[0], int.from_bytes(bits, "little")
-            if test and bits >> line & 1: least[test] = min(least.get(test, bits), bits.bit_count())
+            if test and bits & wanted: least[test] = min(least.get(test, bits), bits.bit_count())
     tests = [test for _, test in sorted((lines, test) for test, lines in least.items())]
     for test in tests: of_function[test.partition("[")[0]].append(test)
     return [test for test in tests if test in of_function[test.partition("[")[0]][:ALIKE]][:TESTS]

@@ -10,12 +10,13 @@ import threading
 import time
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 from small_models import pictures, small_model
 
 from imgcap.app import _options, build_app, caption_page
-from imgcap.app_page import figure_html
+from imgcap.app_page import figure_html, heat_place
 from imgcap.config import Decoding
 from imgcap.infer import Captioner
 
@@ -79,6 +80,19 @@ def ends(captioner):
         name: (widgets[label]["minimum"], widgets[label]["maximum"], widgets[label]["value"])
         for name, label in WIDGETS.items()
     }
+
+
+PLACES = ["top left", "top", "top right", "left", "middle", "right",
+          "bottom left", "bottom", "bottom right"]
+
+
+@pytest.mark.parametrize("ninth", range(9))
+def test_a_place_in_words(ninth):
+    row, column = divmod(ninth, 3)
+    heat = np.zeros((9, 12))
+    heat[3 * row:3 * row + 3, 4 * column:4 * column + 4] = 1
+    assert heat_place(heat) == PLACES[ninth]
+    assert heat_place(heat + 9) == "everywhere" and heat_place(heat, 1) == "nowhere in particular"
 
 
 def test_whatever_the_sliders_say_can_be_asked_for(ends):

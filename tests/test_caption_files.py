@@ -229,6 +229,12 @@ def test_text_files_that_are_there_stay(photos, captioner):
     assert (photos / "0.txt").read_text() != "my own words\n"
 
 
+def test_where_nothing_is_left_to_do_no_model_is_loaded(photos):
+    for i in range(6): (photos / f"{i}.txt").write_text("my own words\n")
+    counts = caption_files("photos", "no such model", sidecar=True)
+    assert (counts.captioned, counts.unreadable, counts.skipped) == (0, 0, 6)
+
+
 # --- what is no number
 
 

@@ -90,6 +90,18 @@ def test_pictures_that_are_the_same_damaged_or_gone(tmp_path):
     assert "<table>" in report._repr_html_() and "problem: " in str(report)
 
 
+def test_the_same_picture_twice_in_one_split_is_no_leak(tmp_path):
+    for split, names in {"train": "aab", "test": "c"}.items():
+        (tmp_path / split).mkdir()
+        for i, name in enumerate(names):
+            picture = Image.new("RGB", (24, 24), (ord(name), 3, 3))
+            picture.save(tmp_path / split / f"{i}.png")
+            (tmp_path / split / f"{i}.txt").write_text(f"dot {i} of {split}")
+    report = describe_captions(load_captions(tmp_path))
+    assert report.duplicates == [[("train", "train/0.png"), ("train", "train/1.png")]]
+    assert report.leaks == [] and not any("more than one split" in p for p in report.problems)
+
+
 def test_rows_that_are_no_captions_of_ours():
     assert describe_captions(datasets.Dataset.from_dict({"x": [1]})).problems
     ds = load_captions(table([["a"], ["b"], ["c"]]))["train"]

@@ -87,7 +87,17 @@ def measured(work, name, lines):
     base.close()
 
 
+@pytest.mark.parametrize(("line", "lines"), [
+    (1, [1]), (3, [3, 4, 5, 6]), (4, [4, 5, 6]), (5, [5]), (6, [6]), (8, [8])])
+def test_a_signature_is_used_where_its_function_is(line, lines):
+    text = "a = 1\n\n@wrap\ndef f(b=2):\n    c = b\n    return c\n\ndef g(b=2): return b\n"
+    assert list(mutants.lines_with(text, line)) == lines
+
+
 def test_tests_that_pass_through_a_line_those_of_the_fewest_lines_first(work):
+    for name in "ab":
+        (work / "PROJECT" / "imgcap").mkdir(exist_ok=True)
+        (work / "PROJECT" / "imgcap" / f"{name}.py").write_text("")
     measured(work, "test_a", {
         "tests/test_a.py::test_much|run": range(1, 50),
         "tests/test_a.py::test_little|run": [7, 8],

@@ -58,6 +58,15 @@ NAMES = {
 
 
 @pytest.mark.parametrize("stage", NAMES)
+def test_each_argument_can_be_given_by_its_name(stage):
+    module = importlib.import_module(f"imgcap.{stage}")
+    for name in NAMES[stage].split():
+        if not inspect.isfunction(function := getattr(module, name)): continue
+        kinds = {each.kind for each in inspect.signature(function).parameters.values()}
+        assert inspect.Parameter.POSITIONAL_ONLY not in kinds, name
+
+
+@pytest.mark.parametrize("stage", NAMES)
 def test_public_names(stage):
     module = importlib.import_module(f"imgcap.{stage}")
     missing = [name for name in NAMES[stage].split() if not hasattr(module, name)]
