@@ -201,11 +201,25 @@ def contents(heading, paths, introduction, folder="nbs", by_stage=False):
         notebook = nbformat.read(path, as_version=4)
         subtitle = re.search(r"^> *(.*)$", notebook.cells[0].source, re.MULTILINE)
         place = path.relative_to(ROOT / folder).as_posix()
-        number = f"{int(found[0])}. " if (found := re.match(r"\d+", path.name)) else "- "
-        lines += [f"{number}[{title(notebook)}]({place}): {subtitle[1] if subtitle else ''}"]
+        number = re.match(r"\d+", path.name)
+        size = f" *({reading(notebook)})*" if number or path.parent.name == "tutorials" else ""
+        lines += [f"{f'{int(number[0])}.' if number else '-'} [{title(notebook)}]({place}): "
+                  f"{subtitle[1] if subtitle else ''}{size}"]
     names = [entry(path, path.relative_to(ROOT / folder)) for path in paths]
     if paths: lines += ["", "```{toctree}", ":hidden:", "", *names, "```"]
     return "\n".join(lines) + "\n"
+
+
+def reading(notebook):
+    "What there is to read: words of prose, lines of code without imports for the module."
+    words = sum(len(re.sub(r"```.*?```|\]\([^)]*\)", " ", cell.source, flags=re.DOTALL).split())
+                for cell in notebook.cells if cell.cell_type == "markdown")
+    code = [bare(cell.source) for cell in notebook.cells if cell.cell_type == "code"
+            and cell.get("id") != "colab-setup"]
+    folded = [source for source in code if only_imports(source)]
+    lines = sum(bool(line.strip()) for source in code if source not in folded
+                for line in source.splitlines())
+    return f"{words:,} words, {lines:,} lines of code"
 
 
 def entry(path, place):
