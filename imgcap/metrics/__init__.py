@@ -48,9 +48,9 @@ def _edits(references, predictions):
     "Edit distance of each pair of sequences, (R,)."
     return cpdist(references, predictions, scorer=Levenshtein.distance).astype(float)
 
-def _closest(edits, lengths, image, N):
+def _closest(edits, lengths, image, N): # no length is 0
     "Edits and length (N,) of each image's reference of lowest rate, ties to the fewest edits."
-    order = np.lexsort((edits, edits/np.maximum(1, lengths), image))
+    order = np.lexsort((edits, edits/lengths, image))
     first = order[np.searchsorted(image[order], np.arange(N))]
     return edits[first], lengths[first]
 
