@@ -6,15 +6,12 @@ none of them fails, the notebook that the place came from. On Linux and macOS.
     python scripts/mutants.py [MODULE …]        of some modules (metrics.ngrams) or stages (data)
     python scripts/mutants.py --again           try the survivors again, when tests were added
 
-A survivor is a mutant that nothing notices. Each wants a stricter test of what a user relies on,
-or, if it changes nothing that a user could see, an entry in scripts/mutants.json with the reason.
+A survivor, which nothing notices, wants a stricter test of what a user relies on, or, if it changes
+nothing that a user could see, an entry in scripts/mutants.json with the reason.
 
-The first call clones the project, as it was committed, into .mutants, and measures which test
-passes through which line: as long as all tests on one core. Tests that you change are taken over
-and measured again; after a change of the package, begin anew: rm -rf .mutants
-
-Ctrl-C says what is known by then, and the next call goes on. The operators are cosmic-ray's; which
-mutants there are, depends on the package and the seed alone.
+The first call clones what was committed into .mutants and measures which test passes through which
+line, as long as all tests on one core. Ctrl-C says what is known by then; the next call goes on.
+Tests that you change are measured again; after a change of the package begin anew: rm -rf .mutants
 """
 import argparse
 import ast
@@ -30,20 +27,21 @@ import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".mutants"
 PROJECT, MEASURED, RESULTS = WORK / "project", WORK / "measured", WORK / "results.jsonl"
 HARMLESS = ROOT / "scripts" / "mutants.json"
-# Names in the place of others are left out, since Python itself notices them, and so is `is` in the
-# place of ==, which small numbers do not tell apart.
+# What Python itself notices, a name in the place of another, and `is` in the place of ==, which
+# small numbers do not tell apart
 LEFT_OUT = re.compile("Variable|.*_(Is|IsNot)$")
 # These look at pages, at texts, or at the package from outside: coverage does not see where.
 NOT_MEASURED = """app_page browser caption_killed cli_start code house interrupted lab mutants names
     notebooks pretrain readme repository rerun site stopped two_processes wheel""".split()
 TESTS, ALIKE, SECONDS = 80, 5, 120  # tests a mutant; of one function; for one test
+PYTEST = f"-m pytest -qx -o faulthandler_timeout={SECONDS} -o faulthandler_exit_on_timeout=true"
 
 
 def places(words):
@@ -76,18 +74,17 @@ def mutated(module, _, operator, occurrence):
 
 
 def code_of(text):
-    "What a module does, without its annotations."
-    tree = ast.parse(text)
+    "What a module does, without its annotations; nothing where it is no Python."
+    try: tree = ast.parse(text)
+    except SyntaxError: return ""
     for node in ast.walk(tree):
         for name in {"annotation", "returns"} & set(node._fields): setattr(node, name, None)
     return ast.dump(tree)
 
 
 def counts(mutant):
-    "Whether a mutant is Python, and more than an annotation is changed."
-    try: before, after = map(code_of, mutated(*mutant))
-    except SyntaxError: return False
-    return before != after
+    before, after = map(code_of, mutated(*mutant))
+    return after and before != after
 
 
 def draw(found, count, seed, counts=counts):
@@ -119,11 +116,6 @@ def call(*words, seconds=None, **more):
         return ended, log.read()
 
 
-def pytest(*words, **more):
-    return call("-m", "pytest", "-qx", "-o", f"faulthandler_timeout={SECONDS}",
-                "-o", "faulthandler_exit_on_timeout=true", *words, **more)
-
-
 def measure():
     "Run the files of tests that are new, and keep which test passes through which line."
     for path in sorted((ROOT / "tests").glob("test_*.py")):
@@ -131,10 +123,10 @@ def measure():
         known = kept.is_file() and kept.stat().st_mtime > path.stat().st_mtime
         if known or path.stem.removeprefix("test_") in NOT_MEASURED: continue
         print(f"which test passes through which line: {path.name}", flush=True)
-        ended, said = pytest("--cov=imgcap", "--cov-report=", "--cov-context=test",
-                             f"tests/{path.name}", COVERAGE_FILE=str(partial))
+        ended, said = call(*PYTEST.split(), "--cov=imgcap", "--cov-report=", "--cov-context=test",
+                           f"tests/{path.name}", COVERAGE_FILE=str(partial))
         if ended: raise SystemExit(f"{said}\nthese tests fail without any mutant: mend them first")
-        partial.replace(kept)
+        if partial.is_file(): partial.replace(kept)
 
 
 def lines_with(text, line):
@@ -153,21 +145,21 @@ def tests_of(module, line):
     wanted = sum(1 << each for each in lines_with(text, line))
     least, of_function = {}, defaultdict(list)
     for path in MEASURED.iterdir():
-        with closing(sqlite3.connect(path)) as base:
-            rows = base.execute(
-                "select context, numbits from line_bits join context on context.id = context_id "
-                "join file on file.id = file_id where path like ?", [f"%/{module}"]).fetchall()
+        rows = sqlite3.connect(path).execute(
+            "select context, numbits from line_bits join context on context.id = context_id "
+            "join file on file.id = file_id where path like ?", [f"%/{module}"]).fetchall()
         for context, bits in rows:  # TEST|setup, TEST|run or TEST|teardown; a bit for each line
             test, bits = context.rpartition("|")[0], int.from_bytes(bits, "little")
             if test and bits & wanted: least[test] = min(least.get(test, bits), bits.bit_count())
-    tests = [test for _, test in sorted((lines, test) for test, lines in least.items())]
-    for test in tests: of_function[test.partition("[")[0]].append(test)
-    return [test for test in tests if test in of_function[test.partition("[")[0]][:ALIKE]][:TESTS]
+    for _, test in sorted((lines, test) for test, lines in least.items()):
+        few = of_function[test.partition("[")[0]]
+        if len(few) < ALIKE: few.append(test)
+    return sorted(sum(of_function.values(), []), key=lambda test: (least[test], test))[:TESTS]
 
 
 def failed_test(tests):
     "The test that fails, or nothing. Tests that end the process, or never end, fail as well."
-    ended, said = pytest("-p", "no:cov", *tests)
+    ended, said = call(*PYTEST.split(), "-p", "no:cov", *tests)
     if ended in (0, 4, 5): return ""  # 4, 5: a name is not there, as where the mutant is in it
     found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", said, re.M)
     return found[1] if found else "tests that do not end"
@@ -188,13 +180,11 @@ def restore(): subprocess.run(["git", "checkout", "-q", "imgcap", "nbs"], cwd=PR
 def attempt(mutant):
     "What is known of a mutant when it was tried."
     module, line, *_ = mutant
-    before, after = mutated(*mutant)
-    tests = tests_of(module, line)
-    (PROJECT / module).write_text(after, encoding="utf-8")
+    texts, tests = mutated(*mutant), tests_of(module, line)
+    (PROJECT / module).write_text(texts[1], encoding="utf-8")
     try: by = (tests and failed_test(tests)) or failed_notebook(module)
     finally: restore()
-    before, after = changed_lines(before, after)
-    return dict(mutant=mutant, before=before, after=after, noticed=by)
+    return dict(zip(("before", "after"), changed_lines(*texts)), mutant=mutant, noticed=by)
 
 
 def results(mutants):

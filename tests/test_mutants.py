@@ -134,7 +134,7 @@ def test_waits(): time.sleep(60)
     (["that_is_not_there"], ""),
 ])
 def test_what_fails_is_named(work, monkeypatch, tests, said):
-    monkeypatch.setattr(mutants, "SECONDS", 3)
+    monkeypatch.setattr(mutants, "PYTEST", mutants.PYTEST.replace("=120", "=3"))
     (work / "PROJECT" / "test_a.py").write_text(TESTS)
     assert mutants.failed_test([f"test_a.py::test_{name}" for name in tests]) == said
 
