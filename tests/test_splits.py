@@ -82,7 +82,7 @@ def test_only_what_a_side_lacks_is_borrowed_and_said():
                  for name, part in parts.items()}
         said = str(caught[0].message) if caught else ""
         for name, n in moved.items():
-            assert n == (f"side {name}" in said or f"or {name}" in said), (seed, name, said)
+            assert n == (f"fell into {name}" in said or f"or {name}" in said), (seed, name, said)
             assert n == 0 or len(parts[name]) == 1
 
 
