@@ -105,6 +105,8 @@ class Answers(BaseHTTPRequestHandler):
                 },
             )
         if what == "commit": return self.take(repo, rest)
+        if what == "tree" and "/" in rest:  # a folder in it
+            return self.answer(404, X_Error_Code="EntryNotFound")
         if what in ("revision", "tree"):
             sha = hub.commit(repo, rest)
             files = repo["commits"][sha]

@@ -6,6 +6,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 import traceback
 import warnings
 from pathlib import Path
@@ -21,13 +23,16 @@ from safetensors.torch import load_file, save_file
 
 from imgcap import share as room
 from imgcap.cli import main
+from imgcap.config import Decoding
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.hub import refuse_tokens
 from imgcap.infer import Captioner
-from imgcap.model import load_model, weights_fingerprint
+from imgcap.model import load_model, new_git_tiny, weights_fingerprint
+from imgcap.model.decoding import decoding_for
 from imgcap.share import model_card, published_files, push_run, write_card
 from imgcap.share import cards
 from imgcap.share.front_matter import CARD_METRICS
+from imgcap.train import finetune
 
 
 @pytest.fixture(scope="module")
@@ -742,6 +747,32 @@ def test_what_is_pushed_is_what_is_pulled(run, hub, creatures, tmp_path):
     sent = b"".join(path.read_bytes() for path in pulled.iterdir())
     assert str(run.parent).encode() not in sent and TOKEN.encode() not in sent
     assert ModelCard.load(pulled / "README.md").data.model_name == "first-captioner"
+
+
+HUB_NAME = """
+from imgcap.infer import Captioner
+from imgcap.model import load_model
+from imgcap.model.decoding import decoding_for
+model = load_model("ada/short")[0]
+beams = Captioner("ada/short").how(num_beams=2)
+for how in (decoding_for("ada/short"), decoding_for(model), beams):
+    print(how.max_new_tokens, how.num_beams)
+print(decoding_for("ada/short", max_new_tokens=9).max_new_tokens)
+"""
+
+
+def test_a_run_writes_as_long_captions_under_its_name_on_the_hub(creatures, hub, tmp_path):
+    run = finetune(*new_git_tiny(vision_layers=1, text_layers=1), creatures, out=tmp_path / "run",
+                   max_steps=1, batch_size=4, validations=1, max_new_tokens=7, threads=1,
+                   precision="float32", echo=lambda line: None)
+    model = shutil.copytree(run / "model", tmp_path / "copy")
+    assert decoding_for(run).max_new_tokens == decoding_for(model).max_new_tokens == 7
+    assert decoding_for("git-tiny") == Decoding()
+    push_run(run, "ada/short", token=TOKEN, endpoint=hub.endpoint)
+    environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", HUB_NAME], env=environment, capture_output=True,
+                          text=True, cwd=tmp_path)
+    assert done.stdout == "7 1\n7 1\n7 2\n9\n", done.stderr
 
 
 def test_the_code_in_the_card_runs(run, creatures, tmp_path):

@@ -7,23 +7,27 @@ __all__ = ['CaptionError', 'texts_so_far', 'CaptionWriter', 'write_captions', 'd
 
 # %% ../../nbs/model/decoding.ipynb #7ecaff82
 import math
+import os
 import queue
 import random
 import re
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import (
-    LogitsProcessorList, StoppingCriteria, StoppingCriteriaList,
+    GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList,
     TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 
 from ..config import Decoding
+from ..hub import offline_if_unreachable, quiet_transformers
+from .checkpoints import find_checkpoint
 from .constraints import (
     INSISTENCE, Diverse, ForceWords, GumbelNoise, check_spelling, picture_seeds, spell, word_steps)
 from .generation import (
@@ -213,6 +217,20 @@ def write_captions(
     "Write the captions of one batch."
     return CaptionWriter(model, processor, how)(pixels)
 
+# %% ../../nbs/model/decoding.ipynb #1554f215
+def _own_length(model) -> dict:
+    "How long captions may be by a checkpoint's generation_config.json, where it says so."
+    settings = getattr(model, "generation_config", None)
+    if isinstance(model, (str, os.PathLike)):
+        try:
+            checkpoint = find_checkpoint(model)
+            is_here = Path(checkpoint).is_dir()
+            with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
+                settings = GenerationConfig.from_pretrained(checkpoint)
+        except (OSError, ValueError): return {} # who loads the model says what is wrong
+    longest = getattr(settings, "max_new_tokens", None)
+    return {} if longest is None else {"max_new_tokens": longest}
+
 # %% ../../nbs/model/decoding.ipynb #91f3a7be
 def decoding_for(
     model, # A model, or the name that `load_model` takes
@@ -220,7 +238,8 @@ def decoding_for(
 ) -> Decoding:
     "How a run wrote the captions that it was validated with; for other models, the defaults."
     run = run_of(model)
-    about = read_run(run) if run else {}
+    if run is None: return Decoding(**{**_own_length(model), **choices})
+    about = read_run(run)
     validation = about.get("validation")
     chosen = validation.get("decoding") if isinstance(validation, dict) else None
     if not isinstance(chosen, dict): # a run of an earlier version

@@ -207,6 +207,7 @@ def make_trainer(
         validation_collator=CaptionCollator(processor, config.max_length, choose="first"),
         by=by, **options)
     for noisy in (PrinterCallback, ProgressCallback): trainer.remove_callback(noisy)
+    trainer.bare_model.generation_config.max_new_tokens = config.max_new_tokens # saved with it
     return trainer
 
 # %% ../../nbs/train/trainer.ipynb #2986f905
