@@ -7,7 +7,6 @@ __all__ = ['caption_page', 'build_app', 'launch']
 
 # %% ../nbs/doors/app.ipynb #3fc6a192
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -22,6 +21,7 @@ from .evaluate.explain import WordMap, word_heatmaps
 from .extras import install_hint
 from .infer import Caption, Captioner
 from .model import is_small
+from .targets import port_to_use
 from .template_files import read_template, style_sheet
 
 # %% ../nbs/doors/app.ipynb #b0f5f514
@@ -289,17 +289,6 @@ def _without_proxy(host:str):
             if hosts is None: os.environ.pop(name)
             else: os.environ[name] = hosts
 
-
-def _port_to_use(host:str, port:int) -> int:
-    "The port, or for 0 a free one; an OSError where nobody can listen."
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try: probe.bind((host, port))
-        except OSError as error:
-            raise OSError(f"cannot listen on {host}, port {port} ({error.strerror or error}): "
-                          "choose another port, or 0 for a free one") from error
-        return probe.getsockname()[1]
-
 # %% ../nbs/doors/app.ipynb #cceae2f8
 _NOTHING_ELSE = { # What gradio could do besides, and is not to
     "inline": False, "share": False, "quiet": True, "footer_links": [], "run_history": False,
@@ -328,7 +317,7 @@ def launch(
 ): # The running gradio `Blocks`; its `local_url` is the page's address, its `close()` ends it
     "Serve the page."
     _gradio() # before a port and a model are looked at
-    port = _port_to_use(host, port)
+    port = port_to_use(host, port)
     captioner = model if isinstance(model, Captioner) else Captioner(model, device=device)
     page = build_app(captioner, max_megabytes=max_megabytes)
     _serve(page, host, port, max_file_size=int(max_megabytes * 1e6), inbrowser=open_browser)

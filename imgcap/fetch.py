@@ -40,7 +40,7 @@ def _literal(host):
     return "127.0.0.1" if host.rstrip(".").endswith("localhost") else None
 
 def _refuse_private(host):
-    raise ImageError(f"{host} is in a private network or this machine; private=True or "
+    raise ImageError(f"{host} is in a private network or this machine; "
                      "IMGCAP_PRIVATE_ADDRESSES=1 allows that")
 
 # %% ../nbs/ground/fetch.ipynb #5a0c7e30
@@ -111,14 +111,15 @@ def _content(answer, headers, max_bytes):
     "The content of an answer, unfolded where it was compressed, and never more than allowed"
     length, coding = headers.get("content-length", ""), headers.get("content-encoding", "identity")
     if length.isdecimal() and int(length) > max_bytes:
-        raise ImageError(f"{int(length):,} bytes, more than max_bytes={max_bytes:,}")
+        raise ImageError(f"{int(length):,} bytes, more than the {max_bytes:,} that are read")
     if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise ImageError(f"compressed as {coding}, which was not asked for")
     unfold = zlib.decompressobj(32 + zlib.MAX_WBITS) if coding not in ("", "identity") else None
     data = bytearray()
     for block in answer.iter_stream():
         data += unfold.decompress(block, max_bytes + 1 - len(data)) if unfold else block
-        if len(data) > max_bytes: raise ImageError(f"more than max_bytes={max_bytes:,}")
+        if len(data) > max_bytes:
+            raise ImageError(f"more than the {max_bytes:,} bytes that are read")
     if unfold and not unfold.eof: raise ImageError("cut off")
     return bytes(data)
 

@@ -85,7 +85,7 @@ def _check_sides(image, max_bytes=MAX_BYTES, max_aspect=100, scale=1):
     if (needed := _bytes_needed(image, scale)) > max_bytes:
         raise ImageError(f"{width} × {height} pixels are {pixels / 1e6:,.1f} megapixels; at most "
                          f"{pixels / 1e6 * max_bytes / needed:,.1f} of this kind fit into "
-                         f"max_bytes={max_bytes:,} of memory. Make it smaller")
+                         f"{max_bytes:,} bytes of memory. Make it smaller")
 
 # %% ../nbs/ground/pictures.ipynb #5a0c7e19
 def _shrunk_by(image, max_bytes, at_least=None):

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from small_models import BUILDERS, pictures, small_model
 
+from imgcap import targets
 from imgcap.infer import jobs, row_files
 from imgcap.config import Decoding
 from imgcap.files import held
@@ -781,7 +782,7 @@ def test_a_record_is_read_by_strangers(photos, captioner):
         set(json.loads(line)) <= {"path", "caption", "score", "error", "size", "modified", "digest"}
         for line in open("c.jsonl")
     )
-    assert row_files.ENDINGS == (".jsonl", ".csv", ".parquet")
+    assert targets.ENDINGS == (".jsonl", ".csv", ".parquet")
 
 
 # --- several processes

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -294,6 +295,48 @@ def test_a_default_is_that_of_the_field_and_of_the_function(command):
 EXCEPTIONS = {("score", "language"), ("evaluate", "batch_size")}
 
 
+WITHOUT_TORCH = """
+import json, sys
+sys.modules["torch"] = None
+from imgcap.cli import main
+sys.exit(sum(main(words) != 2 for words in json.loads(sys.argv[1])))
+"""
+
+
+def test_a_wrong_place_is_told_before_anything_is_loaded_or_drawn(tmp_path):
+    for name in ("file", "there.jsonl", "photo.png", "mine/thesis.txt", "old/x", "a.csv.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    before = sorted(tmp_path.rglob("*"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = {
+            "demo --out file": "file is a file; --out names a folder",
+            "demo --out file --overwrite": "file is a file; --out names a folder",
+            "demo --out file/run": f"file/run cannot be made: {tmp_path / 'file'} is no folder",
+            "demo --out mine": "mine is not empty and not a run (it holds thesis.txt)",
+            "demo --out mine --overwrite": "mine is not empty and not a run",
+            "train --data creatures --out file": "file is a file; --out names a folder",
+            "train --data creatures --out mine": "mine is not empty and not a run",
+            "train --data creatures --out new --resume": "there is nothing to resume in new",
+            "evaluate --data creatures --model git-tiny --out file": "file is a file; --out names",
+            "evaluate --data creatures --model git-tiny --out file/x": "file/x cannot be made",
+            "export git-tiny --out file/x": "file/x cannot be made",
+            "caption photo.png --out old": "old is a folder; --out names a file",
+            "caption photo.png --out a.txt": "a.txt: give a name that ends in one of .jsonl",
+            "caption photo.png --out there.jsonl": "there.jsonl exists; resume it, overwrite it",
+            "caption photo.png --out a.csv": "a.csv.part is left of a run that was stopped",
+            "caption photo.png --out file/a.csv": "file/a.csv cannot be made",
+            f"app --port {port}": f"cannot listen on 127.0.0.1, port {port}",
+        }
+        program = [sys.executable, "-c", WITHOUT_TORCH, json.dumps([w.split() for w in said])]
+        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(said), done.stderr
+    for words, line, part in zip(said, lines, said.values()): assert part in line, words
+    assert done.returncode == 0 and sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_evaluation_takes_as_many_pictures_at_a_time_from_either_side():
     from imgcap.config import SCORED_TOGETHER
     from imgcap.evaluate import evaluate_model
@@ -302,7 +345,7 @@ def test_an_evaluation_takes_as_many_pictures_at_a_time_from_either_side():
     assert takes == [SCORED_TOGETHER] * 2
 
 
-@pytest.mark.parametrize("words", ["--samples 7", "--samples 5", "--samples 7 --label-smoothing 0.1"])
+@pytest.mark.parametrize("words", ["--samples 7", "--samples 5", "--samples 7 --epochs 2"])
 def test_samples_are_for_the_objective_that_samples(words, capsys):
     assert main(["train", "--data", "nowhere", *words.split()]) == 2
     assert capsys.readouterr().err == (

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "imgcap"
 # The stages, and the modules of each. A module may import what stands before it here, and nothing
 # that stands after it; a stage's own name is its face, and stands last.
 STAGES = {
-    "ground": """words config extras files places fingerprints run_record run_files run_checkpoints
-        runs hub devices formats colours fetch
+    "ground": """words config extras files targets places fingerprints run_record run_files
+        run_checkpoints runs hub devices formats colours fetch
         picture_files pictures pixels template_files""",
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows

@@ -18,6 +18,7 @@ from imgcap.cli.options import (
     CaptionColumn, Data, Device, Dtype, ImageColumn, Images, Json, Language, Model, load_rows,
     shown)
 from ..config import CommandOptions, TrainConfig
+from ..targets import check_above, check_out, port_to_use
 
 # %% ../../nbs/cli/commands.ipynb #da6b968e
 _Paths = Annotated[list[str]|None, typer.Argument(
@@ -62,6 +63,8 @@ def _check_ways(paths:list[str]|None, pages:list[str]|None, where:dict, changes:
     if not (pages or paths):
         raise ValueError("no pictures were given; give files, folders, patterns in quotes, "
                          "or - for a list on standard input")
+    if where["out"] and os.environ.get("WORLD_SIZE", "1") == "1": # several look at it in turn
+        check_out(os.path.expanduser(where["out"]), where["resume"], where["overwrite"])
 
 # %% ../../nbs/cli/commands.ipynb #b9526d0f
 def _caption_pictures(paths:list[str], model:str, where:dict, how:dict, choices:dict):
@@ -116,11 +119,11 @@ def caption(
     A picture that cannot be read gets a line with the reason. Status 0: there are captions;
     2: there are none.
     """
-    from imgcap.model.decoding import decoding_for
-    decoding_for(model, **choices) # looked at first
     where = dict(out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, anyway=anyway)
     changes = dict(dry_run=dry_run, decorative=decorative)
     _check_ways(paths, alt_text, where, changes)
+    from imgcap.model.decoding import decoding_for
+    decoding_for(model, **choices) # looked at before the pictures
     how = dict(device=device, dtype=dtype, batch_size=batch_size)
     if alt_text: _fill_pages(alt_text, model, changes, how, choices)
     else: _caption_pictures(paths, model, where, how, choices)
@@ -182,6 +185,7 @@ def export(
 ):
     "Write a model as ONNX; needs onnxruntime."
     if Path(out).is_file(): raise FileExistsError(f"--out {out} is a file; give a folder")
+    check_above(out)
     from imgcap.share.export import export_onnx
     print(export_onnx(model, out, int8=int8))
 
@@ -208,6 +212,7 @@ def app(
     port:Annotated[int, shown("port")]=CommandOptions.port,
 ):
     "Caption pictures in the browser; needs gradio."
+    port_to_use(host, port) # before anything is loaded
     from imgcap.app import launch
     launch(model, host=host, port=port)
 

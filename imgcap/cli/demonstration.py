@@ -131,6 +131,9 @@ def demo(
     config = TrainConfig(out=out, epochs=epochs, seed=seed, threads=threads, overwrite=overwrite)
     run = Path(out).expanduser()
     stage = "new" if overwrite else _stage(run, config, quick)
+    if stage == "new":
+        from imgcap.runs import check_run_folder
+        check_run_folder(run, overwrite=overwrite)
     if stage == "whole":
         print(f"{run} holds this demo, which stays as it is: open {run / 'report.html'}, or try it "
               f"with {_way_to_try(run)}; --overwrite begins anew, another --out makes another")

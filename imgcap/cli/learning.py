@@ -19,6 +19,7 @@ from .errors import stopped
 from .options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown)
 from ..config import SCORED_TOGETHER, CommandOptions, TrainConfig, check_samples
+from ..targets import check_above
 
 # %% ../../nbs/cli/learning.ipynb #25506354
 def _next_command(told:dict) -> str:
@@ -35,11 +36,15 @@ def train(
     **choices,
 ):
     "Fine-tune a model on captioned pictures."
+    config = TrainConfig(**choices)
+    if "samples" in choices: check_samples(config)
+    run = Path(config.out).expanduser()
+    if os.environ.get("RANK", "0") == "0": # the first process makes it
+        from imgcap.runs import check_run_folder
+        check_run_folder(run, resume=config.resume, overwrite=config.overwrite)
     from imgcap.data import split_captions
     from imgcap.model import load_model
     from imgcap.train import finetune
-    config = TrainConfig(**choices)
-    if "samples" in choices: check_samples(config)
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows = split_captions(loaded, seed=config.seed)
     try:
@@ -47,7 +52,7 @@ def train(
         run = finetune(*start, rows, config, source=data)
     except KeyboardInterrupt:
         how = "the same command with --resume goes on from"
-        raise stopped(Path(config.out).expanduser(), how) from None
+        raise stopped(run, how) from None
     if os.environ.get("RANK", "0") != "0": return
     told = {"--model": run, "--data": data, "--images": images, "--image-column": image_column,
             "--caption-column": caption_column}
@@ -139,6 +144,7 @@ def _scores_folder(model:str, out:str|None) -> str|None:
     folder = out or (model if is_run(Path(model).expanduser()) else None)
     if folder and Path(folder).is_file():
         raise FileExistsError(f"{folder} is a file; --out names a folder")
+    if out: check_above(out)
     return folder
 
 # %% ../../nbs/cli/learning.ipynb #8adc92d8
@@ -164,10 +170,10 @@ def evaluate(
 
     The scores of another set than the run's own go into a folder in RUN/evaluations.
     """
+    folder = _scores_folder(model, out)
     from imgcap.evaluate import evaluate_model, refuse_strangers
     from imgcap.model.decoding import decoding_for
     how = decoding_for(model, **choices)
-    folder = _scores_folder(model, out)
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows, split, note = _split_to_score(loaded, split, _history(model), data)
     if folder: refuse_strangers(folder, split) # now, not after an hour

@@ -24,7 +24,7 @@ from ..config import Decoding
 from ..files import held, write_atomic
 from .alt_text import AltTextReport, fill_alt_text
 from .jobs import (
-    Plan, Team, check_out, clear, forget, make_plan, names_folder, part, pictures_for,
+    Plan, Team, clear, forget, make_plan, names_folder, part, pictures_for,
     put_together, run_record, sign_run, take_place, writing_place)
 from .reading import is_many, read_ahead, row_picture, take, undecoded
 from .row_files import (
@@ -38,6 +38,7 @@ from ..picture_files import find_pictures, passed_over
 from ..pictures import decode_image
 from ..places import is_address
 from ..preprocess import decoding_side, picture_pixels
+from ..targets import check_out
 
 # %% ../../nbs/07_infer.ipynb #9e325859
 _all_ = ["AltTextReport", "Caption", "CaptionError", "Decoding", "ImageError", "fetch_picture",

@@ -29,7 +29,7 @@ from ..places import recorded
 from ..run_checkpoints import last_checkpoint
 from ..run_files import clear_run
 from ..run_record import folder_of
-from ..runs import begin_run, resume_run
+from ..runs import begin_run, check_run_folder, resume_run
 from ..words import language_doubt
 
 # %% ../../nbs/train/starts.ipynb #43602b0c
@@ -185,8 +185,7 @@ def opened_run(
     "The run folder, what run.json says, where to go on from; one process makes and holds it."
     run = Path(config.out).expanduser()
     was_there, checkpoint = run.is_dir(), None
-    if config.resume and not was_there:
-        raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
+    if config.resume: check_run_folder(run, resume=True)
     with held(run) if args.should_save else nullcontext():
         if args.should_save and config.resume:
             about, checkpoint = resume_run(run, about, asked=asdict(asked), echo=echo)
