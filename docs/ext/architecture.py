@@ -31,7 +31,8 @@ STAGES = {
         train.trainer train.starts train""",
     "infer": "infer.row_files infer.reading infer.jobs infer.alt_text infer",
     "evaluate": """evaluate.baselines evaluate.scoring evaluate.groups evaluate.pages
-        evaluate.records evaluate.report evaluate.evidence evaluate.explain evaluate""",
+        evaluate.records evaluate.inputs evaluate.report evaluate.evidence evaluate.explain
+        evaluate""",
     "share": "share.records share.front_matter share.cards share.graphs share.export share",
     "doors": """app_page app bench_recipes bench
         cli.errors cli.options cli.demonstration cli.learning cli.commands cli""",
