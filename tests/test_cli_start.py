@@ -338,11 +338,10 @@ def test_a_wrong_place_is_told_before_anything_is_loaded_or_drawn(tmp_path):
 
 
 def test_an_evaluation_takes_as_many_pictures_at_a_time_from_either_side():
-    from imgcap.config import SCORED_TOGETHER
     from imgcap.evaluate import evaluate_model
     takes = [inspect.signature(function).parameters["batch_size"].default
              for function in (evaluate_model, imgcap.cli.evaluate)]
-    assert takes == [SCORED_TOGETHER] * 2
+    assert takes == [CommandOptions.scored_together] * 2
 
 
 @pytest.mark.parametrize("words", ["--samples 7", "--samples 5", "--samples 7 --epochs 2"])

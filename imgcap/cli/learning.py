@@ -18,7 +18,7 @@ import typer
 from .errors import stopped
 from .options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown)
-from ..config import SCORED_TOGETHER, CommandOptions, TrainConfig, check_samples
+from ..config import CommandOptions, TrainConfig, check_samples
 from ..targets import check_above
 
 # %% ../../nbs/cli/learning.ipynb #25506354
@@ -163,7 +163,7 @@ def _keep_report(report, folder:str|None, note:str):
 def evaluate(
     data:Data, model:Model, images:Images=None, split:_Split=None, out:_ScoresFolder=None,
     image_column:ImageColumn=None, caption_column:CaptionColumn=None, language:Language=None,
-    batch_size:_BatchSize=SCORED_TOGETHER, device:Device=CommandOptions.device,
+    batch_size:_BatchSize=CommandOptions.scored_together, device:Device=CommandOptions.device,
     **choices,
 ):
     """Score a model, beside baselines that cannot see.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 from tqdm import tqdm
 
-from ..config import SCORED_TOGETHER, Decoding
+from ..config import CommandOptions, Decoding
 from .baselines import TrainingPictures, caption_systems, typical_caption
 from .inputs import (
     all_captions, check_numbers, data_record, doubts, loaded_model, one_caption, rows_to_score,
@@ -93,7 +93,7 @@ def evaluate_model(
     split:str="test", # Which split; "all" is every picture, where no split has that name
     *,
     processor=None, # Of a loaded model
-    batch_size:int=SCORED_TOGETHER, # Pictures at a time
+    batch_size:int=CommandOptions.scored_together, # Pictures at a time
     decoding:Decoding|None=None, # How captions are written; None: as `decoding_for` says
     language:str|None="data", # As in `tokenize_caption`; "data": what the data or else the run says
     resamples:int=1000, # For the intervals
