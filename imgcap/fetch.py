@@ -106,21 +106,53 @@ def _headers(url):
     if url.userinfo: next(httpx.BasicAuth(url.username, url.password).auth_flow(request))
     return request.headers
 
+# %% ../nbs/ground/fetch.ipynb #ada2977c
+def _begin(coding, start):
+    "What unfolds something that begins with two bytes; a bare deflate has no frame"
+    framed = start[0] & 15 == 8 and int.from_bytes(start[:2], "big") % 31 == 0
+    bare = coding == "deflate" and not framed and start[:2] != b"\x1f\x8b"
+    return zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS + 32)
+
+def _unfolded(blocks, coding, most):
+    "Pieces of at most so many bytes of what was compressed, or an error where it is not whole"
+    part, folded, begun = None, b"", False
+    for block in blocks:
+        folded += block
+        while True:
+            if not part:
+                if begun: folded = folded.lstrip(b"\0")  # with which a file may be filled up
+                if begun and folded and coding != "gzip":
+                    raise ImageError("something stands behind its end")
+                if len(folded) < 2: break
+                part, begun = _begin(coding, folded), True
+            try: yield part.decompress(folded, most)
+            except zlib.error:
+                raise ImageError(f"said to be {coding}, and damaged or something else") from None
+            folded = part.unused_data
+            if not part.eof: break
+            part = None
+    if part or folded or not begun: raise ImageError("cut off")
+
 # %% ../nbs/ground/fetch.ipynb #5a0c7e32
+def _coding(headers):
+    "How an answer was compressed: gzip, deflate, or not at all"
+    said = headers.get("content-encoding", "").lower().split(",")
+    codings = [name for name in map(str.strip, said) if name not in ("", "identity")]
+    if not codings: return ""
+    if codings not in (["gzip"], ["x-gzip"], ["deflate"]):
+        raise ImageError(f"compressed as {', '.join(codings)}, which was not asked for")
+    return codings[0].removeprefix("x-")
+
 def _content(answer, headers, max_bytes):
     "The content of an answer, unfolded where it was compressed, and never more than allowed"
-    length, coding = headers.get("content-length", ""), headers.get("content-encoding", "identity")
+    length, coding = headers.get("content-length", ""), _coding(headers)
     if length.isdecimal() and int(length) > max_bytes:
         raise ImageError(f"{int(length):,} bytes, more than the {max_bytes:,} that are read")
-    if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-        raise ImageError(f"compressed as {coding}, which was not asked for")
-    unfold = zlib.decompressobj(32 + zlib.MAX_WBITS) if coding not in ("", "identity") else None
-    data = bytearray()
-    for block in answer.iter_stream():
-        data += unfold.decompress(block, max_bytes + 1 - len(data)) if unfold else block
+    data, blocks = bytearray(), answer.iter_stream()
+    for piece in _unfolded(blocks, coding, max_bytes + 1) if coding else blocks:
+        data += piece
         if len(data) > max_bytes:
             raise ImageError(f"more than the {max_bytes:,} bytes that are read")
-    if unfold and not unfold.eof: raise ImageError("cut off")
     return bytes(data)
 
 # %% ../nbs/ground/fetch.ipynb #5a0c7e35

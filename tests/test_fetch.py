@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from imgcap.fetch import _is_public
+from imgcap.fetch import _is_public, _unfolded
 from imgcap.pictures import (ImageError, decode_image, fetch_picture, inspect_picture,
                              picture_digest, without_password)
 
@@ -49,6 +49,19 @@ ANSWERS = {
     "/nowhere": (302, {}, b""), "/error": (500, {}, b"no"), "/odd": (599, {}, b""),
     "/empty": (204, {}, b""), "/gzip": answer("gzip", gzip.compress(PNG)),
     "/deflate": answer("deflate", zlib.compress(PNG)), "/br": answer("br", PNG),
+    "/two-parts": answer("gzip", gzip.compress(PNG[:50]) + gzip.compress(PNG[50:])),
+    "/many-parts": answer("x-gzip", b"".join(gzip.compress(PNG[n:n + 1]) for n in range(len(PNG)))),
+    "/filled-up": answer("gzip", gzip.compress(PNG) + bytes(512)),
+    "/GZIP": answer("GZIP", gzip.compress(PNG)), "/none": answer("Identity", PNG),
+    "/gzip-once": answer("identity, Gzip", gzip.compress(PNG)),
+    "/bare-deflate": answer("deflate", zlib.compress(PNG, wbits=-15)),
+    "/more-gzip": answer("gzip", gzip.compress(PNG) + b"and more"),
+    "/more-deflate": answer("deflate", zlib.compress(PNG) + b"and more"),
+    "/cut-part": answer("gzip", gzip.compress(PNG[:50]) + gzip.compress(PNG[50:])[:-12]),
+    "/cut-start": answer("gzip", gzip.compress(PNG) + b"\x1f"), "/nothing": answer("gzip", b""),
+    "/cut-deflate": answer("deflate", zlib.compress(PNG, wbits=-15)[:-12]),
+    "/bombs": answer("gzip", gzip.compress(bytes(40_000_000), 6) * 5),
+    "/no-deflate": answer("deflate", PNG),
     "/twice": answer("gzip, gzip", gzip.compress(gzip.compress(PNG))),
     "/bomb": answer("gzip", gzip.compress(bytes(200_000_000), 6)),
     "/cut-gzip": answer("gzip", gzip.compress(PNG)[:-12]), "/no-gzip": answer("gzip", PNG),
@@ -98,11 +111,21 @@ def web():
 
 
 GOOD = ["good.png", "unsaid.png", "moved.png", "far.png", "猫 1.png", "%E7%8C%AB%201.png", "gzip",
-        "deflate", "a%2Fb.png?q=1&r=%20", "hop0", "good.png#part"]
+        "deflate", "a%2Fb.png?q=1&r=%20", "hop0", "good.png#part",
+        "two-parts", "many-parts", "filled-up", "GZIP", "none", "gzip-once", "bare-deflate"]
 
 
 @pytest.mark.parametrize("path", GOOD)
 def test_what_is_read(web, path): assert fetch_picture(f"{web}/{path}", private=True) == PNG
+
+
+@pytest.mark.parametrize("size", [1, 2, 19, 1000])
+@pytest.mark.parametrize("path", ["/two-parts", "/many-parts", "/filled-up", "/bare-deflate"])
+def test_what_comes_in_small_pieces_is_read_whole(path, size):
+    _, headers, body = ANSWERS[path]
+    blocks = (body[start:start + size] for start in range(0, len(body), size))
+    coding = headers["Content-Encoding"].removeprefix("x-")
+    assert b"".join(_unfolded(blocks, coding, 1000)) == PNG
 
 
 BAD = {"gone.png": "404 Not Found", "error": "500 Internal Server Error", "odd": "599",
@@ -110,7 +133,12 @@ BAD = {"gone.png": "404 Not Found", "error": "500 Internal Server Error", "odd":
        "six": "more than 5 redirects",
        "file": "only http and https", "ftp": "only http and https", "br": "compressed as br",
        "twice": "compressed as gzip, gzip", "bomb": "more than the 50,000,000 bytes",
-       "cut-gzip": "cut off", "no-gzip": "incorrect header|Error", "short": "peer|incomplete"}
+       "cut-gzip": "cut off", "cut-part": "cut off", "cut-start": "cut off",
+       "cut-deflate": "cut off", "nothing": "cut off", "bombs": "more than the 50,000,000 bytes",
+       "no-gzip": "said to be gzip, and damaged or something else",
+       "more-gzip": "said to be gzip, and damaged or something else",
+       "no-deflate": "said to be deflate, and damaged or something else",
+       "more-deflate": "something stands behind its end", "short": "peer|incomplete"}
 
 
 @pytest.mark.parametrize("path", BAD)
