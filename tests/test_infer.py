@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import time
 from types import SimpleNamespace
 
 import datasets
@@ -12,7 +13,8 @@ import torch
 from PIL import Image
 from small_models import pictures, small_model
 
-from imgcap.infer import Caption, Captioner, CaptionError, _wishes, caption_files
+from imgcap.infer import Caption, Captioner, CaptionError, caption_files
+from imgcap.infer.jobs import make_wishes
 from imgcap.infer.row_files import one_line, picture_state
 
 SHORT = {"max_new_tokens": 5}
@@ -460,7 +462,119 @@ def test_several_processes_need_a_file_each(size, out, sidecar):
     team = SimpleNamespace(size=size)
     told = (out, sidecar, False, False, False, team)
     if size == 1 or out or sidecar:
-        assert _wishes(*told).out == out
+        assert make_wishes(*told).out == out
     else:
         with pytest.raises(ValueError, match="several processes cannot share the screen"):
-            _wishes(*told)
+            make_wishes(*told)
+
+
+# --- a caption does not depend on what it is written beside
+
+
+def wild_model(seed):
+    "Large random weights: another token for every picture and at every step."
+    torch.manual_seed(seed)
+    model, processor = small_model("git")
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1:
+                p.mul_(5)
+    return model, processor
+
+
+WAYS = {
+    "greedy": {},
+    "beams": {"num_beams": 3, "num_return_sequences": 2},
+    "sampled": {"do_sample": True, "seed": 3, "top_p": 0.9, "num_return_sequences": 2},
+    "diverse": {"diversity_penalty": 5.0, "num_return_sequences": 3},
+    "with words": {"force_words": ["blue cat", "night"], "forbid_words": ["a"]},
+    "all limits": {
+        "no_repeat_words": 1,
+        "no_repeat_ngram_size": 2,
+        "min_new_tokens": 4,
+        "repetition_penalty": 1.2,
+    },
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_caption_is_the_same_in_any_batch(way):
+    model, processor = wild_model(0)
+    made, order = pictures(8), [5, 2, 7, 0, 3, 6, 1, 4]
+
+    def tokens(images, size):
+        results = Captioner(model, processor=processor, batch_size=size).many(
+            images, max_new_tokens=12, **WAYS[way]
+        )
+        return [[c.tokens for c in [best, *best.others]] for best in results]
+
+    alone = tokens(made, 1)
+    assert len(set(map(str, alone))) > 4
+    assert tokens(made, 3) == tokens(made, 8) == alone
+    assert tokens([made[i] for i in order], 3) == [alone[i] for i in order]
+
+
+def by_the_book(model, processor, pixels, penalty, steps):
+    "Three captions, without a cache: no token is free where an earlier caption has it."
+    end, written = processor.tokenizer.sep_token_id, []
+    for _ in range(3):
+        ids = [processor.tokenizer.cls_token_id]
+        while len(ids) <= steps and ids[-1] != end:
+            logits = model(pixel_values=pixels, input_ids=torch.tensor([ids])).logits[0, -1]
+            for other in written:
+                if len(ids) < len(other) and other[len(ids)] != end:
+                    logits[other[len(ids)]] -= penalty
+            ids.append(int(logits.argmax()))
+        written.append(ids)
+    return [processor.tokenizer.batch_decode([[i] for i in ids[1:]]) for ids in written]
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_diverse_captions_are_those_of_the_definition(seed):
+    model, processor = wild_model(seed)
+    model.eval()
+    best = Captioner(model, processor=processor)(
+        pictures(1)[0], diversity_penalty=6.0, num_return_sequences=3, no_repeat_words=0,
+        max_new_tokens=10,
+    )
+    pixels = processor(images=pictures(1), return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        expected = by_the_book(model, processor, pixels, 6.0, 10)
+    assert [c.tokens for c in [best, *best.others]] == expected
+
+
+# --- reading ahead
+
+
+def test_what_is_open_may_be_closed_and_an_array_used_again(captioner, expected, tmp_path):
+    made = pictures(6)
+    for i, picture in enumerate(made):
+        picture.save(tmp_path / f"{i}.png")
+
+    def opened():
+        for i in range(3):
+            with Image.open(tmp_path / f"{i}.png") as picture:
+                yield picture
+        frame = np.empty_like(np.asarray(made[0]))
+        for picture in made[3:]:
+            frame[:] = np.asarray(picture)
+            yield frame
+
+    assert told(captioner(opened(), **SHORT)) == expected
+
+
+def test_no_more_files_are_read_at_once_than_there_are_workers(captioner, tmp_path):
+    pictures(1)[0].save(tmp_path / "a.png")
+    reading, most = [], []
+
+    class Slow(os.PathLike):
+        def __fspath__(self):
+            reading.append(self)
+            most.append(len(reading))
+            time.sleep(0.02)
+            reading.remove(self)
+            return str(tmp_path / "a.png")
+
+    two = Captioner(captioner.model, processor=captioner.processor, workers=2)
+    assert len(list(two([Slow() for _ in range(8)], **SHORT))) == 8
+    assert max(most) == 2

@@ -21,13 +21,14 @@ import torch
 
 import imgcap
 from ..config import Decoding
-from ..files import beside, open_file, parse_json, read_file, replacing, write_atomic
+from ..files import (
+    beside, held, open_file, parse_json, read_file, replacing, write_atomic)
 from imgcap.infer.row_files import (
     one_line, picture_content, picture_state, read_lines, read_rows, row_name, text_files,
     write_rows)
-from ..picture_files import find_pictures
+from ..picture_files import find_pictures, passed_over
 from ..places import is_address
-from ..targets import ENDINGS, parts
+from ..targets import ENDINGS, check_out, parts
 
 # %% ../../nbs/infer/jobs.ipynb #39765063
 def run_record(captioner, how:Decoding) -> dict:
@@ -269,3 +270,76 @@ def put_together(out:str|os.PathLike, pictures:list[str], resume:bool, several:b
                 yield json.loads(files[number].readline())
         write_rows(out, rows(), several)
     for file in left: os.unlink(file)
+
+# %% ../../nbs/infer/jobs.ipynb #c1bffca5
+@dataclass(frozen=True)
+class Wishes:
+    "How captions are to be kept."
+    out: str|None
+    sidecar: bool
+    overwrite: bool
+    resume: bool
+    anyway: bool
+
+
+def make_wishes(
+    out, sidecar:bool, overwrite:bool, resume:bool, anyway:bool, team:Team,
+) -> Wishes:
+    "The same, unless options contradict each other."
+    out = None if out is None else os.path.expanduser(os.fspath(out))
+    if resume and overwrite and out is None: raise ValueError("resume and overwrite: choose one")
+    if resume and out is None and not sidecar:
+        raise ValueError("resume needs out=, the file to go on with")
+    if anyway and not resume: raise ValueError("anyway=True is for resume=True")
+    if team.size > 1 and out is None and not sidecar:
+        raise ValueError("several processes cannot share the screen: use out= or sidecar=True")
+    return Wishes(out, sidecar, overwrite, resume, anyway)
+
+# %% ../../nbs/infer/jobs.ipynb #5996e7eb
+@dataclass(frozen=True)
+class Job:
+    "What is to be done, and where it is written."
+    wishes: Wishes
+    team: Team
+    pictures: list[str]
+    passed: dict[str, list[str]]
+    place: str|None
+    plan: Plan
+
+    @property
+    def todo(self) -> list[str]: return self.plan.todo[self.team.rank::self.team.size]
+
+    @property
+    def goes_on(self) -> bool: return self.place is not None and self.plan.kept
+
+    @property
+    def skipped(self) -> int: return len(self.pictures) - len(self.plan.todo)
+
+    @property
+    def passed_over(self) -> int: return sum(map(len, self.passed.values()))
+
+# %% ../../nbs/infer/jobs.ipynb #87646716
+def see_job(paths, wishes:Wishes, team:Team, stack:ExitStack) -> Job:
+    "Look at what there is to do; until `stack` is closed nobody else writes the file."
+    out, sidecar, resume, overwrite = wishes.out, wishes.sidecar, wishes.resume, wishes.overwrite
+    team.first(lambda: check_out(out, resume, overwrite))
+    pictures, passed = team.first(lambda: pictures_for(paths, out, sidecar))
+    if passed and team.rank == 0: print(passed_over(passed), file=sys.stderr)
+    if out is not None: team.first(lambda: stack.enter_context(held(out)))
+    team.first(lambda: check_out(out, resume, overwrite)) # another may just have ended
+    place, alone = team.first(lambda: writing_place(out, resume, overwrite)), team.size == 1
+    plan = team.first(lambda: make_plan(pictures, place, sidecar, overwrite, resume, alone))
+    return Job(wishes, team, pictures, passed, place, plan)
+
+# %% ../../nbs/infer/jobs.ipynb #b814e218
+def begin_job(job:Job, captioner, how:Decoding):
+    "Say what writes the file from now on, and take out of it what is written anew."
+    place, plan, wishes = job.place, job.plan, job.wishes
+    if place is None or not (plan.todo or plan.kept): return
+
+    def sign():
+        record = run_record(captioner, how) | names_folder(place, job.pictures)
+        sign_run(place, record, go_on=plan.kept, anyway=wishes.anyway)
+        if wishes.overwrite and not wishes.resume: clear(place)
+        forget(place, plan.stale)
+    job.team.first(sign)

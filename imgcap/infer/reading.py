@@ -18,6 +18,7 @@ from itertools import islice
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from .row_files import row_name
 from ..model.decoding import CaptionError
@@ -171,3 +172,9 @@ def take(
         for item in islice(items, n): taken.append(item)
     except Exception as error: return taken, error
     return taken, None
+
+# %% ../../nbs/infer/reading.ipynb #dae5ed4a
+def picture_bar(wanted:bool|None, total:int|None, on_screen:bool=True) -> tqdm:
+    "A bar with rate and time left; by itself on a terminal only, and not between lines there."
+    if wanted is None: wanted = sys.stderr.isatty() and not (on_screen and sys.stdout.isatty())
+    return tqdm(total=total, unit=" pictures", smoothing=0.1, disable=not wanted)
