@@ -28,7 +28,7 @@ STAGES = {
         model.decoding model""",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": """train.checkpoints train.parts train.rewards train.validation train.batches
-        train.trainer train.starts train""",
+        train.trainer train.starts train.endings train""",
     "infer": "infer.row_files infer.reading infer.jobs infer.alt_text infer",
     "evaluate": """evaluate.baselines evaluate.scoring evaluate.groups evaluate.pages
         evaluate.records evaluate.inputs evaluate.report evaluate.evidence evaluate.explain
