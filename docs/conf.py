@@ -28,6 +28,7 @@ highlight_language = "text"
 nb_execution_mode = "off"
 nb_custom_formats = {".ipynb": "notebooks.read_notebook"}
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables too, which cells write
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]

@@ -343,6 +343,11 @@ def public_names():
         )
 
 
+def test_a_table_that_a_cell_writes_is_a_table(site):
+    page = (site / "nbs" / "03_preprocess.html").read_text(encoding="utf-8")
+    assert "<td><p>[SEP]</p></td>" in page
+
+
 def test_every_public_name_is_in_the_reference(site):
     inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
     documented = {
