@@ -112,7 +112,7 @@ def folder_of(
     if isinstance(model, (str, os.PathLike)): name = os.fspath(model)
     else:
         name = getattr(getattr(model, "config", None), "name_or_path", "")
-        known = _LOADED.get(model) if isinstance(model, Hashable) else None
+        known = _LOADED.get(model) if name and isinstance(model, Hashable) else None
         if known and known[0] == name: return known[1]
     if not name or not (path := Path(name).expanduser().absolute()).is_dir(): return None
     return path

@@ -13,11 +13,13 @@ import torch
 from small_models import pictures, pixels, small_model
 
 from imgcap.data.creatures import make_creatures
-from imgcap.infer import Captioner, caption_files
 from imgcap.config import Decoding
+from imgcap.evaluate import evaluate_model
+from imgcap.evaluate.explain import ablate, word_heatmaps
+from imgcap.infer import Captioner, caption_files
 from imgcap.model import load_model
 from imgcap.model.constraints import spell
-from imgcap.model.decoding import write_captions
+from imgcap.model.decoding import CaptionWriter, write_captions
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -266,6 +268,64 @@ def test_two_exports_do_not_mix_their_captions(exports, folder_of_pictures, tmp_
     caption_files(folder_of_pictures, OnnxCaptioner(moved), out=out, resume=True)
     with pytest.raises(ValueError, match="was begun with the model .*moved .*, and this run has"):
         caption_files(folder_of_pictures, rounded, out=out, resume=True)
+
+
+@pytest.mark.parametrize("batch_size, seen", [(None, 16), (3, 3), (16, 16)])
+def test_pictures_seen_together(exports, folder_of_pictures, batch_size, seen):
+    captioner = OnnxCaptioner(exports[2] / "float32", batch_size=batch_size)
+    assert captioner.batch_size == seen
+    assert len(list(captioner(folder_of_pictures))) > 2
+
+
+NEEDS_A_MODEL = {
+    "Captioner": lambda given, processor: Captioner(given, processor=processor),
+    "word_heatmaps": lambda given, processor: word_heatmaps(given, processor, pictures(1)[0], "a"),
+    "ablate": lambda given, processor: ablate(given, processor, pictures(1)[0]),
+    "evaluate_model": lambda given, processor: evaluate_model(
+        given, make_creatures({"test": 2}), processor=processor),
+    "CaptionWriter": lambda given, processor: CaptionWriter(given, processor),
+    "export_onnx": lambda given, processor: export_onnx(given, "new", processor=processor),
+}
+
+
+@pytest.mark.parametrize("call", NEEDS_A_MODEL)
+@pytest.mark.parametrize("whole", [True, False], ids=["captioner", "graphs"])
+@pytest.mark.parametrize("with_processor", [True, False])
+def test_an_export_is_no_model(exports, call, whole, with_processor, tmp_path, monkeypatch):
+    "One line says what would do, whichever part of it is given."
+    monkeypatch.chdir(tmp_path)
+    exported = OnnxCaptioner(exports[2] / "float32")
+    given = exported if whole else exported.model
+    with pytest.raises(ValueError) as caught:
+        NEEDS_A_MODEL[call](given, exported.processor if with_processor else None)
+    said = str(caught.value)
+    assert said.startswith(call) and f"not {type(given).__name__}" in said and "\n" not in said
+    assert "the run or checkpoint that was exported" in said and "OnnxCaptioner" in said
+
+
+@pytest.mark.parametrize("call", NEEDS_A_MODEL)
+def test_a_captioner_is_not_its_model(exports, call):
+    model, processor, *_ = exports
+    with pytest.raises(ValueError, match=f"^{call}.*, not Captioner; give its .model, and its "
+                       ".processor"):
+        NEEDS_A_MODEL[call](Captioner(model, processor=processor), None)
+
+
+@pytest.mark.parametrize("call", NEEDS_A_MODEL)
+@pytest.mark.parametrize("given", [None, 7])
+def test_neither_a_model_nor_a_name(exports, call, given):
+    with pytest.raises(ValueError, match=f"^{call}.*; give what load_model loads$"):
+        NEEDS_A_MODEL[call](given, exports[1])
+
+
+@pytest.mark.parametrize("use", [
+    Captioner, load_model, lambda folder: evaluate_model(folder, make_creatures({"test": 2})),
+    lambda folder: caption_files(folder.parent, folder)])
+def test_the_folder_of_an_export_is_no_checkpoint(exports, folder_of_pictures, tmp_path, use):
+    folder = shutil.copytree(exports[2] / "float32", tmp_path / "export")
+    shutil.copy(folder_of_pictures / "a.png", tmp_path)
+    with pytest.raises(ValueError, match="holds graphs .* no weights .*exported.*OnnxCaptioner"):
+        use(folder)
 
 
 def test_an_export_in_the_page(exports, folder_of_pictures):

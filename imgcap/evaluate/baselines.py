@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.rows import keep_encoded
+from ..devices import in_batches
 from ..metrics import cider_document_frequencies
 from ..formats import ImageError
 from ..pictures import decode_image
@@ -108,9 +109,8 @@ def _some_rows(split, total:int|None, limit:int, seed:int) -> Iterable[dict]:
 
 def _in_threads(work:Callable, rows:Iterable[dict], block:int=64) -> Iterator[tuple]:
     "Each row with `work(row)`, in order; no more than a block is held."
-    rows = iter(rows)
     with ThreadPoolExecutor() as pool:
-        while some := list(islice(rows, block)): yield from zip(some, pool.map(work, some))
+        for some in in_batches(rows, block): yield from zip(some, pool.map(work, some))
 
 # %% ../../nbs/evaluate/baselines.ipynb #e2fc4e31
 class TrainingPictures:

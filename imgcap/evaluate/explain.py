@@ -21,6 +21,7 @@ from imgcap.evaluate.evidence import (
     word_tokens)
 from .pages import html_page, mark_words, picture_uri
 from ..model import Caption, evaluating
+from ..model.checkpoints import check_loaded
 from ..model.decoding import decoding_for, write_captions
 from ..pictures import decode_image
 from ..template_files import fill_template
@@ -91,6 +92,7 @@ def word_heatmaps(
     batch_size:int=64, # Occlusion: pictures at a time
 ) -> list[WordMap]: # One for each word, in order
     "Where in the picture each word of a caption comes from."
+    check_loaded(model, processor, "word_heatmaps(model, processor, picture)")
     _check_choice("method", method, "occlusion", "attention")
     _check_choice("fill", fill, "mean", "grey")
     image = decode_image(image)
@@ -294,6 +296,7 @@ def ablate(
     **options, # Fields of `Decoding`, else as `decoding_for` has them
 ) -> Ablations:
     "Paint parts of a picture over, one at a time, and caption it each time."
+    check_loaded(model, processor, "ablate(model, processor, picture)")
     image = decode_image(image)
     if regions is None: regions = _nine_boxes(image.size)
     if not regions: raise ValueError("regions: there is no part to paint over")

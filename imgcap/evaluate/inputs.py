@@ -19,6 +19,7 @@ from .groups import column_names, column_values
 from .records import foreign_weights
 from ..fingerprints import fingerprint, picture_fingerprint
 from ..model import load_model, weights_fingerprint
+from ..model.checkpoints import check_loaded
 from ..places import last_part
 from ..run_record import read_run, run_of
 from ..words import language_doubt, primary_language
@@ -108,9 +109,7 @@ def all_captions(train) -> Iterator[str]|None:
 def loaded_model(model, processor, device:str) -> tuple: # Model and processor
     "A model with its processor."
     if isinstance(model, (str, os.PathLike)): return load_model(model, device=device)
-    if processor is None:
-        raise ValueError("a loaded model needs its processor: "
-                         "evaluate_model(model, data, processor=processor)")
+    check_loaded(model, processor, "evaluate_model(model, data, processor=processor)")
     return model, processor
 
 # %% ../../nbs/evaluate/inputs.ipynb #36a6dc7a

@@ -8,11 +8,11 @@ __all__ = []
 # %% ../../nbs/evaluate/scoring.ipynb #1629651e
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from ..data.creatures import ATTRIBUTES, attribute_counts, attribute_rates
+from ..devices import in_batches
 from ..metrics import (
     CaptionStatistics, bootstrap_intervals, caption_scores, caption_statistics,
     cider_document_frequencies, compare_scores)
@@ -69,9 +69,9 @@ def statistics_in_blocks(
     block:int=2000, # Pictures at a time
 ) -> CaptionStatistics:
     "As `caption_statistics`: words take far more memory than what is counted in them."
-    ids, tables = iter(predictions), []
+    tables = []
     options = dict(language=frequencies.language, document_frequencies=frequencies)
-    while some := list(islice(ids, block)):
+    for some in in_batches(predictions, block):
         pair = {k: predictions[k] for k in some}, {k: references[k] for k in some}
         tables.append(caption_statistics(*pair, **options).table)
     return CaptionStatistics(list(predictions), np.concatenate(tables))

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
@@ -29,8 +29,10 @@ from .reading import (
     is_many, picture_bar, read_ahead, row_picture, take, undecoded)
 from .row_files import (
     caption_row, note_picture, open_lines, print_row, row_line, text_files)
-from ..model import Caption, is_small, load_model, weights_fingerprint
+from ..model import Caption, load_model, weights_fingerprint
+from ..model.checkpoints import check_loaded
 from ..model.decoding import CaptionError, CaptionWriter, decoding_for
+from ..devices import pictures_at_a_time
 from ..fetch import fetch_picture
 from ..fingerprints import settings_fingerprints
 from ..formats import ImageError
@@ -72,6 +74,9 @@ def _batch_by_batch(reader:Iterator, write:Callable, batch_size:int, make_bar:Ca
 # %% ../../nbs/07_infer.ipynb #f02f32ea
 class Captioner:
     "Pictures in, captions out."
+    takes = tuple(field.name for field in fields(Decoding)) # Options; other kinds have fewer
+    check_model = staticmethod(check_loaded) # Other kinds have something else for a model
+
     def __init__(self,
         model, # What `load_model` takes (a folder, a name, "git-tiny"), or a loaded model
         *,
@@ -89,11 +94,9 @@ class Captioner:
         elif (device, dtype) != ("auto", "auto"):
             raise ValueError("device and dtype are for models given by name; move a loaded one "
                              "with model.to(…)")
-        if processor is None:
-            raise ValueError("a loaded model needs its processor: "
-                             "Captioner(model, processor=processor)")
+        self.check_model(model, processor, "Captioner(model, processor=processor)")
         self.model, self.processor, self.workers = model, processor, workers
-        self.batch_size = batch_size or (64 if is_small(model) else 16)
+        self.batch_size = batch_size or pictures_at_a_time(model)
 
     def __call__(self,
         x, # A picture (file, http address, bytes, PIL image, array, row), or whatever `many` takes

@@ -16,11 +16,11 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from itertools import islice
 from pathlib import Path
 
 from ..model.decoding import CaptionError
 from ..model.generation import Caption
+from ..devices import in_batches
 from ..files import open_file, parse_json, replacing
 from ..pictures import MAX_BYTES
 from ..places import is_address, shown, without_password
@@ -225,9 +225,9 @@ def _write_parquet(file:Path, rows:Iterable[dict], columns:list[str]):
     kinds = {"path": text, "caption": text, "score": number, "error": text, "size": pyarrow.int64(),
              "modified": number, "digest": text, "captions": pyarrow.list_(text),
              "scores": pyarrow.list_(number)}
-    schema, rows = pyarrow.schema([(name, kinds[name]) for name in columns]), iter(rows)
+    schema = pyarrow.schema([(name, kinds[name]) for name in columns])
     with parquet.ParquetWriter(file, schema) as writer:
-        while block := list(islice(rows, 10_000)):
+        for block in in_batches(rows, 10_000):
             writer.write_table(pyarrow.Table.from_pylist(block, schema))
 
 # %% ../../nbs/infer/row_files.ipynb #493a4dc4

@@ -88,6 +88,10 @@ def _check_files(folder:Path, family:Family):
     if not there("model.safetensors"):
         if index.is_file(): _check_parts(index)
         elif there("pytorch_model*.bin"): raise ValueError(_how_to_convert(folder, family))
+        elif there("*.onnx"):
+            raise ValueError("it holds graphs (.onnx) and no weights (model.safetensors): give "
+                             "the run or checkpoint that was exported, or, in Python, caption "
+                             "with imgcap.share.export.OnnxCaptioner")
     needed = {
         "weights (model.safetensors)": ["model.safetensors", index.name],
         "tokenizer (tokenizer.json)": ["tokenizer.json", "vocab.*", "*.model"],
@@ -237,6 +241,24 @@ def load_error(
         reason = ("it is no folder here, and the Hub cannot be reached; "
                   "without a network use git-tiny or a checkpoint folder")
     return (OSError if isinstance(error, OSError) else ValueError)(f"cannot load {name}: {reason}")
+
+# %% ../../nbs/model/checkpoints.ipynb #f5466522
+def check_loaded(
+    model, # What was given as a loaded model
+    processor, # What was given with it
+    call:str, # How both should be given
+):
+    "Complain of what is no loaded model with its processor."
+    if isinstance(model, nn.Module):
+        if processor is None: raise ValueError(f"a loaded model needs its processor: {call}")
+        return
+    held = getattr(model, "model", model) # by a captioner
+    if isinstance(held, nn.Module): what_to_do = "give its .model, and its .processor as well"
+    elif hasattr(held, "decoder"):
+        what_to_do = ("give the run or checkpoint that was exported, as load_model loads it; "
+                      "an export only writes captions, with OnnxCaptioner")
+    else: what_to_do = "give what load_model loads"
+    raise ValueError(f"{call} needs a loaded model, not {type(model).__name__}; {what_to_do}")
 
 # %% ../../nbs/model/checkpoints.ipynb #0a5a40b9
 def _tensor_digest(tensor:torch.Tensor) -> bytes:

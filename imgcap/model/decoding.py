@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -26,8 +25,9 @@ from transformers import (
     TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 
 from ..config import Decoding
+from ..devices import in_batches
 from ..hub import offline_if_unreachable, quiet_transformers
-from .checkpoints import find_checkpoint
+from .checkpoints import check_loaded, find_checkpoint
 from .constraints import (
     INSISTENCE, Diverse, ForceWords, GumbelNoise, check_spelling, picture_seeds, spell, word_steps)
 from .generation import (
@@ -148,6 +148,7 @@ class CaptionWriter:
         processor, # Its processor
         how:Decoding=Decoding(), # noqa: B008
     ):
+        check_loaded(model, processor, "CaptionWriter(model, processor)")
         self.model, self.processor, self.how = model, processor, how
         self.room = _room_left(model, processor.tokenizer, how)
         self.seed = how.seed
@@ -176,8 +177,7 @@ class CaptionWriter:
         batch_size:int, # Pictures at a time
     ) -> Iterator[tuple[dict, Caption]]: # In order
         "Each row that can be read, with its caption."
-        rows = iter(rows)
-        while batch := list(islice(rows, batch_size)):
+        for batch in in_batches(rows, batch_size):
             readable, pixels = read(batch)
             if readable: yield from zip(readable, self(pixels))
 

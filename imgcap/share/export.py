@@ -30,7 +30,7 @@ from ..families import last_token
 from ..families.git import GitForCausalLM
 from ..infer import Captioner
 from ..model import load_model
-from ..model.checkpoints import load_processor
+from ..model.checkpoints import check_loaded, load_processor
 from ..model.constraints import word_steps
 from ..model.decoding import decoding_for, texts_so_far
 from ..model.generation import Caption, begin_caption, caption_from_tokens
@@ -187,14 +187,18 @@ class OnnxWriter:
 # %% ../../nbs/share/export.ipynb #d4aee3e3
 class OnnxCaptioner(Captioner):
     "Pictures in, captions out, by onnxruntime and greedy decoding."
+    takes = _OPTIONS
+    check_model = staticmethod(lambda *given: None) # `_read_export` has looked at it
+
     def __init__(self,
         folder:str|os.PathLike, # What `export_onnx` wrote
         *,
-        batch_size:int=16, # Pictures seen together
+        batch_size:int|None=None, # Pictures seen together; None: 16
         workers:int=4, # Threads that read and decode ahead
         threads:int=0, # CPU threads; 0 is onnxruntime's choice, one for each core
     ):
         model, processor, how = _read_export(Path(folder).expanduser(), threads)
+        if batch_size is None: batch_size = 16
         super().__init__(model, processor=processor, batch_size=batch_size, workers=workers)
         self.decoding = how
 
@@ -265,9 +269,7 @@ def _is_export(folder) -> bool:
 def _exportable(model, processor) -> tuple[nn.Module, object]:
     "A GIT in float32 on the CPU and its processor, or an error."
     if isinstance(model, (str, os.PathLike)): model, processor = load_model(model, device="cpu")
-    elif processor is None:
-        raise ValueError("a loaded model needs its processor: "
-                         "export_onnx(model, folder, processor=processor)")
+    else: check_loaded(model, processor, "export_onnx(model, folder, processor=processor)")
     config = model.config
     if config.model_type != "git":
         raise ValueError(f"a model of type {config.model_type!r} cannot be exported to ONNX; "

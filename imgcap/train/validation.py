@@ -17,24 +17,12 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ..config import Decoding
-from ..devices import is_small
+from ..devices import in_batches, pictures_at_a_time
 from ..metrics import caption_scores
 from ..model import Caption, caption_loss, evaluating
 from ..model.decoding import CaptionWriter
 from ..preprocess import CaptionCollator
 from .rewards import people_reward
-
-# %% ../../nbs/train/validation.ipynb #b08b9ae5
-def _captions_at_a_time(model) -> int: return 64 if is_small(model) else 16  # as Captioner does
-
-
-def _batches(rows:Iterable, size:int) -> Iterator[list]:
-    "Lists of so many rows; the last may be shorter."
-    batch = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size: yield batch; batch = []
-    if batch: yield batch
 
 # %% ../../nbs/train/validation.ipynb #5404de0a
 def caption_rows(
@@ -47,14 +35,14 @@ def caption_rows(
 ) -> Iterator[tuple[dict, Caption]]: # Each row that could be read, with its caption, in order
     "Write a caption for each row."
     writer = CaptionWriter(model, collator.processor, Decoding(**options))
-    return writer.rows(rows, collator.pixel_values, batch_size or _captions_at_a_time(model))
+    return writer.rows(rows, collator.pixel_values, batch_size or pictures_at_a_time(model))
 
 # %% ../../nbs/train/validation.ipynb #6a1f03d5
 @torch.no_grad()
 def _summed_loss(model, collator:CaptionCollator, rows:Iterable[dict]) -> tuple[float, int]:
     "Loss of all caption tokens, and how many there are."
     total, tokens = 0.0, 0
-    for batch in _batches(rows, _captions_at_a_time(model)):
+    for batch in in_batches(rows, pictures_at_a_time(model)):
         readable, pixels = collator.pixel_values(batch)
         if not readable: continue
         text = {name: tensor.to(model.device) for name, tensor in collator.text(readable).items()}
