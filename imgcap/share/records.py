@@ -6,11 +6,15 @@
 __all__ = []
 
 # %% ../../nbs/share/records.ipynb #bb9e4ac0
+import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..evaluate import foreign_weights, read_scores, read_splits
+from ..files import parse_json, read_file, read_json_lines
+from ..hub import contents_of
 from ..places import hub_id, is_path, last_part, public_ids, without_paths
 from ..run_record import read_run
 
@@ -92,3 +96,46 @@ def public_run(run:str|os.PathLike) -> PublicRun:
                 for split in scores}
     return PublicRun(in_public(about, folders), base, source, scores,
                      in_public(measured, folders), left_out, foreign)
+
+# %% ../../nbs/share/records.ipynb #dedd097d
+def json_bytes(value, indent:int|None=2) -> bytes:
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def public_predictions(path:Path) -> Path|bytes:
+    "The file as it is where its ids are no paths, else its lines with other ids."
+    rows = [row for _, row in read_json_lines(path)]
+    names = public_ids(str(row.get("image_id")) for row in rows)
+    if all(name == image_id for image_id, name in names.items()): return path
+    rows = [{**row, "image_id": names[str(row.get("image_id"))]} for row in rows]
+    return b"".join(json_bytes(row, indent=None) + b"\n" for row in rows)
+
+# %% ../../nbs/share/records.ipynb #d154c078
+def public_config(path:Path, run:Path) -> Path|bytes:
+    "The file as it is, or without the folder that a model or tokenizer was loaded from."
+    try: config = parse_json(read_file(path).decode())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); save the model again") from None
+    def public(value, key=""):
+        if isinstance(value, dict): return {k: public(v, k) for k, v in value.items()}
+        if isinstance(value, list): return [public(v, key) for v in value]
+        named = isinstance(value, str) and re.search(r"(path|file|dir|folder)$", key)
+        if named and is_path(value, *places_around(run)): return last_part(value)
+        return value
+    found = public(config)
+    return path if found == config else json_bytes(found)
+
+# %% ../../nbs/share/records.ipynb #bfbc17d9
+def refuse_places(files:dict[str, Path|bytes], run:Path):
+    "Raise where a text that somebody else wrote names the home folder, or the run's."
+    folders = [folder for folder in (run.resolve().parent, Path.cwd()) if len(folder.parts) > 2]
+    if len(Path.home().parts) > 1: folders.append(Path.home())
+    places = {f"{folder}{os.sep}" for folder in folders}
+    places |= {f"{folder.as_posix()}/" for folder in folders}
+    places |= {place.replace("\\", "\\\\") for place in places} # as JSON writes it
+    texts = {name: content for name, content in files.items()
+             if not name.endswith((".safetensors", ".png"))}
+    for name, content in contents_of(texts):
+        if any(content.find(place.encode(errors="replace")) >= 0 for place in places):
+            raise ValueError(f"{name} is refused: it names a folder of this machine; "
+                             "take the path out of it")
