@@ -25,8 +25,7 @@ from ..files import write_atomic
 from .alt_text import AltTextReport, fill_alt_text
 from .jobs import (
     Job, Team, begin_job, make_wishes, part, put_together, see_job, take_place)
-from .reading import (
-    is_many, picture_bar, read_ahead, row_picture, take, undecoded)
+from .reading import is_many, picture_bar, read_ahead, row_picture, take, undecoded
 from .row_files import (
     caption_row, note_picture, open_lines, print_row, row_line, text_files)
 from ..model import Caption, load_model, weights_fingerprint
