@@ -16,6 +16,7 @@ from torch import nn
 from imgcap.app_page import (
     captions_html, example_buttons, example_drawings, figure_html, message_html, page_script,
     summary_html)
+from .config import Decoding
 from .data import ImageError, decode_image
 from .evaluate.explain import WordMap, word_heatmaps
 from .extras import install_hint
@@ -25,30 +26,36 @@ from .targets import port_to_use
 from .template_files import read_template, style_sheet
 
 # %% ../nbs/doors/app.ipynb #b0f5f514
+_AS_IT_COMES = { # Greedily; a captioner may be set to something else
+    "do_sample": False, "temperature": None, "top_k": None, "top_p": None, "seed": None,
+    "num_beams": 1, "length_penalty": 1.0, "num_return_sequences": 1, "diversity_penalty": 0.0}
+
+
 def _options(
-    decoding:str, n:float, num_beams:float, temperature:float, top_p:float, seed:float,
-    max_new_tokens:float, no_repeat_words:float, prefix:str, force_words:str, forbid_words:str,
-) -> dict: # Fields of `Decoding`, which checks them; what was emptied is left out
-    "What is asked for, from the values of the widgets."
-    options = {"prefix": (prefix or "").strip(), "force_words": _words_in(force_words),
-               "forbid_words": _words_in(forbid_words),
-               **_given(max_new_tokens=max_new_tokens, no_repeat_words=no_repeat_words)}
-    if options["force_words"]: return options
-    options |= _given(num_return_sequences=n)
+    how:Decoding, # Of the captioner; gives what no widget stands for
+    decoding:str="likeliest", n:float|None=None, num_beams:float|None=None,
+    temperature:float|None=None, top_p:float|None=None, seed:float|None=None,
+    max_new_tokens:float|None=None, no_repeat_words:float|None=None,
+    prefix:str|None=None, force_words:str|None=None, forbid_words:str|None=None,
+) -> dict: # Fields of `Decoding`, which checks them
+    "What is asked for, from the values of the widgets; None: emptied, or not there."
+    words = {"prefix": (prefix or "").strip(), "force_words": _words_in(force_words),
+             "forbid_words": _words_in(forbid_words)}
+    lengths = {"max_new_tokens": max_new_tokens, "no_repeat_words": no_repeat_words}
+    lengths = {name: value for name, value in lengths.items() if value is not None}
+    options, n, num_beams = {**_AS_IT_COMES, **words, **lengths}, n or 1, num_beams or 1
+    if words["force_words"]: return options
+    options["num_return_sequences"] = n
     if decoding == "drawn":
-        drawn = _given(temperature=temperature, top_p=top_p, seed=seed)
-        return {**options, "do_sample": True, **drawn}
-    n, num_beams = n or 1, num_beams or 1
-    if num_beams > 1: return {**options, "num_beams": max(num_beams, n)}
-    return {**options, "diversity_penalty": 1.0 if n > 1 else 0.0}
+        return {**options, "do_sample": True, "temperature": temperature, "top_p": top_p,
+                "top_k": how.top_k, "seed": seed}
+    if num_beams > 1:
+        return {**options, "num_beams": max(num_beams, n), "length_penalty": how.length_penalty}
+    return {**options, "diversity_penalty": (how.diversity_penalty or 1.0) if n > 1 else 0.0}
 
 
 def _words_in(given:str|None) -> list[str]:
     return [word.strip() for word in (given or "").split(",") if word.strip()]
-
-
-def _given(**options) -> dict:
-    return {name: value for name, value in options.items() if value is not None}
 
 # %% ../nbs/doors/app.ipynb #f5745fac
 _HINT = message_html("Give it a picture, or try one of the drawings.")
@@ -137,44 +144,69 @@ def _picture_widget(gr):
     return widget
 
 # %% ../nbs/doors/app.ipynb #eb3f5f4f
-def _drawn_widgets(gr) -> list:
+def _start(how:Decoding) -> dict:
+    "Where the widgets start: at what the captioner does unless told otherwise."
+    drawn = {"temperature": 1, "top_p": .9, "seed": 0} # worth a try where nothing is drawn
+    if how.do_sample:
+        drawn = {"temperature": how.temperature or 1, "top_p": how.top_p or 1, "seed": how.seed}
+    words = {name: ", ".join(getattr(how, name)) for name in ("force_words", "forbid_words")}
+    same = {name: getattr(how, name)
+            for name in ("num_beams", "max_new_tokens", "no_repeat_words", "prefix")}
+    return {"decoding": "drawn" if how.do_sample else "likeliest", "n": how.num_return_sequences,
+            **same, **drawn, **words}
+
+
+def _slider(gr, low:float, high:float, value:float, step:float, label:str, info:str|None=None):
+    "A slider with room for its first value."
+    return gr.Slider(min(low, value), max(high, value), value, step=step, label=label, info=info)
+
+
+def _drawn_widgets(gr, start:dict) -> dict:
     "For words drawn at random."
     about = "For words drawn at random: "
     with gr.Row():
-        return [gr.Slider(.1, 2, 1, step=.1, label="Temperature",
-                          info=about + "below 1 the likely ones gain"),
-                gr.Slider(.05, 1, .9, step=.05, label="Top p", info=about + "among the likeliest "
-                          "that together have this probability"),
-                gr.Number(0, precision=0, label="Seed", info=about + "another number, other words")]
-
-
-def _length_widgets(gr) -> list:
-    "Beams, the longest caption, repetition."
-    with gr.Row():
-        return [gr.Slider(1, 8, 1, step=1, label="Beams",
-                          info="For the likeliest words: how many beginnings are kept"),
-                gr.Slider(4, 60, 40, step=1, label="Longest caption",
-                          info="In tokens, of which a word has one or more"),
-                gr.Slider(0, 5, 3, step=1, label="Repetition",
-                          info="So many words in a row do not come twice; 0 lets them")]
+        return {
+            "temperature": _slider(gr, .1, 2, start["temperature"], .01, "Temperature",
+                                   about + "below 1 the likely ones gain"),
+            "top_p": _slider(gr, .05, 1, start["top_p"], .01, "Top p", about + "among the "
+                             "likeliest that together have this probability"),
+            "seed": gr.Number(start["seed"], precision=0, label="Seed",
+                              info=about + "another number, other words")}
 
 # %% ../nbs/doors/app.ipynb #77f51a8e
-_SAID = {"Begin with": "The model goes on from here",
-         "Words to say": "With commas between; gives one caption of the likeliest words",
-         "Words to avoid": "With commas between"}
+def _length_widgets(gr, start:dict, has_beams:bool) -> dict:
+    "Beams, the longest caption, repetition."
+    widgets = {}
+    with gr.Row():
+        if has_beams:
+            widgets["num_beams"] = _slider(
+                gr, 1, 8, start["num_beams"], 1, "Beams",
+                "For the likeliest words: how many beginnings are kept")
+        widgets["max_new_tokens"] = _slider(
+            gr, 4, 60, start["max_new_tokens"], 1, "Longest caption",
+            "In tokens, of which a word has one or more")
+        widgets["no_repeat_words"] = _slider(
+            gr, 0, 5, start["no_repeat_words"], 1, "Repetition",
+            "So many words in a row do not come twice; 0 lets them")
+    return widgets
+
+# %% ../nbs/doors/app.ipynb #55c2819b
+_SAID = {"prefix": ("Begin with", "The model goes on from here"),
+         "force_words": ("Words to say",
+                         "With commas between; gives one caption of the likeliest words"),
+         "forbid_words": ("Words to avoid", "With commas between")}
 
 
-def _word_widgets(gr) -> list:
+def _word_widgets(gr, start:dict, names:list[str]) -> dict:
     "The beginning, words to say and words to avoid."
     with gr.Row():
-        return [gr.Textbox("", label=label, info=info, max_lines=1, max_length=200)
-                for label, info in _SAID.items()]
+        return {name: gr.Textbox(start[name], label=label, info=info, max_lines=1,
+                                 max_length=max(200, len(start[name])))
+                for name, (label, info) in _SAID.items() if name in names}
 
 
 def _method_widget(gr, captioner:Captioner):
     "How heat maps are made; painting over takes long with a large model on a CPU."
-    if not isinstance(captioner.model, nn.Module): # graphs, which only write
-        return gr.Radio([("none", "none")], value="none", label="Heat maps from")
     quick = is_small(captioner.model) or captioner.model.device.type == "cuda"
     methods = [("painting over parts of the picture", "occlusion"), ("none", "none")]
     if captioner.model.config.model_type == "git":
@@ -183,16 +215,21 @@ def _method_widget(gr, captioner:Captioner):
     return gr.Radio(methods, value=first, label="Heat maps from")
 
 # %% ../nbs/doors/app.ipynb #77445082
-def _choice_widgets(gr, captioner:Captioner, n) -> list:
-    "All that can be chosen, with the number of captions: a method, and what `_options` takes."
-    kinds = [("the likeliest", "likeliest"), ("drawn at random", "drawn")]
+_KINDS = [("the likeliest", "likeliest"), ("drawn at random", "drawn")]
+
+
+def _choice_widgets(gr, captioner:Captioner, start:dict) -> dict:
+    "All that this captioner lets one choose: what `_options` takes, and a method."
+    takes, widgets = captioner.takes, {}
     with gr.Accordion("How words are chosen", open=False):
-        decoding = gr.Radio(kinds, value="likeliest", label="Words")
-        drawn = _drawn_widgets(gr)
-        beams, *lengths = _length_widgets(gr)
-        words = _word_widgets(gr)
-        method = _method_widget(gr, captioner)
-    return [method, decoding, n, beams, *drawn, *lengths, *words]
+        if "do_sample" in takes:
+            widgets["decoding"] = gr.Radio(_KINDS, value=start["decoding"], label="Words")
+            widgets |= _drawn_widgets(gr, start)
+        widgets |= _length_widgets(gr, start, "num_beams" in takes)
+        widgets |= _word_widgets(gr, start, takes)
+        if isinstance(captioner.model, nn.Module): # graphs only write
+            widgets["method"] = _method_widget(gr, captioner)
+    return widgets
 
 
 def _picture_row(gr, drawings:dict[str, Image.Image], max_megabytes:float) -> list:
@@ -217,21 +254,24 @@ def build_app(
     max_megabytes:float=10, # Larger files are refused
 ): # A gradio `Blocks`, not yet launched
     "Build the page."
-    gr, drawings = _gradio(), example_drawings()
+    gr, drawings, how = _gradio(), example_drawings(), captioner.decoding
+    start, choices = _start(how), {}
     with gr.Blocks(title="imgcap", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML("<h1>A caption for a picture</h1>", elem_classes="imgcap-plain")
         picture, examples, *shown = _picture_row(gr, drawings, max_megabytes)
         with gr.Row():
-            n = gr.Slider(1, 5, 1, step=1, label="How many captions")
+            if "num_return_sequences" in captioner.takes:
+                choices["n"] = _slider(gr, 1, 5, start["n"], 1, "How many captions")
             again = gr.Button("Write again", variant="primary")
-        choices = _choice_widgets(gr, captioner, n)
+        choices |= _choice_widgets(gr, captioner, start)
 
-        def write(path, method, *values):
-            options = _options(*values)
+        def write(path, *values):
+            given = dict(zip(choices, values))
+            method, options = given.pop("method", "none"), _options(how, **given)
             with closing(caption_page(captioner, path, method, **options)) as states:
                 yield from states
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        given = {"inputs": [picture, *choices], "outputs": shown, **quiet,
+        given = {"inputs": [picture, *choices.values()], "outputs": shown, **quiet,
                  "concurrency_id": "imgcap", "concurrency_limit": 1}
         picture.change(write, **given)
         again.click(write, **given)

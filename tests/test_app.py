@@ -2,6 +2,7 @@
 to decode."""
 
 import base64
+import html
 import io
 import itertools
 import re
@@ -82,6 +83,23 @@ def ends(captioner):
     }
 
 
+class Page:
+    "The page of a captioner, without a browser: its widgets by their labels."
+    def __init__(self, captioner):
+        page = build_app(captioner)
+        [self._write] = {id(f.fn): f for f in page.fns.values() if f.name == "write"}.values()
+        self.widgets = {w.label: w for w in self._write.inputs[1:]}
+
+    def write(self, path, method="none", **changes):
+        "What the page writes for a file, and its message."
+        values = {label: widget.value for label, widget in self.widgets.items()}
+        if "Heat maps from" in values: values["Heat maps from"] = method
+        values |= changes
+        *_, (_, words, said) = self._write.fn(path, *values.values())
+        lines = [re.sub("<[^>]*>", "", line) for line in words.split("</li>")[:-1]]
+        return list(map(html.unescape, lines)), said
+
+
 PLACES = ["top left", "top", "top right", "left", "middle", "right",
           "bottom left", "bottom", "bottom right"]
 
@@ -98,7 +116,8 @@ def test_a_place_in_words(ninth):
 def test_whatever_the_sliders_say_can_be_asked_for(ends):
     for decoding in ("likeliest", "drawn"):
         for values in itertools.product(*ends.values()):
-            Decoding(**_options(**DEFAULT | {"decoding": decoding} | dict(zip(ends, values))))
+            asked = DEFAULT | {"decoding": decoding} | dict(zip(ends, values))
+            Decoding(**_options(Decoding(), **asked))
 
 
 @pytest.mark.parametrize("decoding", ["likeliest", "drawn"])
@@ -109,7 +128,7 @@ def test_the_page_writes_at_its_ends_and_defaults(captioner, photo, ends, decodi
         captioner,
         photo,
         "none",
-        **_options(**DEFAULT | values | {"decoding": decoding, "max_new_tokens": 4}),
+        **_options(Decoding(), **DEFAULT | values | {"decoding": decoding, "max_new_tokens": 4}),
     )
     assert words.count("<li>") == values["n"] and "refusal" not in said
 
@@ -117,11 +136,8 @@ def test_the_page_writes_at_its_ends_and_defaults(captioner, photo, ends, decodi
 @pytest.mark.parametrize("name", DEFAULT)
 @pytest.mark.parametrize("decoding", ["likeliest", "drawn"])
 def test_what_was_emptied_counts_as_its_default(name, decoding):
-    Decoding(
-        **_options(
-            **{**DEFAULT, "decoding": decoding, name: None if name != "decoding" else decoding}
-        )
-    )
+    emptied = {} if name == "decoding" else {name: None}
+    Decoding(**_options(Decoding(), **DEFAULT | {"decoding": decoding} | emptied))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +152,7 @@ def test_what_was_emptied_counts_as_its_default(name, decoding):
     ],
 )
 def test_what_cannot_be_asked_for_is_a_sentence(captioner, photo, wrong):
-    asked = _options(**DEFAULT | {"decoding": "drawn"} | wrong)
+    asked = _options(Decoding(), **DEFAULT | {"decoding": "drawn"} | wrong)
     assert message(caption_page(captioner, photo, "none", **asked)).startswith(
         "That did not work: "
     )
@@ -214,9 +230,71 @@ def test_a_picture_that_would_fill_the_memory_is_refused_unread(captioner, tmp_p
 
 
 @pytest.mark.parametrize("n, num_beams, asked", [
-    (1, 1, {"diversity_penalty": 0.0}), (3, 1, {"diversity_penalty": 1.0}),
-    (1, 4, {"num_beams": 4}), (6, 4, {"num_beams": 6})])
+    (1, 1, (1, 0.0)), (3, 1, (1, 1.0)), (1, 4, (4, 0.0)), (6, 4, (6, 0.0))])
 def test_several_captions_are_beams_or_varied(n, num_beams, asked):
-    options = _options(**DEFAULT | {"n": n, "num_beams": num_beams})
-    chosen = {name: options[name] for name in ("num_beams", "diversity_penalty") if name in options}
-    assert chosen == asked and options["num_return_sequences"] == n
+    options = _options(Decoding(), **DEFAULT | {"n": n, "num_beams": num_beams})
+    assert (options["num_beams"], options["diversity_penalty"]) == asked
+    assert options["num_return_sequences"] == n
+
+
+RUNS = [ # As a run may have been told to write
+    {}, {"max_new_tokens": 7}, {"max_new_tokens": 3, "min_new_tokens": 3, "no_repeat_words": 9},
+    {"max_new_tokens": 90, "no_repeat_words": 0, "prefix": "a", "forbid_words": ("red", "blue")},
+    {"num_beams": 12, "num_return_sequences": 7, "length_penalty": 2.0},
+    {"num_return_sequences": 2, "diversity_penalty": 0.4, "max_new_tokens": 9},
+    {"force_words": ("wings", "red"), "max_new_tokens": 12},
+    {"do_sample": True, "seed": 5, "num_return_sequences": 2},
+    {"do_sample": True, "seed": 7, "temperature": 0.05, "top_p": 0.013, "top_k": 40}]
+
+
+@pytest.fixture(params=RUNS, ids=str)
+def run(request):
+    "A captioner with a mind of its own, and its page."
+    pytest.importorskip("gradio")
+    model, processor = small_model("git")
+    captioner = Captioner(model, processor=processor)
+    captioner.decoding = Decoding(**request.param)
+    return captioner, Page(captioner)
+
+
+def test_a_page_that_nobody_touched_writes_as_the_captioner_does(run, photo):
+    captioner, page = run
+    best = captioner(photo)
+    words, said = page.write(photo)
+    assert words == [c.text for c in [best, *best.others]] and "refusal" not in said
+
+
+@pytest.mark.parametrize("label", ["How many captions", "Beams", "Longest caption", "Repetition",
+                                   "Temperature", "Top p"])
+def test_a_slider_has_room_for_what_the_captioner_does(run, label):
+    slider = run[1].widgets[label]
+    assert slider.minimum <= slider.value <= slider.maximum
+
+
+CHANGES = [
+    {"Words": "likeliest", "Words to say": "", "How many captions": 1, "Beams": 1},
+    {"Words": "likeliest", "Words to say": "", "How many captions": 3, "Beams": 1},
+    {"Words": "likeliest", "Words to say": "", "How many captions": 2, "Beams": 3},
+    {"Words": "drawn", "Words to say": "", "How many captions": 2}, {"Words to say": "sea"},
+    {"Words": "drawn", "Words to say": "", "Temperature": None, "Top p": None, "Seed": None}]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_whatever_the_captioner_does_the_page_can_do_otherwise(run, photo, changes):
+    captioner, page = run
+    words, said = page.write(photo, **changes)
+    assert "refusal" not in said, said
+    n = 1 if changes.get("Words to say") else changes.get("How many captions")
+    assert n in (None, len(words))
+    if changes.get("Words") == "likeliest":
+        assert page.write(photo, **changes)[0] == words
+
+
+def test_an_emptied_seed_draws_anew(photo):
+    pytest.importorskip("gradio")
+    model, processor = small_model("git", wildness=1.0)
+    captioner = Captioner(model, processor=processor)
+    captioner.decoding = Decoding(do_sample=True, seed=1)
+    page = Page(captioner)
+    assert len({str(page.write(photo)[0]) for _ in range(3)}) == 1
+    assert len({str(page.write(photo, Seed=None)[0]) for _ in range(3)}) == 3

@@ -329,21 +329,25 @@ def test_the_folder_of_an_export_is_no_checkpoint(exports, folder_of_pictures, t
 
 
 def test_an_export_in_the_page(exports, folder_of_pictures):
-    "It writes, word by word, and has no heat maps; what it cannot do, the page says."
+    "It writes, word by word; what it cannot do, its page does not offer."
     pytest.importorskip("gradio")
-    from imgcap.app import build_app, caption_page
+    from test_app import Page
+
+    from imgcap.app import caption_page
 
     exported, file = OnnxCaptioner(exports[2] / "float32"), str(folder_of_pictures / "a.png")
-    (maps,) = [
-        block
-        for block in build_app(exported).blocks.values()
-        if getattr(block, "label", None) == "Heat maps from"
-    ]
-    assert maps.value == "none" and maps.choices == [("none", "none")]
-    *states, (_, words, _) = caption_page(exported, file, maps.value, max_new_tokens=5)
-    text = exported(file, max_new_tokens=5).text
-    assert re.sub("<[^>]*>", "", words) == text and len(states) > 5
-    *_, (_, _, message) = caption_page(exported, file, maps.value, num_beams=2)
+    exported.decoding = Decoding(max_new_tokens=5, no_repeat_words=2)
+    page = Page(exported)
+    assert list(page.widgets) == ["Longest caption", "Repetition", "Begin with", "Words to avoid"]
+    assert page.write(file)[0] == [exported(file).text]
+    for label in "Longest caption", "Repetition":
+        slider = page.widgets[label]
+        for end in slider.minimum, slider.maximum:
+            words, said = page.write(file, **{label: end})
+            assert len(words) == 1 and "refusal" not in said
+    states = list(caption_page(exported, file, "none", max_new_tokens=5))
+    assert len(states) > 6
+    *_, (_, _, message) = caption_page(exported, file, "none", num_beams=2)
     assert "That did not work: num_beams=2: an exported captioner takes the likeliest" in message
 
 
