@@ -106,8 +106,7 @@ def word_heatmaps(
     def word_map(word, places):
         predicted = [place - 1 for place in places]
         found = maps[predicted].sum(0) if method == "occlusion" else maps[predicted].mean(0)
-        confidence = float(logp[predicted].sum().exp())
-        return WordMap(word, confidence, found.reshape(grid).numpy(), covers)
+        return WordMap(word, float(logp[predicted].sum().exp()), found.reshape(grid).numpy(), covers)
     return [word_map(*word) for word in words]
 
 # %% ../../nbs/evaluate/explain.ipynb #42b36136

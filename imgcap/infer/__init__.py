@@ -34,9 +34,8 @@ from ..model.decoding import CaptionError, CaptionWriter, decoding_for
 from ..devices import pictures_at_a_time
 from ..fetch import fetch_picture
 from ..fingerprints import settings_fingerprints
-from ..formats import ImageError
 from ..picture_files import find_pictures
-from ..pictures import decode_image
+from ..pictures import ImageError, decode_image
 from ..places import is_address
 from ..preprocess import decoding_side, picture_pixels
 
