@@ -171,12 +171,12 @@ def _check_forbidden(how):
 class Decoding:
     "How captions are written; greedily, unless told otherwise."
     num_beams: int = option(1,
-        "Beam search with so many beams; 1 is greedy", at_least=1, at_most=1000)
+        "Beam search with this many beams; 1 is greedy search", at_least=1, at_most=1000)
     max_new_tokens: int = option(40,
-        "A caption ends after so many tokens at the latest; that of a run as in its validation",
+        "At most this many tokens a caption; of a run, as many as in its validation",
         at_least=1, at_most=10_000)
     min_new_tokens: int = option(0,
-        "A caption does not end before it has so many tokens", at_least=0, at_most=10_000)
+        "At least this many tokens a caption", at_least=0, at_most=10_000)
     length_penalty: float = option(1.0,
         "With beams: above 1 favours long captions, below 1 short ones",
         at_least=-10, at_most=10)
@@ -185,7 +185,7 @@ class Decoding:
         "With sampling: below 1 the likely words gain, above 1 the unlikely ones",
         at_least=0.001, at_most=1000)
     top_k: int|None = option(None,
-        "With sampling: draw among so many words", at_least=1, at_most=10_000_000)
+        "With sampling: draw among this many likeliest words", at_least=1, at_most=10_000_000)
     top_p: float|None = option(None,
         "With sampling: draw among the likeliest words that together have this "
         "probability", above=0, at_most=1)
@@ -193,16 +193,16 @@ class Decoding:
         "With sampling: the same seed draws the same caption of a picture; by default "
         "each call draws anew", at_least=-1e18, at_most=1e18)
     num_return_sequences: int = option(1,
-        "So many captions for each picture: the best beams, samples, or diverse captions",
+        "Captions for each picture: the best beams, samples, or diverse captions",
         at_least=1, at_most=1000)
     diversity_penalty: float = option(0.0,
-        "Above 0: each further caption of a picture pays so many nats for a word that an "
-        "earlier one has in the same place", at_least=0, at_most=1000)
+        "Above 0: lower the score of a word by this many nats where an earlier caption of the "
+        "picture has the same word in the same place", at_least=0, at_most=1000)
     no_repeat_words: int = option(3,
-        "No so many words in a row come twice in a caption, and no word so many times in "
-        "a row; 0 lets them", at_least=0, at_most=10_000)
+        "Forbid repeating any run of this many words, or one word this many times in a row; "
+        "0 turns it off", at_least=0, at_most=10_000)
     no_repeat_ngram_size: int = option(0,
-        "The same counted in tokens, of which a word may have several; 0 is off",
+        "The same in tokens, of which a word may have several; 0 turns it off",
         at_least=0, at_most=10_000)
     repetition_penalty: float = option(1.0,
         "Above 1: words that were said become less likely (Keskar et al. 2019, "
@@ -284,11 +284,11 @@ class TrainConfig:
     freeze: str = option("",
         "Parts that do not learn: vision, or names of modules, separated by commas")
     lora: int|None = option(None,
-        "Train additions of this rank to every linear layer (Hu et al. 2021, arXiv:2106.09685) and "
-        "nothing else; needs the library peft", at_least=1, at_most=100_000)
+        "LoRA: train additions of this rank to every linear layer and nothing else (Hu et al. "
+        "2021, arXiv:2106.09685); needs the library peft", at_least=1, at_most=100_000)
     ema: float|None = option(None,
-        "Keep an average of the weights that forgets at this rate, such as 0.999, and validate and "
-        "save that", above=0, below=1)
+        "Keep an exponential moving average of the weights with this decay, such as 0.999, and "
+        "validate and save that", above=0, below=1)
     gradient_checkpointing: bool = option(False,
         "Compute activations again in the backward pass instead of keeping them: less memory, "
         "more time")
@@ -342,8 +342,8 @@ class CommandOptions:
         "creatures, a folder, a caption file (.json .jsonl .csv .tsv .txt), "
         "or owner/name on the Hub")
     images: str|None = option(None, "Folder of the pictures that a caption file names")
-    image_column: str|None = option(None, "Column with the picture, when it cannot be told")
-    caption_column: str|None = option(None, "Column with the captions, when it cannot be told")
+    image_column: str|None = option(None, "Column with the picture, where its name does not say it")
+    caption_column: str|None = option(None, "Column with the captions, where its name does not say it")
     language: str|None = option(None,
         f"{_LANGUAGES}; by default what the set says, else en")
     score_language: str = option("en", _LANGUAGES)

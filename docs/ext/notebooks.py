@@ -205,13 +205,17 @@ def contents(heading, paths, introduction, folder="nbs", by_stage=False):
         size = f" *({reading(notebook)})*" if number or path.parent.name == "tutorials" else ""
         lines += [f"{f'{int(number[0])}.' if number else '-'} [{title(notebook)}]({place}): "
                   f"{subtitle[1] if subtitle else ''}{size}"]
+    if folder == "nbs" and paths and not by_stage:
+        sizes = [counted(nbformat.read(path, as_version=4)) for path in paths]
+        words, code = map(sum, zip(*sizes))
+        lines += ["", f"In all {words:,} words and {code:,} lines of code: an afternoon."]
     names = [entry(path, path.relative_to(ROOT / folder)) for path in paths]
     if paths: lines += ["", "```{toctree}", ":hidden:", "", *names, "```"]
     return "\n".join(lines) + "\n"
 
 
-def reading(notebook):
-    "What there is to read: words of prose, lines of code without imports for the module."
+def counted(notebook):
+    "Words of prose, and lines of code without cells that only import."
     words = sum(len(re.sub(r"```.*?```|\]\([^)]*\)", " ", cell.source, flags=re.DOTALL).split())
                 for cell in notebook.cells if cell.cell_type == "markdown")
     code = [bare(cell.source) for cell in notebook.cells if cell.cell_type == "code"
@@ -219,6 +223,12 @@ def reading(notebook):
     folded = [source for source in code if only_imports(source)]
     lines = sum(bool(line.strip()) for source in code if source not in folded
                 for line in source.splitlines())
+    return words, lines
+
+
+def reading(notebook):
+    "What there is to read, as text."
+    words, lines = counted(notebook)
     return f"{words:,} words, {lines:,} lines of code"
 
 

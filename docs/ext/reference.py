@@ -230,11 +230,13 @@ def table(found, returns=None):
 def cell_link(notebook, cell):
     "A link to a cell where the site shows it, else to its notebook."
     text = (ROOT / notebook).read_text(encoding="utf-8")
-    title = Path(notebook).stem
-    cells = notebooks.nbformat.reads(text, as_version=4).cells
+    title, cells = title_of(text), notebooks.nbformat.reads(text, as_version=4).cells
     if any(c.get("id") == cell and c.cell_type == "code" and notebooks.shown(c) for c in cells):
         return f":ref:`{title} <{notebooks.label(text, cell)}>`"
     return f":doc:`{title} </{Path(notebook).with_suffix('').as_posix()}>`"
+
+
+def title_of(text): return notebooks.title(notebooks.nbformat.reads(text, as_version=4))
 
 
 def links(module, node):
@@ -413,8 +415,9 @@ def example_code(module):
     read = [read_cell(cell) for cell in notebooks.nbformat.read(path, as_version=4).cells
             if cell.cell_type == "code" and cell.get("id") != "colab-setup"]
     cells = [cell for cell in read if cell]
-    own = set(module.public) | {name for name in module.defined if not name.startswith("_")}
-    found = []
+    own, found = set(module.public), []
+    if not any(cell.usable and cell.calls & own for cell in cells):  # what has no docs of its own
+        own = {name for name in module.defined if not name.startswith("_")}
     for cell in cells:
         if not (cell.usable and cell.calls & own): continue
         imports, taken = slice_before(module, cells, cell)
@@ -430,7 +433,7 @@ def example(module):
     cell, lines = example_code(module)
     if cell is None: return []
     text = path.read_text(encoding="utf-8")
-    link = f":ref:`{path.stem} <{notebooks.label(text, cell.id)}>`"
+    link = f":ref:`{title_of(text)} <{notebooks.label(text, cell.id)}>`"
     return [f"For example, from {link}, where its output is shown:", "",
             ".. code-block:: python", "", *indented(lines), ""]
 
@@ -443,7 +446,10 @@ def rooms_of(module, every):
 
 
 def toctree(modules):
-    return [".. toctree::", "   :hidden:", "", *(f"   {module.name}" for module in modules), ""]
+    "A hidden table of contents; a room has its own name, without its stage's."
+    entries = [f"{name.split('.')[-1]} <{name}>" if "." in name else name
+               for name in (module.name for module in modules)]
+    return [".. toctree::", "   :hidden:", "", *(f"   {entry}" for entry in entries), ""]
 
 
 def listed(modules):
@@ -454,9 +460,8 @@ def listed(modules):
 def page(module, every):
     heading = f"imgcap.{module.name}"
     lines = [heading, "=" * len(heading), "", f".. py:module:: {heading}", "", rst(module.doc), ""]
-    lines += [*example(module), *rooms_of(module, every)]
     entries = [line for name in by_importance(module) for line in entry(module, name, every)]
-    return "\n".join([*lines, *entries])
+    return "\n".join([*lines, *example(module), *entries, *rooms_of(module, every)])
 
 
 def first_line(module, name):
