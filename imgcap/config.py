@@ -343,7 +343,8 @@ class CommandOptions:
         "or owner/name on the Hub")
     images: str|None = option(None, "Folder of the pictures that a caption file names")
     image_column: str|None = option(None, "Column with the picture, where its name does not say it")
-    caption_column: str|None = option(None, "Column with the captions, where its name does not say it")
+    caption_column: str|None = option(None,
+        "Column with the captions, where its name does not say it")
     language: str|None = option(None,
         f"{_LANGUAGES}; by default what the set says, else en")
     score_language: str = option("en", _LANGUAGES)
