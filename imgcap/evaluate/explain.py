@@ -104,9 +104,9 @@ def word_heatmaps(
         else: maps = occlusion_falls(model, pixel_values, input_ids, window, fill, batch_size)
     grid, covers = patch_grid(model, pixel_values), _covers(processor, image)
     def word_map(word, places):
-        predicted = [place - 1 for place in places]
-        found = maps[predicted].sum(0) if method == "occlusion" else maps[predicted].mean(0)
-        return WordMap(word, float(logp[predicted].sum().exp()), found.reshape(grid).numpy(), covers)
+        at = [place - 1 for place in places] # that predict it
+        found = maps[at].sum(0) if method == "occlusion" else maps[at].mean(0)
+        return WordMap(word, float(logp[at].sum().exp()), found.reshape(grid).numpy(), covers)
     return [word_map(*word) for word in words]
 
 # %% ../../nbs/evaluate/explain.ipynb #42b36136
