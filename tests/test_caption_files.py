@@ -803,11 +803,32 @@ print(team.sum(1, 2))
 """
 
 
-def two_of_a_team(store, way):
+REFUSED = """
+import os, sys
+import torch.distributed as dist
+store, way = sys.argv[1:]
+rank = int(os.environ["RANK"])
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+if way == "typed":
+    from imgcap.cli import main
+    sys.exit(main(["caption", "photos", "--out", "c.jsonl"]))
+from imgcap.infer import caption_files
+from imgcap.infer.jobs import Team
+def taken(): caption_files("photos", "git-tiny", out="c.jsonl")
+def lost(): caption_files("no-photos", "git-tiny", out="d.jsonl")
+def missing(): Team().first(lambda: __import__("no_such_library"))
+def odd(): Team().first(lambda: {}[1])
+for work in taken, lost, missing, odd:
+    try: work()
+    except Exception as error: print(type(error).__name__, error)
+"""
+
+
+def two_of_a_team(store, way, program=TEAM):
     "What each of two processes says, and how it ends."
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TEAM, str(store), way],
+            [sys.executable, "-c", program, str(store), way],
             env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -828,3 +849,24 @@ def test_processes_wait_longer_than_a_training_before_them_would(tmp_path):
 def test_a_process_that_dies_does_not_keep_the_others_waiting(tmp_path):
     (status, said, error), (died, *_) = two_of_a_team(tmp_path / "store", "dies")
     assert died == 9 and status != 0 and said == "" and "Error" in error
+
+
+def test_a_refusal_can_be_caught_in_each_process(photos):
+    with open("c.jsonl", "w") as file: file.write("{}\n")
+    store = os.path.abspath("store")
+    (status, said, _), (other_status, other, _) = two_of_a_team(store, "called", REFUSED)
+    assert (status, other_status) == (0, 0), (said, other)
+    kinds = [line.split()[0] for line in said.splitlines()]
+    assert kinds == ["FileExistsError", "FileNotFoundError", "ModuleNotFoundError", "KeyError"]
+    others = [line.split()[0] for line in other.splitlines()]
+    assert others == ["FileExistsError", "FileNotFoundError", "ImportError", "RuntimeError"]
+    reasons = ([line.partition(" ")[2] for line in each.splitlines()] for each in (said, other))
+    assert next(reasons) == next(reasons)
+
+
+def test_the_command_line_says_a_refusal_once(photos):
+    with open("c.jsonl", "w") as file: file.write("{}\n")
+    store = os.path.abspath("store")
+    (status, _, said), (other_status, _, other) = two_of_a_team(store, "typed", REFUSED)
+    assert (status, other_status) == (2, 2), (said, other)
+    assert "imgcap: c.jsonl" in said and "imgcap" not in other

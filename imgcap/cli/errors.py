@@ -91,6 +91,7 @@ def failed(error:Exception, say:Callable) -> int:
         return 1
     if type(error).__name__ == "NoArgsIsHelpError": error.show()
     elif hasattr(error, "format_message"): say(ValueError(_about_words(error)))
+    elif getattr(error, "said_already", False): pass # by another process
     elif os.environ.get("IMGCAP_DEBUG") or not isinstance(error, _MISTAKES): raise error
     else: say(error)
     return 1 if isinstance(error, ArithmeticError) else 2

@@ -100,6 +100,14 @@ def _what_differs(before:dict, now:dict, home:Path) -> Iterator[tuple[str, str]]
         if old[name] != value: yield f"{name}={old[name]!r}", f"{name}={value!r}"
 
 # %% ../../nbs/infer/jobs.ipynb #37e96562
+_KINDS = FileExistsError, FileNotFoundError, OSError, ValueError, ArithmeticError, ImportError
+
+
+def _kind(error:Exception) -> type[Exception]:
+    "What the other processes raise: an error can hold what does not travel."
+    return next((kind for kind in _KINDS if isinstance(error, kind)), RuntimeError)
+
+
 class Team:
     "The processes that share one list: this one alone, or those that torchrun started."
     def __init__(self):
@@ -112,15 +120,17 @@ class Team:
     def first(self, work:Callable): # What `work` gave
         "Let the first process do something, and tell the others what came of it."
         if self.size == 1: return work()
-        told, mistake = [None], None
+        told, mistake = [None, None, ""], None
         if self.rank == 0:
-            try: told = [work()]
-            except (OSError, ValueError) as error: mistake = error
-        told = [(told[0], mistake is None)]
+            try: told[0] = work()
+            except Exception as error: mistake, told = error, [None, _kind(error), str(error)]
         torch.distributed.broadcast_object_list(told, src=0, group=self.group)
+        found, kind, reason = told
         if mistake: raise mistake
-        if not told[0][1]: raise SystemExit(2) # the first process says why
-        return told[0][0]
+        if kind is None: return found
+        error = kind(reason)
+        vars(error)["said_already"] = True # by the first process: the command line keeps quiet
+        raise error
 
     def sum(self, *numbers:int) -> list[int]:
         "Add up over all processes; returns when all have come here."
