@@ -32,31 +32,36 @@ def _picture_key(image) -> tuple|None: # None where that is known only when it i
 # %% ../../nbs/preprocess/memory.ipynb #0f7da3b1
 class PictureMemory:
     "Pictures by their keys, up to so many bytes, as long as they are made in the same way."
-    def __init__(self, n_bytes:int): self.n_bytes, self.way = n_bytes, None
+    def __init__(self, n_bytes:int):
+        self.n_bytes, self.way = n_bytes, None
+        self.found, self.used = {}, 0
 
     def keep_for(self, way):
         "Forget all when pictures are made in another way than before."
         if way != self.way: self.found, self.used, self.way = {}, 0, way
 
-    def put(self, key:tuple|None, value:torch.Tensor|Image.Image, n_bytes:int):
-        if key is None or key in self.found or self.used + n_bytes > self.n_bytes: return
+    def put(self, key:tuple|None, value:torch.Tensor|Image.Image):
+        "Keep a tensor, or an RGB picture, if there is room for it."
+        if key is None or key in self.found: return
+        is_tensor = isinstance(value, torch.Tensor)
+        n_bytes = value.nbytes if is_tensor else 3 * value.width * value.height
+        if self.used + n_bytes > self.n_bytes: return
         self.found[key] = value
         self.used += n_bytes
 
 # %% ../../nbs/preprocess/memory.ipynb #f93e6c28
 def remembered(
     image, # Of a row
-    known:dict, # What is remembered, by key
+    memory:PictureMemory, # With room for no byte, nothing is looked for
     side:int, # Pixels; a JPEG's shorter side may come out halved to this much
-    keyed:bool, # Whether anything is to be remembered
 ) -> tuple[tuple|None, torch.Tensor|Image.Image]:
     "A picture's key, and what is known by it, or the decoded picture."
-    key = _picture_key(image) if keyed else None
-    if key in known: return key, known[key]
+    key = _picture_key(image) if memory.n_bytes else None
+    if key in memory.found: return key, memory.found[key]
     picture = decode_image(image, at_least=side)
-    if not keyed or key is not None: return key, picture
+    if key is not None or not memory.n_bytes: return key, picture
     key = "pixels", picture.size, hashlib.sha256(picture.tobytes()).digest()
-    return key, known.get(key, picture)
+    return key, memory.found.get(key, picture)
 
 # %% ../../nbs/preprocess/memory.ipynb #dfd7ea4d
 def shrink(
