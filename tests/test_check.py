@@ -119,3 +119,25 @@ def test_what_a_loader_noted_is_in_the_report_and_outlives_a_split():
     report = describe_captions(split_captions(ds))
     assert report.left_out == {"empty captions": [1, "train-0"]}
     assert "left out when loading, empty captions: 1 (train-0)" in report.warnings
+
+
+def test_one_is_not_told_as_many():
+    "A message about one row, picture or caption is a sentence; about two it is another."
+    rows = load_captions(table([["a dog"], ["a cat"], ["an owl"], ["a fox"]]))["train"]
+    images = rows.cast_column("image", datasets.Image(decode=False))["image"][:]
+    for lost in 1, 2:
+        broken = [{"bytes": b"%d" % i, "path": f"{i}.png"} for i in range(lost)]
+        same = [images[-1]] * (lost + 1) + [images[-2]] * (lost > 1) * 2
+        captions = [["a dog"]] * len(broken + same)
+        captions[:lost] = [[""]] * lost
+        ids = [f"{i}" for i in range(len(captions))]
+        ids[-lost:] = ids[:lost]
+        made = datasets.Dataset.from_dict({"image": broken + same, "captions": captions,
+                                           "image_id": ids})
+        report = describe_captions({"train": made.cast_column("image", datasets.Image())})
+        said = "; ".join(report.problems + report.warnings)
+        few = ("1 picture cannot be", "1 image_id is not", "1 row has no",
+               "1 picture is in a split")
+        many = ("2 pictures cannot be", "2 image_ids are not", "2 rows have no",
+                "2 pictures are in a split")
+        for part in few if lost == 1 else many: assert part in said

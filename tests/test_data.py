@@ -514,7 +514,7 @@ def test_a_shard_with_several_kinds_of_pictures(place):
             if i % 2: add_member(tar, f"deep/{i:03}.txt", f"picture {i}".encode())
             else: add_member(tar, f"deep/{i:03}.json", b'{"caption": "picture %d"}' % i)
         add_member(tar, "deep/009.txt", b"no picture")
-    with pytest.warns(UserWarning, match="shard.tar left out 1 samples"):
+    with pytest.warns(UserWarning, match="shard.tar left out 1 sample "):
         rows = list(load_captions("shard.tar")["train"])
     sizes = [(row["image"].size[0], row["captions"]) for row in rows]
     assert sizes == [(8 + i, [f"picture {i}"]) for i in range(4)]
@@ -796,6 +796,10 @@ def test_shards_are_read_by_several_processes(place):
     with pytest.raises(FileNotFoundError,
                        match="8 of 10 shards are not there, the first is shards-002.tar"):
         load_captions("shards-{000..009}.tar")
+    for name, said in ("shards-009.tar", "the shard is not there"), (
+            "none-*.tar", "there is no file of such a name"):
+        with pytest.raises(FileNotFoundError, match=f"{re.escape(name)}: {said}"):
+            load_captions(name)
 
 
 # --- without a network
@@ -978,7 +982,7 @@ def test_a_file_in_other_capitals_is_hinted_at(place):
     assert "IMG_0.jpg (IMG_0.JPG is there, which is written differently)" in said
     assert "IMG_0.JPG" in checked
     with pytest.raises(FileNotFoundError,
-                       match="none of its 1 pictures is there.*IMG_0.JPG is there.*images="):
+                       match="its only picture is not there.*IMG_0.JPG is there.*images="):
         read("x.csv", "image,caption\nIMG_0.jpg,a dog\n")
 
 

@@ -187,7 +187,7 @@ def test_a_picture_that_cannot_be_had_leaves_the_set_and_is_said(tmp_path):
     ds = load_captions(tmp_path)["train"]
     before = {row: name for name, part in split_captions(ds).items() for row in part["image_id"]}
     (tmp_path / "7.png").unlink()
-    with pytest.warns(UserWarning, match="left out 1 pictures .*7.png: no such file"):
+    with pytest.warns(UserWarning, match="left out 1 picture .*7.png: no such file"):
         parts = split_captions(ds)
     after = {row: name for name, part in parts.items() for row in part["image_id"]}
     assert after == {row: name for row, name in before.items() if row != "7.png"}
@@ -206,7 +206,7 @@ def test_a_dead_address_is_one_picture_less():
                                     features=datasets.Features(image=datasets.Image()))
     with pytest.warns(UserWarning, match="http://127.0.0.1:9/dead.png"): parts = split_captions(ds)
     assert sum(map(len, parts.values())) == 20
-    with pytest.raises(ValueError, match="none of 1 pictures can be read: .*dead.png"):
+    with pytest.raises(ValueError, match="the only picture cannot be read: .*dead.png"):
         split_captions(ds.select([20]))
 
 

@@ -20,7 +20,7 @@ STAGES = {
         picture_files pictures pixels template_files""",
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
-        data.shards data.splits data.checks data""",
+        data.shards data.sources data.splits data.checks data""",
     "viz": "viz.figures viz.diagrams viz.plots viz",
     "families": "families.git families",
     "preprocess": "preprocess.tokens preprocess.memory preprocess",

@@ -7,18 +7,14 @@ __all__ = ['load_captions', 'offline_if_unreachable', 'PICTURE_SUFFIXES', 'Image
            'caption_language', 'split_captions', 'evaluation_rows', 'CaptionReport', 'describe_captions']
 
 # %% ../../nbs/01_data.ipynb #091dfa6c
-import os
-import re
 from pathlib import Path
 
 from .checks import CaptionReport, describe_captions
-from .from_files import is_there, read_caption_file, read_folder
-from .layouts import CAPTION_FILES, cannot_load, one_of_many
+from .layouts import CAPTION_FILES
 from .rows import as_dict, caption_language, keep_encoded, with_language
-from .shards import load_shards
+from .sources import check_source, distinct_ids, open_source, refuse_images
 from .splits import evaluation_rows, split_captions
-from .tables import from_tables, load_hub, load_tables
-from .texts import fixed_columns, split_name, split_of
+from .texts import split_name
 from ..hub import offline_if_unreachable
 from ..formats import PICTURE_SUFFIXES, ImageError
 from ..pictures import decode_image
@@ -28,89 +24,6 @@ from ..places import expand_home
 _all_ = ["offline_if_unreachable", "PICTURE_SUFFIXES", "ImageError", "decode_image",
          "keep_encoded", "caption_language", "split_captions", "evaluation_rows",
          "CaptionReport", "describe_captions"]
-
-# %% ../../nbs/01_data.ipynb #18c52a17
-def _is_model(path):
-    "Whether a folder is a run, its checkpoints, one of them, or a model"
-    from imgcap.run_record import is_run
-    states = "trainer_state.json", "checkpoint-*/trainer_state.json"
-    return is_run(path) or any(any(path.glob(name)) for name in states) or (
-        (path/"config.json").is_file() and any(path.glob("*.safetensors")))
-
-def _check_source(source, path):
-    "Refuse what is there but is neither a file nor a folder of pictures"
-    there, name = is_there(path), str(source)
-    if not there and path.is_symlink():
-        raise FileNotFoundError(f"{name} is a link to {os.readlink(path)}, which is not there")
-    if there and not path.is_file() and not path.is_dir():
-        raise ValueError(f"{name} is a pipe or a device; save what it gives as a file, "
-                         "such as captions.jsonl, and give that")
-    if path.is_dir() and _is_model(path):
-        raise ValueError(f"{name} is a run or a model, no set of pictures and captions; "
-                         "give the set that it was trained on, or another")
-
-def _refuse_images(source, path):
-    if path is not None and path.suffix and not path.exists():
-        raise FileNotFoundError(f"no such file: {source}")
-    raise ValueError("images= goes with a caption file (.json, .jsonl, .csv, .tsv, .txt), "
-                     f"not with {cannot_load(source) or source}")
-
-# %% ../../nbs/01_data.ipynb #08142bf2
-def _open_folder(path, source, image_column, caption_column, streaming):
-    "A folder of pictures, or a dataset that was saved"
-    import datasets
-    if not (path/"dataset_dict.json").exists() and not (path/"state.json").exists():
-        return read_folder(path, image_column, caption_column, streaming)
-    saved = datasets.load_from_disk(str(path))
-    if isinstance(saved, datasets.Dataset):
-        saved = datasets.DatasetDict({split_of(path.absolute(), folder=True): saved})
-    return from_tables(saved, source, image_column, caption_column)
-
-# %% ../../nbs/01_data.ipynb #746a73f6
-def _open_source(source, path, is_caption_file, images, image_column, caption_column, streaming):
-    "Find out what `source` is and read it"
-    columns = image_column, caption_column
-    if path is None: return from_tables(source, "dataset", *columns)
-    if is_caption_file:
-        try: return read_caption_file(path, images, *columns)
-        except (ValueError, FileNotFoundError):
-            if images is None and (hint := one_of_many(path)): raise ValueError(hint) from None
-            raise
-    if path.suffix == ".tar":
-        return from_tables(load_shards(str(path), *columns), source, None, None)
-    if path.is_dir(): return _open_folder(path, source, *columns, streaming)
-    if path.is_file():
-        if path.suffix != ".parquet":
-            raise ValueError(cannot_load(source) or one_of_many(path)
-                             or f"{source}: cannot load a {path.suffix or 'file without suffix'}; "
-                             "known are .json, .jsonl, .csv, .tsv, .txt, .parquet, .tar, folders")
-        tables = load_tables(source, "parquet", data_files={split_of(path): str(path)},
-                             streaming=streaming)
-        return from_tables(tables, source, *columns)
-    if built_in := re.fullmatch(r"creatures(?::(\d+))?", str(source)):
-        from imgcap.data.creatures import SIZES, make_creatures
-        fixed_columns("drawn creatures", *columns, known=("image", "captions"))
-        return make_creatures(SIZES | {"train": int(built_in[1])} if built_in[1] else None)
-    local = path.suffix.lower() in (*CAPTION_FILES, ".parquet") or cannot_load(path)
-    if local or not re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", str(source)):
-        raise FileNotFoundError(f'no such file or folder: {source} (built in: "creatures"; '
-                                'on the Hub: "owner/name")')
-    return from_tables(load_hub(str(source), streaming), source, *columns)
-
-# %% ../../nbs/01_data.ipynb #b0de648f
-def _distinct(splits):
-    "The same splits; where two share an image_id, the name of its split stands before each"
-    import datasets
-    ids = {name: list(ds["image_id"]) for name, ds in splits.items()
-           if isinstance(ds, datasets.Dataset)}
-    if len(set().union(*ids.values())) == sum(len(set(part)) for part in ids.values()):
-        return splits
-    text, told = datasets.Value("string"), dict(splits)
-    for name, part in ids.items():
-        prefixed = [f"{name}-{image_id}" for image_id in part]
-        rest = splits[name].remove_columns("image_id")
-        told[name] = rest.add_column("image_id", prefixed, feature=text)
-    return told
 
 # %% ../../nbs/01_data.ipynb #932d4ee7
 def load_captions(
@@ -126,13 +39,13 @@ def load_captions(
     "Pictures and captions from any source as rows of `image`, `captions` and `image_id`"
     import datasets
     path = Path(expand_home(source)) if isinstance(source, (str, Path)) else None
-    if path is not None: _check_source(source, path)
+    if path is not None: check_source(source, path)
     is_file = path is not None and path.is_file() and path.suffix.lower() in CAPTION_FILES
-    if images is not None and not is_file: _refuse_images(source, path)
-    found = _open_source(source, path, is_file, images, image_column, caption_column, streaming)
+    if images is not None and not is_file: refuse_images(source, path)
+    found = open_source(source, path, is_file, images, image_column, caption_column, streaming)
     found = {name if split_name(name) in found else split_name(name): ds
              for name, ds in found.items()}
-    found = with_language(_distinct(found), language)
+    found = with_language(distinct_ids(found), language)
     if split is not None:
         name = split if split in found else split_name(split)
         if name not in found:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ..files import some
 from ..pictures import inspect_picture
 from .rows import caption_language, over_pictures
-from .texts import SPECIAL_TOKEN, clean_texts, noted, short
+from .texts import SPECIAL_TOKEN, clean_texts, counted, noted, short
 from ..words import language_doubt, tokenize_caption
 
 # %% ../../nbs/data/checks.ipynb #1da6dcc6
@@ -103,7 +103,8 @@ class _Texts:
 
     def warnings(self):
         for kind, found in self.odd.items():
-            yield f"{len(found)} caption{'s' * (len(found) > 1)} with {kind}: {some(found, 3)}"
+            captions = counted(len(found), "caption", "captions")
+            yield f"{captions} with {kind}: {some(found, 3)}"
         if doubt := language_doubt(self.all, self.language): yield doubt
 
 # %% ../../nbs/data/checks.ipynb #65d8bd45
@@ -116,16 +117,17 @@ def _problems(report, repeated_ids, blank):
     for name, facts in report.splits.items():
         if not facts["pictures"]: yield f"split {name} is empty"
     if report.missing:
-        missing = some(map(_row_name, report.missing))
-        yield f"{len(report.missing)} pictures are not there: {missing}"
+        pictures = counted(len(report.missing), "picture is", "pictures are")
+        yield f"{pictures} not there: {some(map(_row_name, report.missing))}"
     if report.unreadable:
         reasons = [f"{_row_name(name)}: {reason}" for name, reason in report.unreadable.items()]
-        yield f"{len(reasons)} pictures cannot be read: {some(reasons)}"
+        yield f"{counted(len(reasons), 'picture', 'pictures')} cannot be read: {some(reasons)}"
     if repeated_ids:
-        yield f"{len(repeated_ids)} image_ids are not unique: {some(map(_row_name, repeated_ids))}"
+        image_ids = counted(len(repeated_ids), "image_id is", "image_ids are")
+        yield f"{image_ids} not unique: {some(map(_row_name, repeated_ids))}"
     if blank:
-        without = some(map(_row_name, blank))
-        yield f"{len(blank)} rows have no caption or an empty one: {without}"
+        rows = counted(len(blank), "row has", "rows have")
+        yield f"{rows} no caption or an empty one: {some(map(_row_name, blank))}"
 
 # %% ../../nbs/data/checks.ipynb #ded27138
 def _splits_of(names): return {split for split, _ in names}
@@ -136,15 +138,17 @@ def _warnings(report):
         if facts["width"] and min(facts["width"][0], facts["height"][0]) < 16:
             yield f"split {name} has pictures under 16 pixels"
         if dim := {mode: n for mode, n in facts["modes"].items() if "bits used" in mode}:
-            yield (f"split {name} has {sum(dim.values())} pictures that use few of their 16 bits, "
-                   f"stretched to white ({some(dim)})")
+            pictures = counted(sum(dim.values()), "picture that uses few of its",
+                               "pictures that use few of their")
+            yield f"split {name} has {pictures} 16 bits, stretched to white ({some(dim)})"
     if "train" not in report.splits: yield "there is no train split"
     if report.leaks:
-        same = _same_pictures(report.leaks)
-        yield f"{len(report.leaks)} pictures are in more than one split: {same}"
+        pictures = counted(len(report.leaks), "picture is", "pictures are")
+        yield f"{pictures} in more than one split: {_same_pictures(report.leaks)}"
     within = [group for group in report.duplicates if len(_splits_of(group)) == 1]
     if within:
-        yield f"{len(within)} pictures are in a split more than once: {_same_pictures(within)}"
+        pictures = counted(len(within), "picture is", "pictures are")
+        yield f"{pictures} in a split more than once: {_same_pictures(within)}"
     captions = sum(facts["captions"] for facts in report.splits.values())
     if sum(report.duplicate_captions.values()) > captions / 10:
         text, n = max(report.duplicate_captions.items(), key=lambda item: item[1])

@@ -18,7 +18,8 @@ from .json_files import read_json
 from .layouts import by_folder, cannot_load, no_captions, read_metadata, read_sidecars
 from .tables import from_tables, load_tables, tell
 from .text_tables import numbered_json_lines, read_table
-from .texts import Notes, clean_texts, fixed_columns, is_utf8, split_of, writable
+from .texts import (
+    Notes, clean_texts, counted, fixed_columns, is_utf8, split_of, writable)
 from ..files import cut
 from ..formats import PICTURE_SUFFIXES
 from ..places import expand_home, is_address
@@ -82,7 +83,8 @@ def _say_missing(names, missing, source, notes):
     hint = names.folder.hint
     why = {file: f" ({said})" if (said := hint(file)) else "" for file in missing[:20]}
     notes.left["pictures that are not there"] += [cut(f) + why.get(f, "") for f in missing]
-    return (f"{source}: none of its {len(missing)} pictures is there, looked for {cut(first)}"
+    several = f"none of its {len(missing)} pictures is" if len(missing) > 1 else ""
+    return (f"{source}: {several or 'its only picture is not'} there, looked for {cut(first)}"
             f"{why[missing[0]]}; name the folder of the pictures with images=")
 
 def _say_empty(notes):
@@ -175,7 +177,7 @@ def _files_below(folder, path, notes):
 
 def _no_pictures(folder, path, files):
     known = next(filter(None, map(cannot_load, files)), None)
-    others = f"{len(files)} other files" if files else "it is empty"
+    others = counted(len(files), "other file", "other files") if files else "it is empty"
     what = known or passed_over(folder.passed) or others
     return FileNotFoundError(f"{path}: no pictures in this folder ({what})")
 

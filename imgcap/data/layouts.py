@@ -12,7 +12,7 @@ import re
 
 from .entries import Names, about, add_row, collect, numbered_rows
 from .text_tables import numbered_json_lines, read_table, read_text, text_lines
-from .texts import SPLITS, Notes, flatten_texts, short, split_name
+from .texts import SPLITS, Notes, counted, flatten_texts, short, split_name
 from ..formats import PICTURE_SUFFIXES
 from ..picture_files import PictureFolder
 from ..places import nfc
@@ -138,5 +138,5 @@ def no_captions(files, pictures) -> str:
     hint = f"; for {table}, give that file as the source and the folder as images=" if table else ""
     if not table and (known := next(filter(None, map(cannot_load, others)), None)):
         hint = f"; {known}"
-    return (f"{len(pictures)} pictures, but no captions: neither a metadata.jsonl, .csv or "
-            f".parquet, nor .txt files beside the pictures{hint}")
+    return (f"{counted(len(pictures), 'picture', 'pictures')}, but no captions: neither a "
+            f"metadata.jsonl, .csv or .parquet, nor .txt files beside the pictures{hint}")

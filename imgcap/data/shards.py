@@ -15,7 +15,7 @@ import warnings
 
 from ..files import some
 from ..formats import PICTURE_SUFFIXES
-from .texts import clean_texts, flatten_texts
+from .texts import clean_texts, counted, flatten_texts
 
 # %% ../../nbs/data/shards.ipynb #6e35bba5
 def _shard_names(pattern):
@@ -81,10 +81,12 @@ def _shard_rows(shards, image_column, caption_column):
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise ValueError(f"{shard}: {error}") from None
         if left:
-            warnings.warn(f"{shard} left out {left} samples without a picture or a caption",
+            samples = counted(left, "sample", "samples")
+            warnings.warn(f"{shard} left out {samples} without a picture or a caption",
                           stacklevel=2)
         if bad:
-            warnings.warn(f"{shard} left out {len(bad)} samples whose text cannot be read: "
+            samples = counted(len(bad), "sample", "samples")
+            warnings.warn(f"{shard} left out {samples} whose text cannot be read: "
                           f"{some(bad, 3)}", stacklevel=2)
 
 # %% ../../nbs/data/shards.ipynb #ca628cf0
@@ -93,10 +95,11 @@ def load_shards(source, image_column, caption_column):
     import datasets
     names = _shard_names(source)
     missing = [name for name in names if not os.path.isfile(name)]
-    if missing or not names:
-        first = f", the first is {missing[0]}" if missing else ""
-        raise FileNotFoundError(f"{source}: {len(missing)} of {len(names)} shards are not there"
-                                f"{first}")
+    if not names: raise FileNotFoundError(f"{source}: there is no file of such a name")
+    if missing:
+        several = f"{len(missing)} of {len(names)} shards are not there, the first is {missing[0]}"
+        said = several if len(names) > 1 else "the shard is not there"
+        raise FileNotFoundError(f"{source}: {said}")
     text = datasets.Value("string")
     features = {"image": datasets.Image(), "captions": datasets.List(text), "__key__": text,
                 "__url__": text}

@@ -18,7 +18,7 @@ from ..files import some
 from ..formats import ImageError
 from ..pictures import decode_image, picture_digest
 from .rows import as_dict, keep_encoded, over_pictures
-from .texts import Notes
+from .texts import Notes, counted
 
 # %% ../../nbs/data/splits.ipynb #9112e8ee
 def _fraction(digest, seed):
@@ -81,13 +81,13 @@ def _sides(keys, seed, shares):
 # %% ../../nbs/data/splits.ipynb #df05819f
 def _say_smallness(borrowed, empty, n):
     "What the smallness of a set costs"
+    pictures = counted(n, "different picture", "different pictures")
     if borrowed: warnings.warn(f"no picture fell into {' or '.join(borrowed)} by its hash, so "
-                               f"it has the one nearest to it ({n} different pictures); this "
+                               f"it has the one nearest to it ({pictures}); this "
                                "may change as the set grows", stacklevel=4)
     if empty:
-        warnings.warn(f"{n} different picture{'s' * (n > 1)}, so there is no "
-                      f"{' and no '.join(empty)}; {len(empty) + n} or more fill every split",
-                      stacklevel=4)
+        warnings.warn(f"{pictures}, so there is no {' and no '.join(empty)}; "
+                      f"{len(empty) + n} or more fill every split", stacklevel=4)
 
 # %% ../../nbs/data/splits.ipynb #40140763
 def _digest_or_reason(image):
@@ -100,9 +100,10 @@ def _rows_and_digests(ds):
     reasons = [d for d in found if isinstance(d, str)]
     if not reasons: return ds, found
     if len(reasons) == len(found):
-        raise ValueError(f"none of {len(found)} pictures can be read: {reasons[0]}")
-    warnings.warn(f"left out {len(reasons)} pictures that cannot be read ({some(reasons, 3)})",
-                  stacklevel=5)
+        several = f"none of {len(found)} pictures can" if len(found) > 1 else ""
+        raise ValueError(f"{several or 'the only picture cannot'} be read: {reasons[0]}")
+    pictures = counted(len(reasons), "picture", "pictures")
+    warnings.warn(f"left out {pictures} that cannot be read ({some(reasons, 3)})", stacklevel=5)
     kept = ds.select([i for i, d in enumerate(found) if not isinstance(d, str)])
     notes = Notes()
     notes.left["pictures that cannot be read"] = reasons

@@ -31,6 +31,15 @@ def noted(
     return found["left out"], found["read"]
 
 
+def counted(
+    n: int,
+    one: str,  # such as "picture is"
+    more: str,  # such as "pictures are"; for none too
+) -> str:
+    "How many of something: `1 picture is`, `2 pictures are`"
+    return f"{n:,} {one if n == 1 else more}"
+
+
 def short(value) -> str:
     "The beginning of a text or value, as an example in a message"
     shown = value if isinstance(value, str) else repr(value)

@@ -23,6 +23,7 @@ from matplotlib.font_manager import FontProperties
 from PIL import Image
 
 from ..data.rows import keep_encoded
+from ..data.texts import counted
 from ..pictures import decode_image
 
 # %% ../../nbs/viz/figures.ipynb #6d6bb9cb
@@ -311,7 +312,8 @@ def _cell_width(columns: int | None, pictures: int, width: float) -> float:
     across = columns or max(3, min(4, pictures))
     cell = (width - 2 * MARGIN - (across - 1) * GAP) / across
     if cell < .5:
-        raise ValueError(f"width={width}: {across} columns leave {max(cell, 0):.2f} inches each; "
+        leave = counted(across, "column leaves", "columns leave")
+        raise ValueError(f"width={width}: {leave} {max(cell, 0):.2f} inches each; "
                          "half an inch is the least")
     return cell
 
@@ -339,7 +341,8 @@ def picture_grid(
     footer = pen.wrap(list(footer), columns * (cell + GAP) - GAP, 9)
     high = 2 * MARGIN + sum(heights) - GAP + len(footer) * pen.line + (.2 if footer else 0)
     if high * DPI >= 2**16:
-        raise ValueError(f"{count} rows make a figure of {high:.0f} inches; "
+        make = counted(count, "row makes", "rows make")
+        raise ValueError(f"{make} a figure of {high:.0f} inches; "
                          "show fewer (n=…), or use contact_sheet")
     fig, y = new_figure(2 * MARGIN + columns * (cell + GAP) - GAP, high), MARGIN
     for band, band_height in zip(bands, heights):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..data.rows import caption_language
+from ..data.texts import counted
 from .figures import (
     BLUE, GREEN, ORANGE, SKY, VERMILLION, TextPen, captions_of, new_figure, styled)
 from ..words import tokenize_caption
@@ -70,7 +71,8 @@ def plot_lengths(
     bars = Counter(min(length, most) // step for length in lengths)
     fig, ax = _axes(width, .45 * width)
     ax.bar([(k + .5) * step - .5 for k in bars], list(bars.values()), width=.9 * step, color=BLUE)
-    title = f"{len(lengths):,} captions, {lengths[0]:,} to {longest:,} words, median {middle:g}"
+    title = (f"{counted(len(lengths), 'caption', 'captions')}, {lengths[0]:,} to "
+             f"{counted(longest, 'word', 'words')}, median {middle:g}")
     if longest > most:
         last, beyond = most // step, sum(length >= most for length in lengths)
         ax.bar([(last + .5) * step - .5], bars[last], width=.9 * step, color=ORANGE)
@@ -103,7 +105,7 @@ def plot_words(
     bars = ax.barh(range(len(top)), [count for _, count in top], color=BLUE)
     ax.bar_label(bars, [f"{count:,}" for _, count in top], padding=3, fontsize=8)
     ax.set_yticks(range(len(top)), labels, font=pen.font, parse_math=False)
-    title = f"{sum(counts.values()):,} words, {len(counts):,} different"
+    title = f"{counted(counts.total(), 'word', 'words')}, {len(counts):,} different"
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(ylim=(len(top) - .4, -.6), xlabel="occurrences")
     ax.spines["left"].set_visible(False)
