@@ -932,7 +932,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'imgcap.infer.jobs.Wishes': ('infer/jobs.html#wishes', 'imgcap/infer/jobs.py'),
                                    'imgcap.infer.jobs._has_several': ('infer/jobs.html#_has_several', 'imgcap/infer/jobs.py'),
                                    'imgcap.infer.jobs._is_stale': ('infer/jobs.html#_is_stale', 'imgcap/infer/jobs.py'),
-                                   'imgcap.infer.jobs._kind': ('infer/jobs.html#_kind', 'imgcap/infer/jobs.py'),
+                                   'imgcap.infer.jobs._relayed': ('infer/jobs.html#_relayed', 'imgcap/infer/jobs.py'),
                                    'imgcap.infer.jobs._what_differs': ('infer/jobs.html#_what_differs', 'imgcap/infer/jobs.py'),
                                    'imgcap.infer.jobs.begin_job': ('infer/jobs.html#begin_job', 'imgcap/infer/jobs.py'),
                                    'imgcap.infer.jobs.clear': ('infer/jobs.html#clear', 'imgcap/infer/jobs.py'),

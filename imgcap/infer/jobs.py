@@ -99,15 +99,16 @@ def _what_differs(before:dict, now:dict, home:Path) -> Iterator[tuple[str, str]]
     for name, value in now["decoding"].items():
         if old[name] != value: yield f"{name}={old[name]!r}", f"{name}={value!r}"
 
+# %% ../../nbs/infer/jobs.ipynb #92bb936f
+_TRAVELS = (
+    FileExistsError, FileNotFoundError, OSError, ValueError, ArithmeticError, ImportError)
+
+
+def _relayed(error:Exception) -> type[Exception]:
+    "What the other processes raise: an error itself can hold what does not travel."
+    return next((kind for kind in _TRAVELS if isinstance(error, kind)), RuntimeError)
+
 # %% ../../nbs/infer/jobs.ipynb #37e96562
-_KINDS = FileExistsError, FileNotFoundError, OSError, ValueError, ArithmeticError, ImportError
-
-
-def _kind(error:Exception) -> type[Exception]:
-    "What the other processes raise: an error can hold what does not travel."
-    return next((kind for kind in _KINDS if isinstance(error, kind)), RuntimeError)
-
-
 class Team:
     "The processes that share one list: this one alone, or those that torchrun started."
     def __init__(self):
@@ -123,7 +124,7 @@ class Team:
         told, mistake = [None, None, ""], None
         if self.rank == 0:
             try: told[0] = work()
-            except Exception as error: mistake, told = error, [None, _kind(error), str(error)]
+            except Exception as error: mistake, told = error, [None, _relayed(error), str(error)]
         torch.distributed.broadcast_object_list(told, src=0, group=self.group)
         found, kind, reason = told
         if mistake: raise mistake
