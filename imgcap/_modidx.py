@@ -1464,6 +1464,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                      'imgcap/share/export.py'),
                                      'imgcap.share.export.OnnxCaptioner.about': ( 'share/export.html#onnxcaptioner.about',
                                                                                   'imgcap/share/export.py'),
+                                     'imgcap.share.export.OnnxCaptioner.check_model': ( 'share/export.html#onnxcaptioner.check_model',
+                                                                                        'imgcap/share/export.py'),
                                      'imgcap.share.export.OnnxCaptioner.how': ( 'share/export.html#onnxcaptioner.how',
                                                                                 'imgcap/share/export.py'),
                                      'imgcap.share.export.OnnxCaptioner.writer': ( 'share/export.html#onnxcaptioner.writer',
