@@ -43,7 +43,7 @@ def _check_precision(precision:str, model:nn.Module):
     "Refuse numbers in which small steps are lost."
     if model.device.type != "cpu": return
     if precision == "float16":
-        raise ValueError("precision float16 needs a GPU, where Trainer scales the loss for it; choose "
+        raise ValueError("precision float16 needs a GPU, where Trainer scales the loss; choose "
                          "bfloat16 or float32")
     if model.dtype != torch.float32:
         raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a "
