@@ -65,7 +65,8 @@ def notebook_with(path, settings):
     "The text of a notebook with its badge and its set-up cell, after the title."
     notebook = json.loads(path.read_text(encoding="utf-8"))
     setup = SETUP.format(**settings) if settings["git_url"] else SETUP_WITHOUT_ADDRESS
-    cell = {"cell_type": "code", "execution_count": None, "id": "colab-setup", "metadata": {}}
+    cell = {"cell_type": "code", "execution_count": None, "id": "colab-setup",
+            "metadata": {"jupyter": {"source_hidden": True}}}  # folded in JupyterLab
     new = [cell | {"outputs": [], "source": setup.strip().splitlines(True)}]
     if settings["git_url"]:
         badge = BADGE.format(**settings, path=path.relative_to(ROOT).as_posix())

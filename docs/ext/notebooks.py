@@ -62,12 +62,13 @@ def only_imports(source):
 
 def page_cell(cell, before):
     """A code cell without directives, with the alt text of its figures; folded where it only draws
-    a diagram, imports for the module, or answers an exercise."""
+    a diagram, writes a sentence, imports for the module, or answers an exercise."""
     names, tags = dict(directives(cell)), []
     exported = names.keys() & {"export", "exporti", "exports"}
     if exported: tags += ["export"]
     if "solution" in names: tags += ["hide-cell"]
-    elif "diagram" in names or (exported and only_imports(cell.source)):
+    elif "diagram" in names or 'Markdown(f"' in cell.source or (
+            exported and only_imports(cell.source)):
         tags += ["hide-input"]
     if tags: cell.metadata["tags"] = [*cell.metadata.get("tags", []), *tags]
     page = {"image": {"alt": alt_text(cell, before)}} if any(pictures(cell)) else {}
