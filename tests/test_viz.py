@@ -8,6 +8,7 @@ import sys
 import warnings
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -163,6 +164,20 @@ def test_pictures_keep_their_shape():
         assert tuple(ax.images[0].get_extent()) == (0, width, height, 0)
 
 
+def test_a_small_picture_stands_above_its_text_without_a_ground():
+    small, large = Image.new("RGB", (50, 40), "red"), Image.new("RGB", (800, 800), "blue")
+    rows = [dict(image=small, caption="small"), dict(image=large, caption="large")]
+    fig = show_captions(rows, columns=2, width=4)
+    left, up = (round(value) for value in fig.axes[0].get_window_extent().min)
+    file = BytesIO()
+    fig.savefig(file, format="png")
+    dots = Image.open(file).convert("RGB")
+    first, last = (left + 1, dots.height - up - 2), (left + 148, dots.height - up - 118)
+    assert dots.getpixel(first) == (255, 0, 0) == dots.getpixel(last)
+    beside, above = (left + 160, first[1]), (left + 1, dots.height - up - 130)
+    assert dots.getpixel(beside) == (255, 255, 255) == dots.getpixel(above)
+
+
 def test_nothing_in_a_caption_is_a_formula():
     fig = show_captions([dict(image=blank(9, 9), caption=r"$\frac{$")])
     fig.savefig(BytesIO())
@@ -265,9 +280,11 @@ def test_letters_that_are_there_need_no_search_for_fonts(rows, monkeypatch):
 
 def test_a_grid_says_what_it_leaves_out(rows):
     many = rows * 3
+
     def said(given, **options):
         texts = [text.get_text() for text in show_captions(given, **options).findobj(Text)]
         return [text for text in texts if text.startswith("The first")]
+
     assert said(many) == [f"The first 48 of {len(many)} rows"]
     # of a stream nobody knows how much is left, and who asks for so many knows it
     assert not said(iter(many)) and not said(rows) and not said(many, n=3)
@@ -388,6 +405,38 @@ def test_predictions_with_their_marks(rows):
     assert "(empty)" in [t.get_text() for t in fig.texts]
 
 
+@pytest.mark.parametrize("dpi", [72, 100, 150, 200])
+def test_words_beside_a_mark_are_one_blank_away(rows, dpi):
+    prediction, reference = "a red round creature with wings", "a pink round creature sleeps"
+    fig = show_predictions([dict(image=blank(9, 9), prediction=prediction, references=reference)])
+    fig.set_dpi(dpi)
+    renderer = FigureCanvasAgg(fig).get_renderer()
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in fig.texts}
+    line = [boxes[run] for run in ("a", "red", "round creature", "with wings")]
+    font = fig.texts[0].get_fontproperties()
+    space, _, _ = renderer.get_text_width_height_descent(" ", font, False)
+    for before, after in pairwise(line):
+        assert abs(after.x0 - before.x1 - space) <= max(1, dpi / 150)
+
+
+@pytest.mark.parametrize("box", [None, "tight"])  # a notebook that has pyplot draws tight ones
+def test_words_beside_a_mark_are_on_the_same_line(box):
+    row = dict(image=blank(9, 9), prediction="noun sun noun", references="noun noun")
+    file = BytesIO()
+    show_predictions([row]).savefig(file, format="png", bbox_inches=box)
+    dots = Image.open(file).convert("RGB")
+    places = [(x, y) for y in range(dots.height) for x in range(dots.width)]
+    marks = [place for place in places if dots.getpixel(place) == (0xF2, 0xC9, 0xAA)]
+    top = min(y for _, y in marks)
+    marks = [(x, y) for x, y in marks if y < top + 20]  # without the footer's
+    dark = [(x, y) for x, y in places if 0 <= y - top < 20 and max(dots.getpixel((x, y))) < 99]
+    start, end = min(marks)[0], max(marks)[0]
+    before = max(y for x, y in dark if x < start)
+    marked = max(y for x, y in dark if start <= x <= end)
+    after = max(y for x, y in dark if x > end)
+    assert abs(before - marked) <= 1 and abs(before - after) <= 1
+
+
 def test_predictions_that_are_long_or_alone():
     long = [
         dict(image=row["image"], prediction=SENTENCE * 3, references=["x " * 200]) for row in ODD
@@ -411,11 +460,14 @@ def test_a_step_that_was_repeated_counts_once():
     assert plots._series(log, "loss") == [(1, 3), (2, 2)]
 
 
-@pytest.mark.parametrize(("names", "steps"), [
-    (["loss"], [6]),
-    (["loss", "learning_rate"], [4, 2]),
-    (["eval_cider_d", "eval_wer"], [3, 3]),
-])
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (["loss"], [6]),
+        (["loss", "learning_rate"], [4, 2]),
+        (["eval_cider_d", "eval_wer"], [3, 3]),
+    ],
+)
 def test_a_panel_has_as_many_numbers_at_its_side_as_its_height_has_room_for(names, steps):
     fig = plot_history([{"step": step, **dict.fromkeys(names, 1)} for step in (1, 2)])
     for ax, most in zip(fig.axes, steps, strict=True):
@@ -436,6 +488,12 @@ def test_the_size_of_a_sheet(rows):
     assert contact_sheet(rows, columns=5, size=32).size == (5 * 34 + 2, 4 * 34 + 2)
     assert contact_sheet(iter(rows[:6]), size=8).size == (32, 22)
     assert contact_sheet(rows, n=2, size=8).size == (22, 12)
+
+
+@pytest.mark.parametrize("count, said", [(1, "1 picture makes"), (2, "2 pictures make")])
+def test_a_sheet_of_too_many_pixels(count, said, rows):
+    with pytest.raises(ValueError, match=rf"^size=20000: {said} a sheet .*\(size=\d+\)$"):
+        contact_sheet(rows[:count], size=20_000)
 
 
 def test_a_thumbnail_is_in_the_middle_of_its_box():

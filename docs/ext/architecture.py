@@ -21,7 +21,7 @@ STAGES = {
     "data": """data.scenery data.facts data.drawing data.creatures data.texts data.entries
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
         data.shards data.sources data.splits data.checks data""",
-    "viz": "viz.figures viz.diagrams viz.plots viz",
+    "viz": "viz.figures viz.diagrams viz.comparison viz.plots viz",
     "families": "families.git families",
     "preprocess": "preprocess.tokens preprocess.memory preprocess",
     "model": """model.tiny model.settings model.checkpoints model.generation model.constraints

@@ -20,6 +20,8 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from ..data.rows import keep_encoded
@@ -151,7 +153,7 @@ def paragraph(text: str) -> list[tuple[str, str]]:
 
 # %% ../../nbs/viz/figures.ipynb #a861a24f
 def _ruler(font):
-    "A function that says how wide a text is, in inches, and remembers it"
+    "A function that says how wide a text is at most, in inches, and remembers it"
     renderers = [(dpi, FigureCanvasAgg(Figure(figsize=(1, 1), dpi=dpi)).get_renderer())
                  for dpi in (72, 100)]  # coarse dots round letters up
     def width(text, dpi, renderer):
@@ -180,6 +182,19 @@ def _runs(line):
         else: runs.append([text, style])
     return runs
 
+# %% ../../nbs/viz/figures.ipynb #6f0a41d3
+_AS_IS = dict(va="baseline", parse_math=False, usetex=False)
+
+def _written_after(before: Text, blank: float, base: float, word: str, look: dict) -> Text:
+    "A text that begins `blank` inches behind the end of another, at whatever resolution"
+    fig = before.get_figure()
+    text = Annotation(word, (1, base), (72 * blank, 0), xycoords=(before, fig.transSubfigure),
+                      textcoords="offset points", **look)
+    text.set_transform(IdentityTransform())
+    text.set_figure(fig)
+    fig.texts.append(text)
+    return text
+
 # %% ../../nbs/viz/figures.ipynb #c609f253
 class TextPen:
     "Measures and writes text in one size; in inches, from the figure's upper left corner"
@@ -198,15 +213,18 @@ class TextPen:
         "Write `lines` below `y`; returns where they end"
         width, height = fig.get_size_inches()
         for line in lines:
-            start = x
+            base, before, blank = 1 - (y + .78 * self.line) / height, None, 0
             for text, style in _runs(line):
                 word = text.lstrip()
-                at = start + self.measure(text) - self.measure(word)
-                fig.text(at / width, 1 - (y + .78 * self.line) / height, word, font=self.font,
-                         va="baseline", parse_math=False, usetex=False, **_STYLES[style])
-                start += self.measure(text)
+                blank += self.measure(" ") * (len(text) - len(word))
+                if not word: continue
+                look = dict(font=self.font, **_AS_IS, **_STYLES[style])
+                if before: before = _written_after(before, blank, base, word, look)
+                else: before = fig.text((x + blank) / width, base, word, **look)
+                blank = 0
             y += self.line
         return y
+
 
 # %% ../../nbs/viz/figures.ipynb #d2d1617d
 DPI, MARGIN, GAP = 100, .12, .22  # the last two in inches
@@ -283,7 +301,7 @@ def dots_a_pixel(picture: Image.Image, width: float, height: float) -> float:
 
 # %% ../../nbs/viz/figures.ipynb #eff14861
 def _show_picture(ax, picture: Image.Image, width: float, height: float) -> None:
-    "Draw a picture in the middle of its box; one that is far too large is made smaller first"
+    "Draw a picture at the lower left of its box; a far too large one is made smaller first"
     scale = dots_a_pixel(picture, width, height)
     pw, ph = picture.size
     if scale < .5:
@@ -291,16 +309,16 @@ def _show_picture(ax, picture: Image.Image, width: float, height: float) -> None
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2)
     way = "nearest" if scale >= 1 else "antialiased"
     ax.imshow(picture, extent=(0, pw, ph, 0), aspect="auto", interpolation=way)
-    side, above = (width * DPI / scale - pw) / 2, (height * DPI / scale - ph) / 2
-    ax.set(xlim=(-side, pw + side), ylim=(ph + above, -above))
+    ax.set(xlim=(0, width * DPI / scale), ylim=(ph, ph - height * DPI / scale))
 
 def place_picture(fig, picture, pen, x: float, y: float, width: float, height: float) -> None:
     "Put a picture (or why there is none) into a box, in inches from the upper left corner"
     w, h = fig.get_size_inches()
     place = x / w, 1 - (y + height) / h, width / w, height / h
-    ax = fig.add_axes(place, facecolor=(.5, .5, .5, .1), xticks=[], yticks=[])
+    ax = fig.add_axes(place, facecolor="none", xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     if isinstance(picture, str):
+        ax.set_facecolor((.5, .5, .5, .1))
         most = max(1, int((height - .1) / pen.line))
         lines = pen.wrap(styled(picture, "quiet"), width - .1, most)
         pen.write(fig, lines, x + .05, y + .05)
