@@ -685,6 +685,12 @@ def test_pictures_that_cannot_be_scored_are_named(score):
     assert report.scores["model"]["n"] == 3 and "2 pictures are in no score" in str(report)
 
 
+def test_one_picture_is_not_several(score):
+    report = str(score({"test": table([row(0), row("bad", image=DAMAGED)])}))
+    assert "1 picture is in no score: bad" in report and "1 picture of the split" in report
+    assert "1 different caption" in report and "1 different captions" not in report
+
+
 # ---- what is refused, in one line
 
 NUMBERS = [

@@ -820,6 +820,11 @@ def test_references_that_are_marked_as_none_are_left_out(flag, value, marked, tm
     assert [str(each.message) for each in recwarn] == [
         "2 references are left out: they are marked as rejected or as no caption"
     ] * marked
+    recwarn.clear()
+    read_references(write(tmp_path / "one.json", json.dumps({"annotations": rows[:2]})))
+    assert [str(each.message) for each in recwarn] == [
+        "1 reference is left out: it is marked as rejected or as no caption"
+    ] * marked
     path = write(tmp_path / "all.json", json.dumps([rows[0]] * 2))
     if marked:
         with pytest.raises(ValueError, match="all.json: all of its 2 captions are marked"):

@@ -114,6 +114,17 @@ def test_a_broken_file_that_was_mended(tmp_path, processor):
     assert len(collator([row(str(tmp_path / "picture.png")), other])["pixel_values"]) == 2
 
 
+@pytest.mark.filterwarnings("ignore:picture")
+@pytest.mark.parametrize("count, said", [
+    (1, "the one picture of a batch cannot be decoded: 0.png: "),
+    (2, "none of the 2 pictures of a batch can be decoded, the first: 0.png: "),
+])
+def test_a_batch_without_a_readable_picture(processor, count, said):
+    rows = [row({"bytes": b"x", "path": f"{i}.png"}, f"{i}") for i in range(count)]
+    with pytest.raises(ValueError, match=f"^{said}"):
+        CaptionCollator(processor)(rows)
+
+
 def test_each_reason_is_told_once(processor):
     collator, good = CaptionCollator(processor), row(plain("red"), "good")
     bad = [row({"bytes": data, "path": name}) for data, name in ((b"x", "a.png"), (b"", "b.png"))]

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.creatures import ATTRIBUTES
+from ..data.texts import counted
 from .groups import column_values, group_rows, group_scores, has_column
 from .pages import MOST_LETTERS, example_card, example_tools, html_page
 from .records import folder_for, refuse_strangers, strict_json, write_split
@@ -123,16 +124,19 @@ def _on_skipped(skipped:dict[str, str]) -> list[str]:
     "How many pictures are in no score, and why; nothing where all are."
     if not skipped: return []
     first = "; ".join(f"{k} ({v})" for k, v in islice(skipped.items(), 3))
-    return [f"{len(skipped)} pictures are in no score: {first}" + "; …" * (len(skipped) > 3)]
+    pictures = counted(len(skipped), "picture is", "pictures are")
+    return [f"{pictures} in no score: {first}" + "; …" * (len(skipped) > 3)]
 
 # %% ../../nbs/evaluate/report.ipynb #2030dbd1
 def _how_to_read(pictures:int, split:str) -> str:
-    return (f"{pictures} pictures of the split {split}, 95 % intervals over pictures. Rows with a "
-            "minus: the model minus that system, on the same pictures. WER: lower is better.")
+    return (f"{counted(pictures, 'picture', 'pictures')} of the split {split}, 95 % intervals over "
+            "pictures. Rows with a minus: the model minus that system, on the same pictures. "
+            "WER: lower is better.")
 
 def _variety(captions:list[str], copied:float|None) -> str:
     "How many captions differ, and how many were copied."
-    said = f"The model wrote {len(set(captions))} different captions"
+    different = counted(len(set(captions)), "different caption", "different captions")
+    said = f"The model wrote {different}"
     if copied is None: return f"{said}."
     return (f"{said}; {copied:.0%} of what it wrote stands, word for word, among the training "
             "captions.")

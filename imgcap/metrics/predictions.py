@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.texts import SPECIAL_TOKEN, flagged, picture_id
+from ..data.texts import SPECIAL_TOKEN, counted, flagged, picture_id
 from ..files import cut, parse_json, read_file, read_json_lines, some
 from ..words import language_doubt, tokenize_caption
 
@@ -182,8 +182,8 @@ def read_references(
         references.setdefault(image, []).extend(captions)
     if not references: raise ValueError(f"{path}: all of its {left} captions are marked as none")
     if left:
-        warn_once(f"{left} references are left out: "
-                  "they are marked as rejected or as no caption")
+        out = counted(left, "reference is left out: it is", "references are left out: they are")
+        warn_once(f"{out} marked as rejected or as no caption")
     return references
 
 # %% ../../nbs/metrics/predictions.ipynb #4a8c0d27

@@ -115,8 +115,11 @@ class CaptionCollator:
         "Make one batch."
         readable, pixels = self.pixel_values(rows)
         if not readable:
-            raise ImageError(f"none of the {len(rows)} pictures of a batch can be decoded, "
-                             f"the first: {next(iter(self.skipped.values()))}")
+            reason = next(iter(self.skipped.values()))
+            several = f"none of the {len(rows)} pictures"
+            raise ImageError(f"{several} of a batch can be decoded, the first: {reason}"
+                             if len(rows) > 1 else
+                             f"the one picture of a batch cannot be decoded: {reason}")
         return {"pixel_values": pixels, **self.text(readable)}
 
     def pixel_values(

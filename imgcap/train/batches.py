@@ -163,8 +163,11 @@ class TrainCollator(CaptionCollator):
             if other["image_id"] in self.skipped: continue
             readable, pixels = self.pixel_values([other])
             if readable: return readable, pixels
-        raise ImageError(f"none of the {len(self.rows)} pictures of the split train can be read, "
-                         f"the first: {next(iter(self.skipped.values()))}")
+        reason = next(iter(self.skipped.values()))
+        several = f"none of the {len(self.rows)} pictures"
+        raise ImageError(f"{several} of the split train can be read, the first: {reason}"
+                         if len(self.rows) > 1 else
+                         f"the one picture of the split train cannot be read: {reason}")
 
     def note(self, skipped:dict[str, str]):
         "Take over what a batch had to leave out; a process of its own may have made it."
