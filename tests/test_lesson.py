@@ -100,6 +100,13 @@ def test_exercises_have_solutions_that_run(name):
     assert not [cell for cell in solutions if "slow" in directives(cell)]
 
 
+@pytest.mark.parametrize("name", FRAMED)
+def test_solutions_show_what_comes_out(name):
+    "A solution cell has an output in the committed file: it answers, it does not only run."
+    solutions = [cell for cell in cells(name) if "solution" in directives(cell)]
+    assert not [cell.id for cell in solutions if not cell.outputs]
+
+
 def test_diagrams():
     "A dozen, at least one a lesson; each with an alt text, and its code folded in JupyterLab."
     drawn = {
