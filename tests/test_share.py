@@ -638,6 +638,17 @@ def test_what_could_run_code_or_is_not_whole_is_refused(run, name, content):
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_whose_replacing_was_cut_short_is_published(run, hub):
+    def push(run): push_run(run, "ada/x", token=TOKEN, endpoint=hub.endpoint)
+
+    files = published_files(run)
+    for act in (published_files, push):
+        (run / "model").rename(run / ".model.0a.old")
+        with pytest.warns(UserWarning, match="model is back"):
+            act(run)
+        assert published_files(run).keys() - {"README.md"} == files.keys() - {"README.md"}
+
+
 def test_a_run_without_weights_is_refused(run):
     (run / "model" / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="holds no trained model"): published_files(run)
