@@ -89,7 +89,7 @@ LOOK = r"""async () => {
       .flatMap(output => [...output.querySelectorAll(what)]);
     const errors = (model.outputs?.toJSON() ?? []).filter(o => o.output_type === 'error');
     return {
-      prompt: node.querySelector('.jp-InputPrompt')?.innerText ?? '',
+      prompt: `${model.executionCount ?? ''}`,  // a folded cell shows none
       error: errors.map(o => `${o.ename}: ${o.evalue}`)[0] ?? null,
       figures: find('img, canvas, svg')
         .map(e => [e.naturalWidth ?? 1, e.getBoundingClientRect().width]),
@@ -119,9 +119,8 @@ STARTED = PROMPTS + r".some(p => /\[[*\d]/.test(p.innerText))"
 # Nothing left to run, or nothing that will: an error, or a dialog that says the kernel died
 OVER = (
     IDLE
-    + " && !"
-    + PROMPTS
-    + r""".some(p => /\[[* ]\]/.test(p.innerText))
+    + r""" && jupyterapp.shell.currentWidget.content.widgets.every(
+    ({model}) => model.type !== 'code' || model.executionCount !== null)
   || document.querySelector('.jp-Dialog') !== null
   || jupyterapp.shell.currentWidget.content.widgets.some(({model: {outputs}}) => outputs
     && [...Array(outputs.length).keys()].some(i => outputs.get(i).type === 'error'))"""
