@@ -127,7 +127,10 @@ def with_fields(command:Callable, config:type) -> Callable:
     def with_options(context, **given):
         # Where nothing was typed, the command decides: a run has a default of its own.
         left = {name for name in names if context.get_parameter_source(name).name == "DEFAULT"}
-        return command(**{name: value for name, value in given.items() if name not in left})
+        typed = {name: value for name, value in given.items() if name not in left}
+        for field in fields:  # limits first, before anything is looked for or loaded
+            if field.name in typed: check_value(field, typed[field.name])
+        return command(**typed)
     with_options.__doc__, with_options.__name__ = command.__doc__, command.__name__
     with_options.__signature__ = _signature(command, fields)
     with_options.__annotations__ = {
