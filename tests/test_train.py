@@ -802,8 +802,10 @@ def test_a_model_knows_its_run_in_another_folder(data, tmp_path, monkeypatch, lo
     save_checkpoint(model, processor, tmp_path / "saved")
     for path in [*(tmp_path / "saved").iterdir(), tmp_path / "runs/mine/run.json"]:
         assert str(tmp_path).encode() not in path.read_bytes(), path
+    model.generation_config.max_new_tokens = 9
+    assert decoding_for(model).max_new_tokens == 7, "what the run says comes first"
     model.config._name_or_path = "another"
-    assert decoding_for(model).max_new_tokens == 40, "it was given another name"
+    assert decoding_for(model).max_new_tokens == 9, "it was given another name"
 
 
 def test_a_card_says_the_same_from_anywhere(data, tmp_path, monkeypatch):
