@@ -11,7 +11,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "docs" / "ext")]
+import notebooks  # noqa: E402
 import prose  # noqa: E402
 
 MAIN = {
@@ -38,11 +39,11 @@ def cells(name):
 
 
 def directives(cell):
-    return re.findall(r"^#\| *([\w-]+)", cell.source, flags=re.MULTILINE)
+    return [name for name, _ in notebooks.directives(cell)]
 
 
 def code_of(cell):
-    return [line for line in cell.source.splitlines() if line.strip() and line[:2] != "#|"]
+    return [line for line in notebooks.bare(cell.source).splitlines() if line.strip()]
 
 
 def call_in(lines, names):

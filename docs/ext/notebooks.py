@@ -195,7 +195,7 @@ NO_TUTORIALS = "None yet. The [notebooks](../index.md) go through the same stage
 
 def contents(heading, paths, introduction, folder="nbs", by_stage=False):
     "A page in `folder` with a list of notebooks, each with its subtitle; by stage, under headings."
-    lines, stage = [f"# {heading}", "", introduction, ""], None
+    lines, names, sizes, stage = [f"# {heading}", "", introduction, ""], [], [], None
     for path in paths:
         if by_stage and stage != (stage := architecture.stage_of(module_name(path))):
             lines += ["", f"## {stage.capitalize()}", ""]
@@ -203,14 +203,14 @@ def contents(heading, paths, introduction, folder="nbs", by_stage=False):
         subtitle = re.search(r"^> *(.*)$", notebook.cells[0].source, re.MULTILINE)
         place = path.relative_to(ROOT / folder).as_posix()
         number = re.match(r"\d+", path.name)
-        size = f" *({reading(notebook)})*" if number or path.parent.name == "tutorials" else ""
+        sizes.append(counted(notebook))
+        size = " *({:,} words, {:,} lines of code)*".format(*sizes[-1]) if not by_stage else ""
         lines += [f"{f'{int(number[0])}.' if number else '-'} [{title(notebook)}]({place}): "
                   f"{subtitle[1] if subtitle else ''}{size}"]
+        names.append(entry(path.relative_to(ROOT / folder), title(notebook)))
     if folder == "nbs" and paths and not by_stage:
-        sizes = [counted(nbformat.read(path, as_version=4)) for path in paths]
         words, code = map(sum, zip(*sizes))
         lines += ["", f"In all {words:,} words and {code:,} lines of code: an afternoon."]
-    names = [entry(path, path.relative_to(ROOT / folder)) for path in paths]
     if paths: lines += ["", "```{toctree}", ":hidden:", "", *names, "```"]
     return "\n".join(lines) + "\n"
 
@@ -227,17 +227,10 @@ def counted(notebook):
     return words, lines
 
 
-def reading(notebook):
-    "What there is to read, as text."
-    words, lines = counted(notebook)
-    return f"{words:,} words, {lines:,} lines of code"
-
-
-def entry(path, place):
+def entry(place, heading):
     "A line of a table of contents; a numbered notebook keeps its number before its title."
     name, number = place.with_suffix("").as_posix(), re.match(r"\d+", place.name)
-    if not number: return name
-    return f"{int(number[0])} · {title(nbformat.read(path, as_version=4))} <{name}>"
+    return f"{int(number[0])} · {heading} <{name}>" if number else name
 
 
 def module_name(path):

@@ -9,6 +9,7 @@ import importlib
 import re
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,13 +92,17 @@ class Module:
         made = self.defined.get(node.id)
         room, _, name = self.imported.get(node.id, "").removeprefix("imgcap.").rpartition(".")
         if room in architecture.ORDER:  # a room's types keep their names, but for options
-            option = Module(room).defined.get(name)
+            option = module_named(room).defined.get(name)
             made = option if isinstance(option, ast.Assign) and annotated(option.value)[1] else None
         return made.value if isinstance(made, ast.Assign) else node
 
     def comment(self, node, alone=True):
         "The comment at the end of a parameter's line: its docment."
         return self.comments.get(node.end_lineno, "") if alone else ""
+
+
+@cache
+def module_named(name): return Module(name)
 
 
 def names_of(node):
@@ -229,14 +234,19 @@ def table(found, returns=None):
 
 def cell_link(notebook, cell):
     "A link to a cell where the site shows it, else to its notebook."
-    text = (ROOT / notebook).read_text(encoding="utf-8")
-    title, cells = title_of(text), notebooks.nbformat.reads(text, as_version=4).cells
-    if any(c.get("id") == cell and c.cell_type == "code" and notebooks.shown(c) for c in cells):
+    text, parsed = read_notebook(notebook)
+    title = notebooks.title(parsed)
+    if any(c.get("id") == cell and c.cell_type == "code" and notebooks.shown(c)
+           for c in parsed.cells):
         return f":ref:`{title} <{notebooks.label(text, cell)}>`"
     return f":doc:`{title} </{Path(notebook).with_suffix('').as_posix()}>`"
 
 
-def title_of(text): return notebooks.title(notebooks.nbformat.reads(text, as_version=4))
+@cache
+def read_notebook(notebook):
+    "(text, notebook) of a place in the repository; a page links to a notebook many times."
+    text = (ROOT / notebook).read_text(encoding="utf-8")
+    return text, notebooks.nbformat.reads(text, as_version=4)
 
 
 def links(module, node):
@@ -331,9 +341,9 @@ def entry(module, name, every):
 
 
 def notebook_of(module):
-    "The notebook that a module is exported from, as a path in the repository."
+    "The notebook that a module is exported from, as a place in the repository."
     found = (module.cell(line) for line in range(len(module.lines), 0, -1))
-    return next(ROOT / where[0] for where in found if where)
+    return next(where[0] for where in found if where)
 
 
 def by_importance(module):
@@ -382,7 +392,7 @@ def slice_before(module, cells, last):
         taken.insert(0, cell)
         wanted = wanted - found | cell.needs
     outside = {alias: where for cell in cells if notebooks.only_imports(cell.source)
-               for alias, where in imports_of(module, cell.source).items()}
+               for alias, where in imports_of(cell.source).items()}
     made = {name for cell in taken for name in cell.makes}
     for name in sorted({name for cell in taken for name in cell.needs} - made):
         if name in module.defined: imports.add((f"imgcap.{module.name}", name))
@@ -390,7 +400,7 @@ def slice_before(module, cells, last):
     return [import_line(*each) for each in sorted(imports, key=str)], taken
 
 
-def imports_of(module, source):
+def imports_of(source):
     "{name: (module, what is imported)} of a cell of imports; the latter None for `import x`."
     found = {}
     for node in ast.parse(source).body:
@@ -411,8 +421,7 @@ def import_line(where, what):
 def example_code(module):
     """A piece of the notebook that runs alone and uses the module, as (cell, lines): the one marked
     `#| example`, in a lesson the first that does what it is about, else the smallest."""
-    path = notebook_of(module)
-    read = [read_cell(cell) for cell in notebooks.nbformat.read(path, as_version=4).cells
+    read = [read_cell(cell) for cell in read_notebook(notebook_of(module))[1].cells
             if cell.cell_type == "code" and cell.get("id") != "colab-setup"]
     cells = [cell for cell in read if cell]
     own, found = set(module.public), []
@@ -429,11 +438,9 @@ def example_code(module):
 
 def example(module):
     "The page's first code: a piece of the notebook, with a link to what it shows."
-    path = notebook_of(module)
     cell, lines = example_code(module)
     if cell is None: return []
-    text = path.read_text(encoding="utf-8")
-    link = f":ref:`{title_of(text)} <{notebooks.label(text, cell.id)}>`"
+    link = cell_link(notebook_of(module), cell.id)
     return [f"For example, from {link}, where its output is shown:", "",
             ".. code-block:: python", "", *indented(lines), ""]
 
@@ -467,7 +474,7 @@ def page(module, every):
 def first_line(module, name):
     node = module.defined.get(name)
     room, _, own = module.full_name(name).removeprefix("imgcap.").rpartition(".")
-    if node is None and room in architecture.ORDER: return first_line(Module(room), own)
+    if node is None and room in architecture.ORDER: return first_line(module_named(room), own)
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return rst((ast.get_docstring(node) or "").split("\n")[0])
     return rst(about(module, node) or shorten(value_of(name, node))) if node else ""
@@ -501,7 +508,7 @@ def overview(every):
 
 
 def make_pages(app):
-    every = [Module(name) for name in architecture.modules()]
+    every = [module_named(name) for name in architecture.modules()]
     url = app.config.site_source_url
     def linked(text):
         if url: return text.replace("{url}", url)
