@@ -63,13 +63,26 @@ html_theme = "furo"
 html_title = project
 _address = f"{_settings['doc_host']}{_settings['doc_baseurl']}/"
 html_baseurl = _address if _settings["doc_host"] else ""
-html_static_path = ["static"]
-html_css_files = ["imgcap.css"]
+html_static_path = ["static", "../imgcap/templates/shared.css"]
+html_css_files = ["shared.css", "imgcap.css"]
 html_js_files = ["scroll.js"]
 html_favicon = "static/favicon.svg"
 html_math_renderer = "mathml"
 html_copy_source = False
+# The colours and the type of all pages, bright and dark, stand in shared.css.
+_colours = {
+    "font-stack": "var(--type)",
+    "color-brand-primary": "var(--link)",
+    "color-brand-content": "var(--link)",
+    "color-foreground-primary": "var(--ink)",
+    "color-foreground-secondary": "var(--soft)",
+    "color-background-primary": "var(--page)",
+    "color-background-secondary": "var(--card)",
+    "color-background-border": "var(--line)",
+}
 html_theme_options = {
+    "light_css_variables": _colours,
+    "dark_css_variables": _colours,
     "top_of_page_buttons": [],
     "footer_icons": [{"name": "Source", "url": url, "html": "Source", "class": ""}
                      for url in [_settings["git_url"]] if url],

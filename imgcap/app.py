@@ -299,21 +299,9 @@ class _OnlyHere:
         await self.app(scope, receive, send_with_policy)
 
 # %% ../nbs/doors/app.ipynb #9e91e113
-_THEME_COLOURS = { # Bright, dark
-    "button_primary_background_fill": ("*primary_700", "*primary_700"),
-    "button_primary_background_fill_hover": ("*primary_800", "*primary_800"),
-    "button_primary_text_color": ("white", "white"),
-    "block_info_text_color": ("*neutral_600", "*neutral_300"),
-    "input_placeholder_color": ("*neutral_500", "*neutral_400"),
-    "body_text_color_subdued": ("*neutral_600", "*neutral_300")}
-
-
 def _theme(gr):
-    "Fonts that are there already, and colours that can be read."
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    bright = {name: colour for name, (colour, _) in _THEME_COLOURS.items()}
-    dark = {f"{name}_dark": colour for name, (_, colour) in _THEME_COLOURS.items()}
-    return gr.themes.Base(**fonts).set(**bright, **dark)
+    "gradio's plainest, with fonts that are there already; its colours are set in `app.css`."
+    return gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 # %% ../nbs/doors/app.ipynb #03591893
 @contextmanager
