@@ -204,10 +204,10 @@ def gemma4(kind):
     tokenizer = gemma_tokenizer("<|turn> <turn|> <|channel> <channel|> <|video|>", **named)
     own = dict(global_head_dim=16, hidden_size_per_layer_input=8, final_logit_softcapping=30.0)
     own |= dict(use_bidirectional_attention="vision", vocab_size_per_layer_input=len(tokenizer))
-    heads = dict(num_key_value_heads=4, head_dim=16, position_embedding_size=256)
+    sizes = dict(SIZES, num_key_value_heads=4, head_dim=16, num_hidden_layers=1)
     config = dict(
         text_config=text_config(tokenizer, **GEMMA_TEXT, **own),
-        vision_config=dict(SIZES, patch_size=4, pooling_kernel_size=3, **heads),
+        vision_config=dict(sizes, patch_size=4, pooling_kernel_size=3, position_embedding_size=256),
         **ids(tokenizer, boi_token_id="<|image>", eoi_token_id="<image|>"),
         **ids(tokenizer, image_token_id="<|image|>", video_token_id="<|video|>"),
         **ids(tokenizer, boa_token_id="<|audio>", audio_token_id="<|audio|>"),
@@ -358,8 +358,8 @@ def write_processor(folder, kind, parts):
 NEEDED = ["image_processor", "tokenizer"]
 
 
-def image_only(kind):
-    "A processor class without its parts for videos and sounds."
+def image_only(kind, name):
+    "A processor class of that name without its parts for videos and sounds."
 
     class Fewer(ProcessorMixin):
         def __init__(self, *parts, **named):
@@ -371,7 +371,7 @@ def image_only(kind):
         def get_attributes(cls):
             return NEEDED
 
-    ImageOnly.__name__ = ImageOnly.__qualname__ = kind.__name__
+    ImageOnly.__name__ = ImageOnly.__qualname__ = name
     return ImageOnly
 
 
@@ -383,7 +383,7 @@ def load_processor(folder, kind):
     attributes, (settings, _) = of.get_attributes(), of.get_processor_dict(folder)
     options = set(inspect.signature(of.__init__).parameters) - {*attributes}
     others = [part for part in attributes if part not in NEEDED]
-    return (image_only(of) if others else of)(
+    return (image_only(of, name) if others or of.__name__ != name else of)(
         image_processor=transformers.AutoImageProcessor.from_pretrained(folder),
         tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
         **{option: settings[option] for option in options if option in settings},
