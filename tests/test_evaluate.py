@@ -1282,7 +1282,7 @@ def test_the_command_writes_as_it_is_told(photos, tmp_path, capsys):
         )
         == 0
     )
-    assert "metrics, predictions and gallery are in" in capsys.readouterr().out
+    assert f"open {tmp_path}/report.html" in capsys.readouterr().out
     rows = [
         json.loads(line)
         for line in (tmp_path / "predictions-all.jsonl").read_text(encoding="utf-8").splitlines()

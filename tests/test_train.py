@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -52,7 +53,7 @@ from imgcap.train import (
     weights_fingerprint,
 )
 from imgcap.train.checkpoints import read_progress, write_progress
-from imgcap.train.trainer import make_trainer, training_arguments
+from imgcap.train.trainer import ValidationLines, make_trainer, training_arguments
 
 datasets.disable_progress_bars()
 
@@ -1108,7 +1109,7 @@ def test_the_language_of_the_data_is_that_of_scores_and_reward(data, tmp_path, m
     said.clear()
     model = new_git_tiny(CHINESE, vision_layers=1, text_layers=1, hidden_size=32)
     run = train(model, rows, tmp_path / "run", echo=said.append, max_steps=40, learning_rate=1e-2)
-    assert said[0].startswith("step") and about(run)["language"] == "zh"
+    assert said[1].startswith("step") and about(run)["language"] == "zh"
     loaded, processor = load_model(run, device="cpu")
     written = {
         row["image_id"]: caption.text
@@ -1746,31 +1747,42 @@ def test_validation_writes_captions_as_long_as_the_captioner_does():
     assert longest == Decoding().max_new_tokens
 
 
-def test_what_the_bar_calls_best(tmp_path):
-    def state(**parts):
-        return type(
-            "State",
-            (),
-            {
-                "global_step": 2,
-                "max_steps": 6,
-                "epoch": 1.0,
-                "is_world_process_zero": True,
-                "log_history": [],
-                **parts,
-            },
-        )()
-
-    shown = RunLog(tmp_path, echo=lambda line: None)
-    shown.on_train_begin(None, state(), None)
-    for score in (0.1, 0.4, 0.2):
-        shown.on_evaluate(
-            None, state(), None, metrics={"eval_cider_d": score, "eval_loss": 1.0, "eval_wer": 1.0}
+def shown_by(log, *histories, steps=6):
+    "What a `RunLog` shows of validations, each with the log up to it."
+    for history in histories:
+        entry = history[-1]
+        state = SimpleNamespace(
+            global_step=entry["step"], max_steps=steps, epoch=1.0, is_world_process_zero=True,
+            log_history=history,
         )
-    assert shown.best == 0.4
-    again = RunLog(tmp_path, echo=lambda line: None)
-    again.on_train_begin(None, state(log_history=[validation(1, 0.7, 2.0)]), None)
-    assert again.best == 0.7
+        if log.lines is None:
+            log.on_train_begin(None, SimpleNamespace(**{**vars(state), "log_history": []}), None)
+        log.on_evaluate(None, state, None, metrics={"eval_wer": 1.0, **entry})
+
+
+@pytest.mark.parametrize("by, stars", [("cider_d", [1, 2]), ("loss", [1, 3])])
+def test_the_best_validation_so_far_has_a_star(tmp_path, by, stars):
+    said, scores = [], [validation(1, 0.1, 2.0), validation(2, 0.4, 2.5), validation(3, 0.2, 1.5)]
+    log = RunLog(tmp_path, echo=said.append, by=by)
+    shown_by(log, *(scores[:n] for n in (1, 2, 3)))
+    head, *lines = said
+    assert [i for i, line in enumerate(lines, 1) if line.endswith("* best")] == stars
+    assert len({len(line.removesuffix(" * best")) for line in said}) == 1, "below one another"
+    assert head.split() == ["epoch", "loss", "val.", "loss", "CIDEr-D", "WER", "left"]
+    again = RunLog(tmp_path, echo=said.append, by=by)
+    state = SimpleNamespace(global_step=3, max_steps=6, log_history=scores)
+    state.is_world_process_zero = True
+    again.on_train_begin(None, state, None)
+    assert again.best["step"] == stars[-1], "also where a run goes on"
+
+
+@pytest.mark.parametrize("columns", [80, 60, 40])
+@pytest.mark.parametrize("steps", [40, 5000])
+def test_lines_of_validations_fit_a_terminal(columns, steps):
+    lines = ValidationLines(steps, columns)
+    state = SimpleNamespace(global_step=steps, max_steps=steps, epoch=123.4)
+    line = lines.of(state, -10.123, validation(steps, 2.5, 10.5) | {"eval_wer": 1.5}, 86399, True)
+    assert len(lines.head()) <= len(line) <= columns - 3 and "2.500" in line and "best" in line
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data, tmp_path):

@@ -7,18 +7,18 @@ __all__ = ['demo']
 
 # %% ../../nbs/cli/demonstration.ipynb #2d872cb2
 import shlex
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .errors import stopped
+from .learning import what_next
 from .options import shown
 from ..config import TrainConfig
 from ..files import read_object
-
-# %% ../../nbs/cli/demonstration.ipynb #50dca703
-def _way_to_try(run:Path) -> str: return f"imgcap app --model {shlex.quote(str(run))}"
 
 # %% ../../nbs/cli/demonstration.ipynb #6a1f0405
 def _stage(run:Path, config, quick:bool) -> str:
@@ -36,24 +36,47 @@ def _stage(run:Path, config, quick:bool) -> str:
                               "--out, or --overwrite it")
     then = {"quick": about.get("quick", quick), **about["config"]}
     now = {"quick": quick, "epochs": config.epochs, "seed": config.seed}
+    try_it = shlex.join(("imgcap", "app", "--model", str(run)))
     if differing := [f"{n} {then.get(n)}, not {now[n]}" for n in now if then.get(n) != now[n]]:
         raise FileExistsError(f"{run} holds a demo with other choices ({differing[0]}), which "
-                              f"stays: try it with {_way_to_try(run)}; choose another --out, or "
+                              f"stays: try it with {try_it}; choose another --out, or "
                               "--overwrite it")
     if not trained: return "training"
     return "whole" if (run / "captions.png").is_file() else "trained"
 
+# %% ../../nbs/cli/demonstration.ipynb #088269b0
+def _tell(text:str, stage:str=""):
+    "A line below the name of its stage, or beside it."
+    columns = min(shutil.get_terminal_size().columns, 80)
+    print(textwrap.fill(text, columns, initial_indent=f"{stage:14}" if stage else "   ",
+                        subsequent_indent=" " * (14 if stage else 5), break_long_words=False,
+                        break_on_hyphens=False), flush=True)
+
 # %% ../../nbs/cli/demonstration.ipynb #6a1f0402
+_SYSTEMS = {"model": "", "shuffled_pictures": "the model with wrong pictures",
+            "constant_caption": "one caption for all pictures",
+            "nearest_picture": "a similar training picture's",
+            "human": "one person, against the others"}
+
+
+def _cell(scores:dict) -> str:
+    "A score with half its interval."
+    low, high = scores["cider_d_ci"]
+    return f"{scores['cider_d']:.2f} ±{(high - low) / 2:.2f}"
+
+
 def _score_demo(run:Path, model, processor, data:dict):
-    "Evaluate the splits that have no scores yet."
-    from imgcap.evaluate import evaluate_model
-    scored = read_object(run / "metrics.json") or {}
-    for split in ("test", "novel"):
+    "Evaluate the splits that have no scores yet, and show one score of all systems."
+    from imgcap.evaluate import ScoreTable, evaluate_model
+    scored, splits = read_object(run / "metrics.json") or {}, ("test", "novel")
+    for split in splits:
         if split in scored: continue # before the demo was stopped
-        report = evaluate_model(model, data, split, processor=processor)
-        report.save(run)
-        lines = (split, *str(report).splitlines(), "")
-        print("\n".join(f"   {line}" for line in lines), flush=True)
+        evaluate_model(model, data, split, processor=processor).save(run)
+    scores = read_object(run / "metrics.json")
+    rows = [[system, *(_cell(scores[split][system]) for split in splits), about]
+            for system, about in _SYSTEMS.items()]
+    for line in str(ScoreTable("", ["CIDEr-D", *splits, ""], rows)).splitlines(): _tell(line)
+    _tell("More is better; ± is half a 95 % interval; the report has all scores")
 
 
 def _caption_demo(run:Path, model, processor, data:dict):
@@ -63,7 +86,8 @@ def _caption_demo(run:Path, model, processor, data:dict):
     rows = [row for split in ("test", "novel") for row in data[split].select(range(4))]
     captioner = Captioner(model, processor=processor)
     written = list(captioner.many([row["image"] for row in rows]))
-    for row, caption in zip(rows, written): print(f"   {row['image_id']}: {caption.text}")
+    for row, caption in zip(rows, written):
+        _tell(f"{row['image_id'].removeprefix('creatures-')}: {caption.text}")
     captioned = [{"image": row["image"], "captions": [caption.text]}
                  for row, caption in zip(rows, written)]
     show_captions(captioned, columns=4).savefig(run / "captions.png")
@@ -76,18 +100,17 @@ def _show_demo(run:Path, data:dict):
     from imgcap.viz import show_captions
     if not (run / "creatures.png").exists():
         show_captions(data["train"], n=8, columns=4).savefig(run / "creatures.png")
-    print("4  evaluate   the test split, read for the first time, and pictures whose colour and "
-          "body never met in training", flush=True)
+    _tell("test, read for the first time, and novel: pictures whose colour and body never met in "
+          "training", "4  evaluate")
     model, processor = load_model(run)
     _score_demo(run, model, processor, data)
     card = {"license": "apache-2.0", "language": "en"}
     write_card(run, **({} if (run / "README.md").exists() else card))
-    print("5  infer      the first pictures of test and novel", flush=True)
+    _tell(f"the first pictures of both, drawn in {run / 'captions.png'}", "5  infer")
     _caption_demo(run, model, processor, data)
-    print(f"6  share      {run / 'README.md'} is the model card; imgcap push {run} --repo-id "
-          "you/name puts the model on the Hub\n\n"
-          f"Look at {run / 'captions.png'} and {run / 'gallery.png'}; caption a picture "
-          f"of your own: imgcap caption PICTURE --model {run}")
+    _tell(f"{run / 'README.md'} is the model card; this puts it on the Hub:", "6  share")
+    print(f"   {shlex.join(('imgcap', 'push', str(run), '--repo-id', 'you/name'))}\n")
+    print(what_next(run, "open", str(run / "report.html")))
 
 # %% ../../nbs/cli/demonstration.ipynb #6a1f0406
 _QUICK_DRAWINGS = {"train": 128, "validation": 32, "test": 48, "novel": 48}
@@ -95,20 +118,19 @@ _QUICK_DRAWINGS = {"train": 128, "validation": 32, "test": 48, "novel": 48}
 
 def _run_demo(run:Path, config, quick:bool, stage:str):
     "Draw, train, evaluate, caption: what is left to do."
+    _tell("drawing creatures …", "1  load")
     from imgcap.data.creatures import make_creatures
-    from imgcap.model import load_model
-    from imgcap.train import finetune
-    print("1  load       drawing creatures …", flush=True)
     data = make_creatures(_QUICK_DRAWINGS if quick else None)
-    print("   " + ", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
-    print("2  preprocess git-tiny sees 64 × 64 pixels, and captions as byte-level tokens",
-          flush=True)
-    again = {"training": ", from the last checkpoint", "trained": " was done before"}
-    print(f"3  train{again.get(stage, '')}", flush=True)
+    _tell(", ".join(f"{len(rows)} {split}" for split, rows in data.items()))
+    _tell("git-tiny sees 64 × 64 pixels, and captions as byte-level tokens", "2  preprocess")
+    how = {"training": "goes on from the last checkpoint", "trained": "was done before"}
+    _tell(how.get(stage, "keeps the step with the best captions of the validation split"),
+          "3  train")
     if stage != "trained":
+        from imgcap.model import load_model
+        from imgcap.train import finetune
         finetune(*load_model("git-tiny"), data, config, resume=stage == "training",
-                 source="creatures", notes={"command": "demo", "quick": quick},
-                 echo=lambda line: print("   " + line, flush=True))
+                 source="creatures", notes={"command": "demo", "quick": quick}, echo=_tell)
     _show_demo(run, data)
 
 # %% ../../nbs/cli/demonstration.ipynb #eea7871c
@@ -135,8 +157,8 @@ def demo(
         from imgcap.runs import check_run_folder
         check_run_folder(run, overwrite=overwrite)
     if stage == "whole":
-        print(f"{run} holds this demo, which stays as it is: open {run / 'report.html'}, or try it "
-              f"with {_way_to_try(run)}; --overwrite begins anew, another --out makes another")
+        print(f"{run} holds this demo, which stays as it is; --overwrite begins anew\n"
+              f"{what_next(run, 'open', str(run / 'report.html'))}")
         return
     try: _run_demo(run, config, quick, stage)
     except KeyboardInterrupt:

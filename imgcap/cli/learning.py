@@ -8,8 +8,11 @@ __all__ = ['train', 'evaluate']
 # %% ../../nbs/cli/learning.ipynb #5db3dfd8
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -19,13 +22,24 @@ from .errors import stopped
 from .options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown)
 from ..config import CommandOptions, TrainConfig, check_samples
+from ..extras import install_hint
 from ..targets import check_above
 
 # %% ../../nbs/cli/learning.ipynb #25506354
-def _next_command(told:dict) -> str:
-    "What evaluates the run with the options that trained it."
-    words = [str(word) for name, value in told.items() if value for word in (name, value)]
-    return f"imgcap evaluate {shlex.join(words)}"
+def what_next(
+    model, # Run folder, or anything that `--model` takes
+    *first:str, # A command of more words
+) -> str: # Lines with commands to paste
+    "What to do with a model, in the order in which one does it."
+    run = "imgcap", "app", "--model", str(model)
+    missing = "" if find_spec("gradio") else f"  # first: {install_hint('app')}"
+    lines = shlex.join(first), f"imgcap caption PICTURE {shlex.join(run[2:])}", shlex.join(run)
+    return "\n".join(["next:", *(f"  {line}" for line in lines)]) + missing
+
+
+def _words(told:dict) -> list[str]:
+    "Options with a value as they are typed."
+    return [str(word) for name, value in told.items() if value for word in (name, value)]
 
 # %% ../../nbs/cli/learning.ipynb #a8be6c38
 def train(
@@ -50,14 +64,12 @@ def train(
     try:
         start = load_model(model, device=device, image_size=image_size)
         run = finetune(*start, rows, config, source=data)
-    except KeyboardInterrupt:
-        how = "the same command with --resume goes on from"
-        raise stopped(run, how) from None
+    except KeyboardInterrupt: raise stopped(run, "add --resume to go on from") from None
     if os.environ.get("RANK", "0") != "0": return
     told = {"--model": run, "--data": data, "--images": images, "--image-column": image_column,
             "--caption-column": caption_column}
-    print(f"{run / 'model'} is the model with the best validation score; "
-          f"next: {_next_command(told)}")
+    print(f"the model is in {run / 'model'}; "
+          + what_next(run, "imgcap", "evaluate", *_words(told)))
 
 # %% ../../nbs/cli/learning.ipynb #2b181166
 def _seed_of(about:dict) -> int: return about.get("config", {}).get("seed", TrainConfig.seed)
@@ -101,12 +113,13 @@ def _is_set_of(loaded:dict, about:dict, source:str) -> bool:
 # %% ../../nbs/cli/learning.ipynb #2955cae9
 def _whole_set(rows, history:list[dict]) -> tuple[dict, str, str]:
     "All pictures of a set without splits, and that the model may know some of them."
-    pictures = f"all {len(rows)}" if hasattr(rows, "__len__") else "all"
+    n = len(rows) if hasattr(rows, "__len__") else None
+    pictures = "the one picture was" if n == 1 else f"all {n} pictures were" if n else "all were"
     known = "nothing says whether the model was trained on them"
     if history:
         known = ("this is not known to be the set that the run was trained on, and the model may "
                  "have seen some of them")
-    return {"all": rows}, "all", (f"{pictures} pictures were scored: {known}; --split test takes "
+    return {"all": rows}, "all", (f"{pictures} scored: {known}; --split test takes "
                                   "those that training keeps for the test")
 
 
@@ -148,13 +161,27 @@ def _scores_folder(model:str, out:str|None) -> str|None:
     return folder
 
 # %% ../../nbs/cli/learning.ipynb #8adc92d8
-def _keep_report(report, folder:str|None, note:str):
+def _on_screen(report, columns:int) -> str:
+    "A report with its table as wide as a terminal, and no line that wraps."
+    table = report.table(short=True)
+    head, rows = table.head, table.rows
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    gap = " " if sum(widths) + 2 * len(widths) - 2 > columns else "  "
+    while sum(widths) + len(gap) * (len(widths) - 1) > columns and widths[2:]: widths.pop()
+    lines = [gap.join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
+    return "\n".join([*lines, "", *(textwrap.fill(each, columns) for each in report.remarks())])
+
+
+def _keep_report(report, folder:str|None, note:str, model:str):
     "Save and print a report, and what is to be said of it."
     where = folder and report.save(folder) # first, since a screen may not be able to show all of it
-    print(report)
+    screen = sys.stdout.isatty()
+    print(_on_screen(report, shutil.get_terminal_size().columns) if screen else report)
     if note: print(f"imgcap: {note}", file=sys.stderr)
-    if not where: return
-    print(f"metrics, predictions and gallery are in {where}")
+    if not where: return print("nothing of this is kept; --out FOLDER keeps scores, captions and "
+                               "a page to read")
+    print(f"scores, captions and a page are in {where};",
+          what_next(model, "open", str(where / "report.html")))
     if all((where / name).is_file() for name in ("run.json", "README.md")): # a card cites scores
         from imgcap.share import write_card
         write_card(where)
@@ -179,4 +206,4 @@ def evaluate(
     if folder: refuse_strangers(folder, split) # now, not after an hour
     report = evaluate_model(model, rows, split, decoding=how, language="data",
                             batch_size=batch_size, source=data, device=device)
-    _keep_report(report, folder, note)
+    _keep_report(report, folder, note, model)

@@ -52,7 +52,8 @@ def _kept(row:dict, caption, pictures:TrainingPictures|None, split:str) -> dict:
 def _bar(rows, progress:bool|None) -> tqdm:
     "A bar on standard error."
     return tqdm(total=len(rows) if hasattr(rows, "__len__") else None, desc="evaluate",
-                unit="picture", disable=None if progress is None else not progress)
+                unit="picture", leave=False, bar_format="{l_bar}{bar}{r_bar}\r",
+                disable=None if progress is None else not progress)
 
 # %% ../../nbs/06_evaluate.ipynb #6ea7b1b0
 @dataclass

@@ -23,6 +23,7 @@ from ..devices import has_bfloat16
 from ..files import write_atomic
 from ..fingerprints import fingerprint
 from ..model import weights_fingerprint
+from ..model.checkpoints import check_loaded
 from .batches import EpochRows, FeatureFile
 from .checkpoints import save_checkpoint
 from .endings import train_and_keep
@@ -56,6 +57,7 @@ def finetune(
 ) -> Path: # The run folder
     "Fine-tune a captioning model, keep the best checkpoint by validation, and leave a run folder."
     asked = TrainConfig(**{**asdict(config or TrainConfig()), **changes})
+    check_loaded(model, processor, "finetune(model, processor, data)")
     check_splits(data)
     check_start(model, source, asked)
     config = fill_defaults(asked, model, processor.tokenizer)
@@ -66,7 +68,7 @@ def finetune(
     opening = opened_run(config, about, args, asked, echo)
     with made_ready(model, config) as learning, opening as (run, about, checkpoint):
         for line in filter(None, doubts if args.should_save else ()): echo(line)
-        callbacks = [RunLog(run, echo), *callbacks]
+        callbacks = [RunLog(run, echo, scoring["by"]), *callbacks]
         trainer = make_trainer(learning, processor, data, config, args, run, callbacks, **scoring)
-        train_and_keep(trainer, processor, run, about, checkpoint)
+        train_and_keep(trainer, processor, run, about, checkpoint, echo)
     return run

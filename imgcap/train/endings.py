@@ -7,11 +7,13 @@ __all__ = []
 
 # %% ../../nbs/train/endings.ipynb #c5b2a002
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers import TrainerState
 
+from ..data.texts import counted
 from ..files import some
 from ..formats import ImageError
 from ..hub import quiet_transformers
@@ -20,7 +22,7 @@ from ..run_files import refuse_links
 from ..run_record import name_model, write_run
 from .checkpoints import save_checkpoint
 from .starts import named_when_stopped
-from .trainer import CaptionTrainer, run_progress, take_progress
+from .trainer import CaptionTrainer, RunLog, run_progress, take_progress
 from .validation import best_validation, out_of_patience
 
 # %% ../../nbs/train/endings.ipynb #6a1f04f4
@@ -68,6 +70,21 @@ def _train(trainer:CaptionTrainer, checkpoint:Path|None):
         except ImageError as error: raise ImageError(_without_traceback(error)) from error
         _check_best(trainer)
 
+# %% ../../nbs/train/endings.ipynb #f458cef7
+def _kept(trainer:CaptionTrainer) -> str:
+    "Which validation was the best, out of which, and what came after it."
+    state, by_loss = trainer.state, trainer.by == "loss"
+    steps = [entry["step"] for entry in state.log_history if "eval_loss" in entry]
+    best = best_validation(state.log_history, trainer.by)
+    score = f"{'validation loss' if by_loss else 'CIDEr-D'} {best[f'eval_{trainer.by}']:.2f}"
+    rank = f"{'lowest' if by_loss else 'best'} of {len(steps)}" if steps[1:] else "the only one"
+    if state.global_step < state.max_steps:
+        return (f"kept step {best['step']}: {score}, {rank}; stopped at step {state.global_step} "
+                f"of {state.max_steps} by patience {trainer.config.patience}")
+    later = sum(step > best["step"] for step in steps)
+    worse = f"; {counted(later, 'later one was', 'later ones were')} no better" if later else ""
+    return f"kept step {best['step']} of {state.global_step}: {score}, {rank}{worse}"
+
 # %% ../../nbs/train/endings.ipynb #6a1f04f7
 def _describe_end(trainer:CaptionTrainer, progress:dict, weights:str) -> dict:
     "What one needs to know of how a run ended."
@@ -103,8 +120,13 @@ def train_and_keep(
     run:Path, # Folder of the run
     about:dict, # What run.json says so far
     checkpoint:Path|None, # Where to go on from; None at a start
+    echo:Callable=print, # Shows a line
 ):
-    "Train to the end and save what was best; a model that was stopped is named so."
+    "Train to the end, save what was best, and say so; a model that was stopped is named so."
+    shown = [each for each in trainer.callback_handler.callbacks if isinstance(each, RunLog)]
     with named_when_stopped(trainer, run):
-        _train(trainer, checkpoint)
+        try: _train(trainer, checkpoint)
+        finally:
+            for each in shown: each.close()
         _finish_run(trainer, processor, run, about)
+    if trainer.args.should_save: echo(_kept(trainer))

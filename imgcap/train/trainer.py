@@ -211,50 +211,92 @@ def make_trainer(
     return trainer
 
 # %% ../../nbs/train/trainer.ipynb #2986f905
-def _validation_line(state:TrainerState, loss:float, metrics:dict, left:float) -> str:
-    "What is shown of a validation: the step, its scores, and the seconds that are left."
-    line = (f"step {state.global_step}/{state.max_steps}  epoch {state.epoch:.1f}  "
-            f"loss {loss:.3f}  validation loss {metrics['eval_loss']:.3f}  "
-            f"CIDEr-D {metrics['eval_cider_d']:.3f}  WER {metrics['eval_wer']:.3f}  "
-            f"left {int(left) // 60}:{int(left) % 60:02d}")
-    if has_numbers(metrics): return line
-    return line + "; no number, so this checkpoint cannot be the best"
+_WIDTHS = {"epoch": 5, "loss": 6, "val. loss": 9, "CIDEr-D": 7, "WER": 5, "left": 5}
+_SPARED = ("epoch", "WER", "left", "loss", "val. loss") # in this order, where there is no room
+
+
+class ValidationLines:
+    "Validations below one another, under a head."
+    def __init__(self, steps:int, room:int|None=None):
+        room = room or shutil.get_terminal_size().columns # 80 where there is no terminal
+        self.first, self.widths = len(f"step {steps}/{steps}"), dict(_WIDTHS)
+        for name in _SPARED:
+            if len(self.head()) + len(" * best") > room - 3: del self.widths[name] # 3: an indent
+
+    def head(self) -> str: return self._line("", {name: name for name in self.widths})
+
+    def of(self, state:TrainerState, loss:float, metrics:dict, left:float, best:bool) -> str:
+        minutes, seconds = divmod(int(left), 60)
+        cells = {"epoch": f"{state.epoch:.1f}", "loss": f"{loss:.3f}",
+                 "val. loss": f"{metrics['eval_loss']:.3f}",
+                 "CIDEr-D": f"{metrics['eval_cider_d']:.3f}", "WER": f"{metrics['eval_wer']:.3f}",
+                 "left": f"{minutes}:{seconds:02}" if minutes < 100 else f"{minutes // 60} h"}
+        line = self._line(f"step {state.global_step}/{state.max_steps}", cells)
+        return f"{line} * best" if best else line
+
+    def _line(self, first:str, cells:dict[str, str]) -> str:
+        return f"{first:{self.first}}" + "".join(
+            f"  {cells[name]:>{width}}" for name, width in self.widths.items())
 
 # %% ../../nbs/train/trainer.ipynb #564ecf4a
+_BAR = ("{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}  {elapsed}<{remaining}{postfix}"
+        "\r") # where a terminal shows ^C; after the bar there is no room
+
+
 class RunLog(TrainerCallback):
-    "Writes `log.jsonl`, and shows progress: a bar in a terminal, a line a validation elsewhere."
-    def __init__(self, run:Path, echo:Callable=print):
-        self.run, self.echo, self.bar = run, echo, None
-        self.loss, self.best = float("nan"), 0.0
+    "Writes `log.jsonl`, and shows progress: a line a validation, and a bar in a terminal."
+    def __init__(self, run:Path, echo:Callable=print, by:str="cider_d"):
+        self.run, self.echo, self.by, self.bar = run, echo, by, None
+        self.loss, self.best, self.lines = float("nan"), None, None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero: self.echo = lambda line: None
         self.start, self.first_step = time.perf_counter(), state.global_step
-        scores = [entry["eval_cider_d"] for entry in state.log_history if has_numbers(entry)]
-        self.best = max(scores, default=0.0)
+        self.best = best_validation(state.log_history, self.by)
         if not (sys.stderr.isatty() and state.is_world_process_zero): return
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step",
-                        dynamic_ncols=True)
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train",
+                        dynamic_ncols=True, leave=False, bar_format=_BAR)
+        self._show()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         self.loss = logs.get("loss", self.loss)
         if not state.is_world_process_zero: return
         append_log(self.run, {"step": state.global_step, **logs})
+        self._show()
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is None: return
         self.bar.update(1)
-        if state.global_step % 5: return
-        said = f"loss {self.loss:.3f}, best CIDEr-D {self.best:.2f}"
-        self.bar.set_postfix_str(said, refresh=False)
+        if control.should_evaluate: self._show("validate")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        self.best = max(self.best, metrics["eval_cider_d"])
+        self.best = best_validation(state.log_history, self.by)
         done = max(1, state.global_step - self.first_step)
         left = (time.perf_counter() - self.start) / done * (state.max_steps - state.global_step)
-        line = _validation_line(state, self.loss, metrics, left)
-        if self.bar is not None: self.bar.write(line)
-        else: self.echo(line)
+        with tqdm.external_write_mode(): self._tell(state, metrics, left)
+        self._show()
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def _tell(self, state, metrics, left):
+        "A line of the validation, the first with the head."
+        if self.lines is None:
+            self.lines = ValidationLines(state.max_steps)
+            self.echo(self.lines.head())
+        is_best = self.best is not None and self.best["step"] == state.global_step
+        self.echo(self.lines.of(state, self.loss, metrics, left, is_best))
+        if not has_numbers(metrics):
+            self.echo(f"step {state.global_step} gave no numbers, so it cannot be the best")
+
+    def _show(self, doing:str="train"):
+        "What the bar says, as far as it is known."
+        if self.bar is None: return
+        name = "CIDEr-D" if self.by == "cider_d" else "val. loss"
+        best = self.best and f"best {name} {self.best[f'eval_{self.by}']:.2f}"
+        loss = math.isfinite(self.loss) and f"loss {self.loss:.3f}"
+        self.bar.set_description_str(doing, refresh=False)
+        self.bar.set_postfix_str(", ".join(filter(None, (loss, best))))
+
+    def close(self):
+        "Take the bar away."
         if self.bar is not None: self.bar.close()
+
+    def on_train_end(self, args, state, control, **kwargs): self.close()
