@@ -224,7 +224,7 @@ def test_a_second_demo_shows_the_first_and_takes_nothing_away(demo_of):
         (folder / name).write_text("{}")
     before = contents(folder)
     status, out, err = run(*words)
-    assert status == 0 and not err and len(out.splitlines()) == 1
+    assert status == 0 and not err and len(out.splitlines()) == 5
     for word in ("report.html", f"imgcap app --model {folder}", "--overwrite", "--out"):
         assert word in out
     for other in (["--seed", "3"], ["--epochs", "3"], ["--no-quick"]):

@@ -52,8 +52,8 @@ def _tell(text:str, stage:str=""):
                         subsequent_indent=" " * (14 if stage else 5), break_long_words=False,
                         break_on_hyphens=False), flush=True)
 
-# %% ../../nbs/cli/demonstration.ipynb #6a1f0402
-_SYSTEMS = {"model": "", "shuffled_pictures": "the model with wrong pictures",
+# %% ../../nbs/cli/demonstration.ipynb #42302165
+_COMPARED = {"model": "", "shuffled_pictures": "the model with wrong pictures",
             "constant_caption": "one caption for all pictures",
             "nearest_picture": "a similar training picture's",
             "human": "one person, against the others"}
@@ -64,7 +64,7 @@ def _cell(scores:dict) -> str:
     low, high = scores["cider_d_ci"]
     return f"{scores['cider_d']:.2f} ±{(high - low) / 2:.2f}"
 
-
+# %% ../../nbs/cli/demonstration.ipynb #6a1f0402
 def _score_demo(run:Path, model, processor, data:dict):
     "Evaluate the splits that have no scores yet, and show one score of all systems."
     from imgcap.evaluate import ScoreTable, evaluate_model
@@ -74,7 +74,7 @@ def _score_demo(run:Path, model, processor, data:dict):
         evaluate_model(model, data, split, processor=processor).save(run)
     scores = read_object(run / "metrics.json")
     rows = [[system, *(_cell(scores[split][system]) for split in splits), about]
-            for system, about in _SYSTEMS.items()]
+            for system, about in _COMPARED.items()]
     for line in str(ScoreTable("", ["CIDEr-D", *splits, ""], rows)).splitlines(): _tell(line)
     _tell("More is better; ± is half a 95 % interval; the report has all scores")
 
@@ -157,7 +157,7 @@ def demo(
         from imgcap.runs import check_run_folder
         check_run_folder(run, overwrite=overwrite)
     if stage == "whole":
-        print(f"{run} holds this demo, which stays as it is; --overwrite begins anew\n"
+        print(f"{run} holds this demo; --overwrite begins it anew, --out makes another\n"
               f"{what_next(run, 'open', str(run / 'report.html'))}")
         return
     try: _run_demo(run, config, quick, stage)

@@ -71,7 +71,7 @@ def _train(trainer:CaptionTrainer, checkpoint:Path|None):
         _check_best(trainer)
 
 # %% ../../nbs/train/endings.ipynb #f458cef7
-def _kept(trainer:CaptionTrainer) -> str:
+def _ending(trainer:CaptionTrainer) -> str:
     "Which validation was the best, out of which, and what came after it."
     state, by_loss = trainer.state, trainer.by == "loss"
     steps = [entry["step"] for entry in state.log_history if "eval_loss" in entry]
@@ -129,4 +129,4 @@ def train_and_keep(
         finally:
             for each in shown: each.close()
         _finish_run(trainer, processor, run, about)
-    if trainer.args.should_save: echo(_kept(trainer))
+    if trainer.args.should_save: echo(_ending(trainer))

@@ -238,11 +238,11 @@ class ValidationLines:
         return f"{first:{self.first}}" + "".join(
             f"  {cells[name]:>{width}}" for name, width in self.widths.items())
 
-# %% ../../nbs/train/trainer.ipynb #564ecf4a
+# %% ../../nbs/train/trainer.ipynb #9c3ce43d
 _BAR = ("{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}  {elapsed}<{remaining}{postfix}"
         "\r") # where a terminal shows ^C; after the bar there is no room
 
-
+# %% ../../nbs/train/trainer.ipynb #564ecf4a
 class RunLog(TrainerCallback):
     "Writes `log.jsonl`, and shows progress: a line a validation, and a bar in a terminal."
     def __init__(self, run:Path, echo:Callable=print, by:str="cider_d"):
