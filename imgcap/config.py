@@ -25,10 +25,11 @@ def option(
     at_most:float|None=None, # Largest value
     below:float|None=None, # Every value is smaller
     choices:Sequence[str]=(), # The values that there are, where they are few
+    metavar:str="", # What stands for the value in a help text, where its type says too little
 ):
     "The field of a dataclass, with its help and its limits."
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    about = {"help": help, "choices": tuple(choices), **limits}
+    about = {"help": help, "choices": tuple(choices), "metavar": metavar, **limits}
     return dataclasses.field(default=default, metadata=about)
 
 # %% ../nbs/ground/config.ipynb #46aea2eb
@@ -208,8 +209,12 @@ class Decoding:
         "Above 1: words that were said become less likely (Keskar et al. 2019, "
         "arXiv:1909.05858)", at_least=0.01, at_most=100)
     prefix: str = option("", "Start of every caption, which the model goes on from")
-    force_words: Sequence[str] = option((), "Words or phrases that every caption has to say")
-    forbid_words: Sequence[str] = option((), "Words or phrases that no caption says")
+    force_words: Sequence[str] = option((),
+        "A word or phrase that every caption has to say; may be given several times",
+        metavar="WORD")
+    forbid_words: Sequence[str] = option((),
+        "A word or phrase that no caption says; may be given several times",
+        metavar="WORD")
 
     def __post_init__(self):
         for name in ("force_words", "forbid_words"):
@@ -249,29 +254,29 @@ def _check_objective(config):
 @dataclass
 class TrainConfig:
     "Every choice of a fine-tuning run."
-    out: str = option("runs/imgcap", "Run folder")
+    out: str = option("runs/imgcap", "Run folder", metavar="FOLDER")
     epochs: float = option(20, "Times each picture is seen", above=0, at_most=1_000_000)
     max_steps: int|None = option(None,
         "Stop after this many optimizer steps, whatever `epochs` says",
         at_least=1, at_most=10**9)
     batch_size: int|None = option(None,
-        "Pictures a step and process; by default 64 for a small model, 8 for a large one",
+        "Pictures per step and process; by default 64 for a small model, 8 for a large one",
         **_BATCH)
     captions_per_picture: int = option(1,
-        "Captions of each picture a step; a GIT reads the picture once for all of them",
+        "Captions of each picture per step; a GIT reads the picture once for all of them",
         at_least=1, at_most=1000)
     accumulate: int = option(1,
         "Batches whose gradients are added up before a step", at_least=1, at_most=1_000_000)
     learning_rate: float|None = option(None,
-        "Peak; by default 1e-3 for a small model, 5e-5 for a large one (as in the Hugging Face "
-        "guide), 2e-4 with `lora`, a twentieth with objective cider",
+        "Peak learning rate; by default 1e-3 for a small model, 5e-5 for a large one (as in the "
+        "Hugging Face guide), 2e-4 with `lora`, a twentieth of that with objective cider",
         above=0, at_most=1000)
     warmup: float = option(0.05,
         "Share of the steps in which the learning rate rises to its peak (30 steps at least, half "
         "of them at most); then it falls along a cosine", at_least=0, at_most=1)
     weight_decay: float = option(0.05,
-        "AdamW's (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and biases",
-        at_least=0, at_most=1000)
+        "AdamW's weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101); not on norms and "
+        "biases", at_least=0, at_most=1000)
     max_grad_norm: float = option(1.0, "Gradients are scaled down to this norm",
         above=0, at_most=1e30)
     label_smoothing: float = option(0.0,
@@ -282,7 +287,8 @@ class TrainConfig:
     samples: int = option(5, "Captions sampled of each picture with objective cider",
         at_least=2, at_most=1000)
     freeze: str = option("",
-        "Parts that do not learn: vision, or names of modules, separated by commas")
+        "Parts that do not learn: vision, or names of modules, separated by commas",
+        metavar="PARTS")
     lora: int|None = option(None,
         "LoRA: train additions of this rank to every linear layer and nothing else (Hu et al. "
         "2021, arXiv:2106.09685); needs the library peft", at_least=1, at_most=100_000)
@@ -306,13 +312,13 @@ class TrainConfig:
         "Longest caption written at validation, in tokens", at_least=1, at_most=10_000)
     precision: str = option("auto",
         "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where "
-        "the hardware has it. Captions are written in the weights' own",
-        choices=_PRECISIONS)
+        "the hardware has it. Captions are written in the weights' own precision",
+        choices=_PRECISIONS, metavar="TYPE")
     seed: int = option(42,
         "Seed of weights, data order, caption draws and augmentation",
         at_least=0, at_most=2**32 - 1)
-    threads: int|None = option(None,
-        "CPU threads; PyTorch's choice by default", at_least=1, at_most=1024)
+    threads: int|None = option(None, "CPU threads; PyTorch's choice by default",
+        at_least=1, at_most=1024)
     workers: int = option(0,
         "Processes that prepare batches; 0 prepares them in this one, and remembers pictures "
         "between epochs", at_least=0, at_most=64)
@@ -321,7 +327,8 @@ class TrainConfig:
     overwrite: bool = option(False,
         "Delete the run in `out` first, with what was edited in its pages and captions, if nothing "
         "but a run is there")
-    report_to: str = option("none", "Where else Trainer logs to, such as tensorboard")
+    report_to: str = option("none", "Where else the Trainer logs to, such as tensorboard",
+        metavar="NAME")
 
     def __post_init__(self):
         self.out = os.fspath(self.out)
@@ -340,23 +347,26 @@ class CommandOptions:
     "What several commands take, or has limits, beside the choices of a run and of decoding."
     data: str = option(MISSING,
         "creatures, a folder, a caption file (.json .jsonl .csv .tsv .txt), "
-        "or owner/name on the Hub")
-    images: str|None = option(None, "Folder of the pictures that a caption file names")
-    image_column: str|None = option(None, "Column with the picture, where its name does not say it")
+        "or owner/name on the Hub", metavar="DATA")
+    images: str|None = option(None, "Folder of the pictures that a caption file names",
+        metavar="FOLDER")
+    image_column: str|None = option(None,
+        "Column with the picture, where its name does not say it", metavar="NAME")
     caption_column: str|None = option(None,
-        "Column with the captions, where its name does not say it")
+        "Column with the captions, where its name does not say it", metavar="NAME")
     language: str|None = option(None,
-        f"{_LANGUAGES}; by default what the set says, else en")
-    score_language: str = option("en", _LANGUAGES)
+        f"{_LANGUAGES}; by default what the set says, else en", metavar="CODE")
+    score_language: str = option("en", _LANGUAGES, metavar="CODE")
     model: str = option("git-tiny",
-        "A run folder, a checkpoint folder, git-tiny, or owner/name on the Hub")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+        "A run folder, a checkpoint folder, git-tiny, or owner/name on the Hub", metavar="MODEL")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps", metavar="DEVICE")
     dtype: str = option("auto", "float32, or bfloat16, which is faster on many machines",
-        choices=_PRECISIONS)
+        choices=_PRECISIONS, metavar="TYPE")
     batch_size: int|None = option(None, "Pictures at a time", **_BATCH)
     scored_together: int = option(64, "Pictures at a time in an evaluation", **_BATCH)
     image_size: int|None = option(None,
         "Side in pixels of the square picture a GIT sees, at most 4096, since the memory grows "
         "with its square or faster; the checkpoint's own by default", at_least=1, at_most=4096)
-    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in")
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in",
+        metavar="ADDRESS")
     port: int = option(7860, "Port to listen on; 0 takes a free one", at_least=0, at_most=65535)

@@ -85,7 +85,8 @@ def test_pictures_that_are_the_same_damaged_or_gone(tmp_path):
     assert report.leaks == [[("train", "train/0.png"), ("test", "test/1.png")]]
     assert list(report.missing) == [("train", "train/3.png")] and len(report.unreadable) == 2
     assert report.unreadable["train", "train/2.png"] == "the file is empty"
-    assert len(report.problems) == 2 and len(report.warnings) == 1
+    assert len(report.problems) == 3 and len(report.warnings) == 1
+    assert report.problems[0].startswith("1 different picture for train, validation")
     assert len(describe_captions(ds, decode=False).unreadable) == 1
     assert "<table>" in report._repr_html_() and "problem: " in str(report)
 
@@ -105,11 +106,38 @@ def test_the_same_picture_twice_in_one_split_is_no_leak(tmp_path):
 def test_rows_that_are_no_captions_of_ours():
     assert describe_captions(datasets.Dataset.from_dict({"x": [1]})).problems
     ds = load_captions(table([["a"], ["b"], ["c"]]))["train"]
-    assert describe_captions(ds.select([])).problems == ["split train is empty"]
+    assert describe_captions(ds.select([])).problems == [
+        "split train is empty; add pictures, or leave it out"]
     odd = ds.map(lambda row: {"image_id": "same", "captions": [""]})
     assert len(describe_captions(odd).problems) == 2
     assert describe_captions(ds.to_iterable_dataset()).splits["train"]["pictures"] == 3
     assert "there is no train split" in describe_captions(datasets.DatasetDict(test=ds)).warnings
+    lost = describe_captions(datasets.DatasetDict(test=ds, validation=ds)).problems
+    assert lost[0].startswith("there is no train split to learn from, only: test, validation")
+
+
+@pytest.mark.parametrize("n, splits", [(1, ["train"]), (2, ["train"]), (2, ["test"]),
+                                       (1, ["train", "test"]), (1, ["train", "validation"])])
+def test_too_few_pictures_to_split_are_a_problem(n, splits):
+    "Each split takes one; the same picture twice is one."
+    rows = load_captions(table([["a"], ["b"], ["c"]]))["train"]
+    whole = dict.fromkeys(splits, rows)
+    assert not describe_captions(whole).problems
+    for taken in range(n), [*range(n), n - 1]:
+        small = rows.select(taken).remove_columns("image_id").add_column(
+            "image_id", [str(i) for i in range(len(taken))])
+        problem, = describe_captions({**whole, splits[0]: small}).problems
+        assert problem.startswith(f"{n} different picture")
+        assert problem.endswith(f"add {3 - n - (len(splits) > 1)} or more"), problem
+
+
+def test_three_numbers_have_a_legend_and_equal_ones_are_one():
+    report = describe_captions(load_captions(table([["a dog"], ["a red dog"], ["an old red dog"]])))
+    lines = str(report).splitlines()
+    assert "words                 2 / 3 / 4" in lines and "width                 24" in lines
+    assert "a / b / c is least / median / most" in lines and "/ most</p>" in report._repr_html_()
+    same = describe_captions(load_captions(table([["a dog"]] * 3)))
+    assert "a / b / c" not in str(same)
 
 
 def test_what_a_loader_noted_is_in_the_report_and_outlives_a_split():

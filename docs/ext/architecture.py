@@ -35,7 +35,8 @@ STAGES = {
         evaluate""",
     "share": "share.records share.front_matter share.cards share.graphs share.export share",
     "doors": """app_page app bench_recipes bench
-        cli.errors cli.options cli.learning cli.demonstration cli.commands cli""",
+        cli.help cli.screen cli.errors cli.options cli.learning cli.demonstration
+        cli.commands cli""",
 }
 ORDER = [name for names in STAGES.values() for name in names.split()]
 # A leaf knows no models: it may import the ground, the data and its own rooms.

@@ -49,17 +49,27 @@ def _version(
         raise typer.Exit()
 
 # %% ../../nbs/cli/main.ipynb #230b6e20
-_COMMANDS = (demo, train, evaluate, caption, check, score, bench, push, export, app)
+_COMMANDS = (demo, check, train, evaluate, caption, app, score, export, push, bench)
+
+
+def _help(
+    context:typer.Context,
+    command:Annotated[str|None, typer.Argument(metavar="COMMAND", help="Of this one")]=None,
+):
+    "Show a help text, as --help does."
+    return _run([*[command] * bool(command), "--help"])
 
 
 def _make_app() -> typer.Typer:
     "The command line with all its commands."
     program = typer.Typer(
         no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+        rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
         help="Image captioning: train on pictures and captions, measure honestly, caption "
-             "pictures. Start with: imgcap demo")
+             "pictures. Start with: imgcap demo",
+        epilog="imgcap COMMAND --help shows the options of a command, and examples.")
     program.callback(invoke_without_command=True)(_version)
+    program.command("help", hidden=True)(_help)
     for function in _COMMANDS:
         name = function.__name__
         program.command(name, cls=Command)(_with_options(name, function))

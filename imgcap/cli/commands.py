@@ -8,6 +8,7 @@ __all__ = ['caption', 'check', 'score', 'export', 'push', 'app', 'bench']
 # %% ../../nbs/cli/commands.ipynb #a406b1bd
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ import typer
 from imgcap.cli.options import (
     CaptionColumn, Data, Device, Dtype, ImageColumn, Images, Json, Language, Model, load_rows,
     shown)
+from .screen import CaptionScreen, waiting
 from ..config import CommandOptions, TrainConfig
 from ..targets import check_above, check_out, port_to_use
 
@@ -26,7 +28,10 @@ _Paths = Annotated[list[str]|None, typer.Argument(
     help="Pictures, folders, patterns in quotes such as 'photos/**/*.jpg', http addresses; "
          "- reads a list from standard input")]
 _CaptionFile = Annotated[str|None, typer.Option(
+    metavar="FILE",
     help="Write to this file instead of to the screen: .jsonl, .csv or .parquet")]
+_JsonLines = Annotated[bool, typer.Option(
+    "--json", help="Print JSON lines, as into a pipe, on a terminal too")]
 _Sidecar = Annotated[bool, typer.Option(
     help="Write each caption into a .txt file beside its picture; those that are there stay")]
 _Pages = Annotated[list[str]|None, typer.Option(
@@ -68,13 +73,24 @@ def _check_ways(paths:list[str]|None, pages:list[str]|None, where:dict, changes:
 
 # %% ../../nbs/cli/commands.ipynb #b9526d0f
 def _caption_pictures(paths:list[str], model:str, where:dict, how:dict, choices:dict):
-    "Captions to the screen, into a file, or beside the pictures."
+    "Captions into a file, beside the pictures, or to the screen as JSON lines."
     from imgcap.infer import caption_files
     try: counts = caption_files(paths, model, **how, **where, **choices)
     except KeyboardInterrupt:
         if not (where["out"] or where["sidecar"]): raise
         again = f"with --resume goes on with {where['out']}" if where["out"] else "goes on"
         raise KeyboardInterrupt(f"stopped; the same command {again}") from None
+    if not counts.worked: raise typer.Exit(2)
+
+
+def _show_captions(paths:list[str], model:str, where:dict, how:dict, choices:dict):
+    "Captions to the screen, for a reader."
+    from imgcap.infer import caption_files
+    screen = CaptionScreen()
+    try: counts = caption_files(paths, model, echo=screen, **how, **where, **choices)
+    finally: screen.close()
+    keep = "; --out captions.csv keeps them in a file" if counts.captioned > 1 else ""
+    if screen.pictures > 1: print(f"{counts}{keep}", file=sys.stderr)
     if not counts.worked: raise typer.Exit(2)
 
 # %% ../../nbs/cli/commands.ipynb #eb916504
@@ -85,6 +101,7 @@ def _fill_pages(pages:list[str], model:str, changes:dict, how:dict, choices:dict
     for page in pages:
         if not Path(page).is_file(): raise FileNotFoundError(f"{page}: there is no such page")
     captioner = Captioner(model, **how)
+    waiting.wipe()
     reports = [fill_alt_text(page, captioner, **changes, **choices) for page in pages]
     for report in reports:
         if changes["dry_run"]: print(report.diff, end="")
@@ -97,7 +114,7 @@ def _fill_pages(pages:list[str], model:str, changes:dict, how:dict, choices:dict
 # %% ../../nbs/cli/commands.ipynb #5fd7cbed
 def caption(
     paths:_Paths=None, model:Model=CommandOptions.model, out:_CaptionFile=None,
-    sidecar:_Sidecar=False,
+    sidecar:_Sidecar=False, as_json:_JsonLines=False,
     alt_text:_Pages=None, dry_run:_DryRun=False, decorative:_Decorative=False,
     overwrite:_Overwrite=False, resume:_Resume=False, anyway:_Anyway=False,
     batch_size:_PicturesAtATime=None, device:Device=CommandOptions.device,
@@ -106,18 +123,8 @@ def caption(
 ):
     """Write captions to the screen, into files or pages.
 
-    \b
-    imgcap caption photo.jpg
-    imgcap caption photos 'more/**/*.png' --model runs/mine --out captions.csv
-    imgcap caption photos --out captions.jsonl --resume    (after it was stopped)
-    find . -name '*.jpg' | imgcap caption - --sidecar
-    imgcap caption --alt-text page.html --dry-run
-    imgcap caption photo.jpg --prefix 'a drawing of' --num-beams 4
-    imgcap caption photo.jpg --do-sample --top-p 0.9 --num-return-sequences 3
-    torchrun --nproc-per-node 2 -m imgcap caption photos --out captions.jsonl
-
-    A picture that cannot be read gets a line with the reason. Status 0: there are captions;
-    2: there are none.
+    On a terminal, the captions; into a pipe, a JSON line for each picture. One that cannot be read
+    gets a line with the reason. Status 0: there are captions; 2: there are none.
     """
     where = dict(out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, anyway=anyway)
     changes = dict(dry_run=dry_run, decorative=decorative)
@@ -125,8 +132,10 @@ def caption(
     from imgcap.model.decoding import decoding_for
     decoding_for(model, **choices) # looked at before the pictures
     how = dict(device=device, dtype=dtype, batch_size=batch_size)
-    if alt_text: _fill_pages(alt_text, model, changes, how, choices)
-    else: _caption_pictures(paths, model, where, how, choices)
+    if alt_text: return _fill_pages(alt_text, model, changes, how, choices)
+    on_screen = sys.stdout.isatty() and not (out or sidecar or as_json)
+    write = _show_captions if on_screen else _caption_pictures
+    write(paths, model, where, how, choices)
 
 # %% ../../nbs/cli/commands.ipynb #15138cb9
 def check(
@@ -141,23 +150,37 @@ def check(
     loaded = load_rows(data, images, image_column, caption_column, language)
     report = describe_captions(loaded, progress=sys.stderr.isatty())
     print(str(report).replace("language=", "--language ")) # an option here
+    told = {"--data": data, "--images": images, "--image-column": image_column,
+            "--caption-column": caption_column, "--language": language}
+    print(_whether_ready(report, told))
     if report.problems: raise typer.Exit(2)
+
+
+_FEW = 100 # pictures: a tenth are for validation, and CIDEr-D takes ten
+
+
+def _whether_ready(report, told:dict) -> str:
+    "The command that trains on the set, or that it cannot be."
+    if n := len(report.problems):
+        what = f"{n} problems above, from the first on" if n > 1 else "problem above"
+        return f"not ready to train: mend the {what}"
+    words = [word for name, value in told.items() if value for word in (name, value)]
+    n = sum(facts["pictures"] for facts in report.splits.values())
+    few = f"few pictures ({n}): enough to try, too few for scores to say much; {_FEW} is a start\n"
+    return f"{few * (n < _FEW)}ready to train: {shlex.join(['imgcap', 'train', *words])}"
 
 # %% ../../nbs/cli/commands.ipynb #394b7ea0
 def score(
     predictions:Annotated[str, typer.Argument(
+        metavar="PREDICTIONS",
         help="JSONL with image_id and caption, the .jsonl that imgcap caption writes, "
              "or COCO results")],
     references:Annotated[str, typer.Argument(
-        help="JSONL with image_id and captions, or COCO annotations")],
+        metavar="REFERENCES", help="JSONL with image_id and captions, or COCO annotations")],
     as_json:Json=False,
     language:Annotated[str, shown("score_language")]=CommandOptions.score_language,
 ):
     """Compute the metrics of a file of predictions.
-
-    \b
-    imgcap score runs/mine/predictions.jsonl references.jsonl
-    imgcap score captions.jsonl annotations/captions_val2017.json --json
 
     A line that names its picture by path is matched to the reference whose image_id, or file_name
     in COCO annotations, is the end of that path, with or without its suffix; 000042 is matched to
@@ -179,7 +202,8 @@ def _print_scores(scores:dict):
 # %% ../../nbs/cli/commands.ipynb #446514a3
 def export(
     model:Annotated[str, shown("model", kind=typer.Argument)],
-    out:Annotated[str, typer.Option(help="Folder to write; an older export there is replaced")],
+    out:Annotated[str, typer.Option(
+        metavar="FOLDER", help="Folder to write; an older export there is replaced")],
     int8:Annotated[bool, typer.Option(
         help="Weights in 8 bits: smaller and faster on a CPU, not exactly the same")]=False,
 ):
@@ -191,12 +215,13 @@ def export(
 
 # %% ../../nbs/cli/commands.ipynb #3c22b77a
 def push(
-    run:Annotated[str, shown("out", TrainConfig, kind=typer.Argument)],
+    run:Annotated[str, shown("out", TrainConfig, kind=typer.Argument, metavar="RUN")],
     repo_id:Annotated[str, typer.Option(
-        help="owner/name on the Hub; made when it is not there")],
+        metavar="NAME", help="owner/name on the Hub; made when it is not there")],
     private:Annotated[bool, typer.Option(
         help="Make a new repository private; one that is there stays as it is")]=False,
     license:Annotated[str|None, typer.Option(
+        metavar="NAME",
         help="Licence of the model, as the Hub abbreviates it: apache-2.0, cc-by-4.0, …")]=None,
 ):
     "Put a run on the Hugging Face Hub."

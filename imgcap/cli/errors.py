@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .screen import clear_row
 from ..config import short_repr
 
 # %% ../../nbs/cli/errors.ipynb #cd4a8501
@@ -104,6 +105,7 @@ def write_any_text():
 
 # %% ../../nbs/cli/errors.ipynb #68046962
 def interrupted(how:str="") -> int:
+    clear_row()
     print(f"imgcap: {how or 'interrupted'}", file=sys.stderr)
     return 130
 

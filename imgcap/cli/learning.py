@@ -19,8 +19,9 @@ from typing import Annotated
 import typer
 
 from .errors import stopped
-from .options import (
-    CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown)
+from imgcap.cli.options import (
+    CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown,
+    split_rows)
 from ..config import CommandOptions, TrainConfig, check_samples
 from ..extras import install_hint
 from ..targets import check_above
@@ -56,11 +57,10 @@ def train(
     if os.environ.get("RANK", "0") == "0": # the first process makes it
         from imgcap.runs import check_run_folder
         check_run_folder(run, resume=config.resume, overwrite=config.overwrite)
-    from imgcap.data import split_captions
     from imgcap.model import load_model
     from imgcap.train import finetune
     loaded = load_rows(data, images, image_column, caption_column, language)
-    rows = split_captions(loaded, seed=config.seed)
+    rows = split_rows(loaded, config.seed)
     try:
         start = load_model(model, device=device, image_size=image_size)
         run = finetune(*start, rows, config, source=data)

@@ -9,17 +9,30 @@ __all__ = ['Data', 'Images', 'ImageColumn', 'CaptionColumn', 'Language', 'Model'
 import dataclasses
 import inspect
 import os
+import re
+import typing
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
+from .help import HelpfulCommand, name_of
+from .screen import first_line, waiting
 from ..config import CommandOptions, check_value
 from ..devices import keep_freed_memory
 
 # %% ../../nbs/cli/options.ipynb #651e1d49
+def _metavar(field:dataclasses.Field) -> str|None:
+    "What stands for the value of an option: N, 0-1, TEXT; nothing of a flag."
+    about, kinds = field.metadata, typing.get_args(field.type) or (field.type,)
+    if about["metavar"] or bool in kinds: return about["metavar"] or None
+    if about["choices"]: return "|".join(about["choices"])
+    if int in kinds: return "N"
+    if float not in kinds: return "TEXT"
+    return "0-1" if 1 in (about["at_most"], about["below"]) else "NUMBER"
+
+
 def shown(
     name:str, # Of the field
     config:type=CommandOptions, # A dataclass made with `option`
@@ -32,7 +45,10 @@ def shown(
     def check(value):
         for one in value if isinstance(value, (list, tuple)) else [value]: check_value(field, one)
         return value
-    return kind(**{"help": field.metadata["help"] + more, "callback": check, **settings})
+    help = re.sub("`([a-z_]+)`", lambda found: f"--{found[1].replace('_', '-')}",
+                  field.metadata["help"] + more)
+    about = {"help": help, "callback": check, "metavar": _metavar(field)}
+    return kind(**about | settings)
 
 # %% ../../nbs/cli/options.ipynb #5b78d795
 Data = Annotated[str, shown("data")]
@@ -49,6 +65,23 @@ def load_rows(data, images=None, image_column=None, caption_column=None, languag
     from imgcap.data import load_captions
     return load_captions(data, images=images, image_column=image_column,
                          caption_column=caption_column, language=language)
+
+# %% ../../nbs/cli/options.ipynb #eb4f1c66
+def split_rows(
+    loaded, # As `load_rows` gives it
+    seed:int, # Of the split
+):
+    "The splits that a training needs; a ValueError that says what to add where there are not."
+    from imgcap.data import describe_captions, split_captions
+    if not all(hasattr(rows, "__len__") for rows in loaded.values()):
+        raise ValueError("data in .tar shards is read once, and a training reads it again and "
+                         "again; unpack the shards into a folder and give that")
+    with warnings.catch_warnings(record=True, action="always") as said:
+        rows = split_captions(loaded, seed=seed)
+    if not {"train", "validation"} <= set(rows):
+        raise ValueError(describe_captions(loaded, decode=False).problems[0])
+    for each in said: warnings.warn(str(each.message), stacklevel=2)
+    return rows
 
 # %% ../../nbs/cli/options.ipynb #d1567be4
 def _check_device(device:str) -> str:
@@ -80,8 +113,7 @@ def _check_name(option:str, text:str):
 
 def _check_texts(ctx, param):
     "Raise where a value is an empty text, or a name that is not in UTF-8."
-    is_option = param.opts[0].startswith("-")
-    name = param.opts[0] if is_option else param.metavar or param.name.upper()
+    name = name_of(param)
     in_json = param.name in _NAMED and (ctx.info_name, param.name) != ("caption", "out")
     value = ctx.params.get(param.name)
     for text in value if isinstance(value, (list, tuple)) else [value]:
@@ -91,48 +123,42 @@ def _check_texts(ctx, param):
         raise ValueError(f"{name} is empty; {ctx.command_path} --help says what it takes")
 
 # %% ../../nbs/cli/options.ipynb #fcca34de
-class Command(typer.core.TyperCommand):
+class Command(HelpfulCommand):
     "A command in a process of its own, which takes an empty text only where that is the default."
     def invoke(self, ctx):
         for param in self.params:
             if param.default == "": continue
             _check_texts(ctx, param)
+        waiting.show(first_line(self.name, ctx.params), stays=self.name != "caption")
         keep_freed_memory()
-        return super().invoke(ctx)
+        try: return super().invoke(ctx)
+        finally: waiting.wipe()
 
 # %% ../../nbs/cli/options.ipynb #6a1f0403
-def _option_of(field:dataclasses.Field):
-    "A field as a type with help, as typer reads them."
-    many = field.default == ()
-    shown = typer.Option(help=field.metadata["help"], metavar="WORD" if many else None)
-    return Annotated[list[str] if many else field.type, shown]
-
-
-def _signature(command:Callable, fields:tuple[dataclasses.Field, ...]) -> inspect.Signature:
+def _signature(command:Callable, config:type) -> inspect.Signature:
     "That of the command, with typer's context before it and the fields after it."
     signature = inspect.signature(command)
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD,
                                 annotation=typer.Context)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    made = [inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY,
-                              default=field.default, annotation=_option_of(field))
-            for field in fields]
+    made = []
+    for field in dataclasses.fields(config):
+        kind = list[str] if field.default == () else field.type
+        annotation = Annotated[kind, shown(field.name, config)]
+        made.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY,
+                                      default=field.default, annotation=annotation))
     return signature.replace(parameters=[context, *own, *made])
 
 # %% ../../nbs/cli/options.ipynb #64df9f4d
 def with_fields(command:Callable, config:type) -> Callable:
     "The command with an option for each field of a dataclass in place of `**choices`."
-    fields = dataclasses.fields(config)
-    names = {field.name for field in fields}
+    names = {field.name for field in dataclasses.fields(config)}
     def with_options(context, **given):
         # Where nothing was typed, the command decides: a run has a default of its own.
         left = {name for name in names if context.get_parameter_source(name).name == "DEFAULT"}
-        typed = {name: value for name, value in given.items() if name not in left}
-        for field in fields:  # limits first, before anything is looked for or loaded
-            if field.name in typed: check_value(field, typed[field.name])
-        return command(**typed)
+        return command(**{name: value for name, value in given.items() if name not in left})
     with_options.__doc__, with_options.__name__ = command.__doc__, command.__name__
-    with_options.__signature__ = _signature(command, fields)
+    with_options.__signature__ = _signature(command, config)
     with_options.__annotations__ = {
         name: p.annotation for name, p in with_options.__signature__.parameters.items()}
     return with_options

@@ -21,9 +21,10 @@ from ..words import language_doubt, tokenize_caption
 
 # %% ../../nbs/data/checks.ipynb #1da6dcc6
 def _cell_text(value):
-    "A number, a spread or a tally as text"
+    "A number, a spread or a tally as text; one number where all are the same"
     if isinstance(value, dict): return ", ".join(f"{k} {v:,}" for k, v in value.items())
-    if isinstance(value, tuple): return " / ".join(f"{v:,g}" for v in value)
+    if isinstance(value, tuple):
+        return " / ".join(f"{v:,g}" for v in (value if len(set(value)) > 1 else value[:1]))
     return "" if value is None else f"{value:,}"
 
 # %% ../../nbs/data/checks.ipynb #386e7436
@@ -48,6 +49,11 @@ class CaptionReport:
         return [[fact.replace("_", " "), *(_cell_text(split.get(fact)) for split in splits)]
                 for fact in facts]
 
+    def _legend(self):
+        "What three numbers in a cell are, where there are such"
+        several = any(" / " in cell for row in self.rows() for cell in row)
+        return "a / b / c is least / median / most" * several
+
     def _judged(self):
         "(kind, text) of each problem, then of each warning"
         return [("problem", p) for p in self.problems] + [("warning", w) for w in self.warnings]
@@ -57,7 +63,8 @@ class CaptionReport:
         widths = [max(map(len, column)) for column in zip(*table)]
         padded = [[cell.ljust(width) for cell, width in zip(row, widths)] for row in table]
         lines = ["  ".join(row).rstrip() for row in padded]
-        return "\n".join(lines + [f"{kind}: {text}" for kind, text in self._judged()])
+        said = [f"{kind}: {text}" for kind, text in self._judged()]
+        return "\n".join(filter(None, [*lines, self._legend(), *said]))
 
     __repr__ = __str__
 
@@ -69,7 +76,7 @@ class CaptionReport:
         body = "".join(line(row, "td") for row in self.rows())
         notes = "".join(f"<li><b>{kind}:</b> {html.escape(text)}</li>"
                         for kind, text in self._judged())
-        return f"<table>{head}{body}</table><ul>{notes}</ul>"
+        return f"<table>{head}{body}</table><p>{self._legend()}</p><ul>{notes}</ul>"
 
 # %% ../../nbs/data/checks.ipynb #e64f3122
 _ODD_CAPTIONS = {
@@ -112,22 +119,45 @@ def _same_pictures(groups):
     return some([" = ".join([_row_name(name) for name in group[:3]] + ["…"] * (len(group) > 3))
                  for group in groups])
 
-def _problems(report, repeated_ids, blank):
-    "What stops a training"
+def _unsplittable(report, where):
+    "Why training cannot take the splits that it needs from the set"
+    lone = len(report.splits) == 1
+    if not lone and "train" not in report.splits:
+        yield (f"there is no train split to learn from, only: {', '.join(report.splits)}; "
+               "call one of them train")
+        return
+    base = next(iter(report.splits)) if lone else "train"
+    taken = [name for name in ("validation", "test") if lone or name not in report.splits]
+    needed = ["train", *taken]
+    readable = sum(any(row[0] == base and row not in report.unreadable for row in rows)
+                   for rows in where.values())
+    if 0 < readable < len(needed):
+        pictures = counted(readable, "different picture", "different pictures")
+        yield (f"{pictures} for {', '.join(needed)}, each of which takes one at least; "
+               f"add {len(needed) - readable} or more")
+
+# %% ../../nbs/data/checks.ipynb #8a15b3b5
+def _problems(report, where, repeated_ids, blank):
+    "What stops a training and what to do about it, the heaviest first"
     for name, facts in report.splits.items():
-        if not facts["pictures"]: yield f"split {name} is empty"
+        if not facts["pictures"]: yield f"split {name} is empty; add pictures, or leave it out"
+    yield from _unsplittable(report, where)
     if report.missing:
         pictures = counted(len(report.missing), "picture is", "pictures are")
-        yield f"{pictures} not there: {some(map(_row_name, report.missing))}"
+        yield (f"{pictures} not there: {some(map(_row_name, report.missing))}; bring them back, or "
+               "leave their rows out")
     if report.unreadable:
         reasons = [f"{_row_name(name)}: {reason}" for name, reason in report.unreadable.items()]
-        yield f"{counted(len(reasons), 'picture', 'pictures')} cannot be read: {some(reasons)}"
-    if repeated_ids:
-        image_ids = counted(len(repeated_ids), "image_id is", "image_ids are")
-        yield f"{image_ids} not unique: {some(map(_row_name, repeated_ids))}"
+        yield (f"{counted(len(reasons), 'picture', 'pictures')} cannot be read: {some(reasons)}; "
+               "replace them, or leave them out")
     if blank:
         rows = counted(len(blank), "row has", "rows have")
-        yield f"{rows} no caption or an empty one: {some(map(_row_name, blank))}"
+        yield (f"{rows} no caption or an empty one: {some(map(_row_name, blank))}; write one, or "
+               "leave the rows out")
+    if repeated_ids:
+        image_ids = counted(len(repeated_ids), "image_id is", "image_ids are")
+        yield (f"{image_ids} not unique: {some(map(_row_name, repeated_ids))}; give each picture "
+               "its own")
 
 # %% ../../nbs/data/checks.ipynb #ded27138
 def _splits_of(names): return {split for split, _ in names}
@@ -141,7 +171,7 @@ def _warnings(report):
             pictures = counted(sum(dim.values()), "picture that uses few of its",
                                "pictures that use few of their")
             yield f"split {name} has {pictures} 16 bits, stretched to white ({some(dim)})"
-    if "train" not in report.splits: yield "there is no train split"
+    if "train" not in report.splits and len(report.splits) < 2: yield "there is no train split"
     if report.leaks:
         pictures = counted(len(report.leaks), "picture is", "pictures are")
         yield f"{pictures} in more than one split: {_same_pictures(report.leaks)}"
@@ -164,7 +194,8 @@ def _inspected(part, decode, label):
     from tqdm import tqdm
     inspect = functools.partial(inspect_picture, decode=decode)
     return tqdm(over_pictures(inspect, part, "image_id", "captions"), desc=label or None,
-                total=len(part) if hasattr(part, "__len__") else None, disable=not label)
+                total=len(part) if hasattr(part, "__len__") else None, unit=" pictures",
+                leave=False, disable=not label)
 
 # %% ../../nbs/data/checks.ipynb #77befd1d
 def _measure_split(name, part, texts, where, report, decode, progress):
@@ -223,6 +254,6 @@ def describe_captions(
     report.duplicates = [names for names in where.values() if len(names) > 1]
     report.leaks = [names for names in report.duplicates if len(_splits_of(names)) > 1]
     report.duplicate_captions = {text: n for text, n in texts.all.items() if n > 1}
-    report.problems += _problems(report, repeated, blank)
+    report.problems += _problems(report, where, repeated, blank)
     report.warnings += [*_warnings(report), *texts.warnings()]
     return report

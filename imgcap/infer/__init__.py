@@ -178,13 +178,14 @@ class _Writing:
     ) -> int: # How many got a caption
         texts, states, captioned = {}, deque(), 0
         if self.sidecar: texts = text_files(self.pictures)
-        on_screen = self.out is None and not self.sidecar
+        on_screen = self.out is None and not self.sidecar and self.echo is None
+        wanted = None if is_first and len(todo) > 1 else False
 
         def noted():
             for path in todo:
                 states.append(dict if self.out is None else note_picture(path, threads))
                 yield path
-        bar = picture_bar(None if is_first else False, len(todo), on_screen)
+        bar = picture_bar(wanted, len(todo), on_screen)
         with ThreadPoolExecutor(2) as threads, bar:
             results = captioner.many(noted(), progress=False, **options)
             for path, result in zip(todo, results):
@@ -234,7 +235,7 @@ def caption_files(
     dtype:str="auto", # Precision of the model, where a name is given
     echo:Callable|None=None, # Takes the lines without `out` and `sidecar`; None prints them
     **options, # Fields of `Decoding`
-) -> CaptionCounts: # Of all processes; also said on standard error
+) -> CaptionCounts: # Of all processes; without `echo` also said on standard error
     "Caption files and folders into a file, text files beside the pictures, or onto the screen."
     is_loaded = isinstance(model, Captioner)
     how, team = (model.how if is_loaded else partial(decoding_for, model))(**options), Team()
@@ -248,7 +249,7 @@ def caption_files(
         captioned, unreadable = _write_job(job, model, echo, options, several)
     seconds = time.monotonic() - started
     counts = CaptionCounts(captioned, unreadable, job.skipped, seconds, job.passed_over)
-    if team.rank == 0: print(counts, file=sys.stderr)
+    if team.rank == 0 and echo is None: print(counts, file=sys.stderr)
     return counts
 
 # %% ../../nbs/07_infer.ipynb #9e325859

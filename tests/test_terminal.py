@@ -1,0 +1,230 @@
+"What a person sees in a terminal: help in sections, a line at once, captions, a verdict."
+
+import io
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+import typer
+from terminal import COLUMNS, on_terminal, screen, terminal
+
+from imgcap.cli import _COMMANDS, _make_app, main
+from imgcap.cli.help import EXAMPLES, SECTIONS, examples
+from imgcap.data.creatures import make_creatures
+
+NAMES = [command.__name__ for command in _COMMANDS]
+PROGRAM = typer.main.get_command(_make_app())
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    "A folder of five drawings with a text file each."
+    folder = tmp_path_factory.mktemp("some photos") / "my photos"
+    folder.mkdir()
+    for number, row in enumerate(make_creatures({"train": 5})["train"]):
+        row["image"].save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(row["captions"][0], encoding="utf-8")
+    return folder
+
+
+# --- help
+
+
+def help_of(name, capsys):
+    assert main([name, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_help_text_fits_and_says_what_is_taken(name, capsys):
+    said = help_of(name, capsys)
+    assert all(len(line) <= COLUMNS for line in said.splitlines())
+    assert not re.search(r"<\w+>|\[default: no-|`", said), said
+    for param in PROGRAM.commands[name].params:
+        if param.param_type_name == "option":
+            assert len(re.findall(rf"^  {param.opts[0]}\b(?!-)", said, re.M)) == 1, param.opts
+    off = [p for p in PROGRAM.commands[name].params if p.secondary_opts and p.default is False]
+    assert not any(p.secondary_opts[0] in said for p in off)
+    assert said.rstrip().endswith(examples(name)[-1])
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_long_help_text_has_sections_with_what_is_needed_first(name, capsys):
+    said = help_of(name, capsys)
+    heads = re.findall(r"^([A-Z][\w ]+):$", said, re.M)
+    assert heads == [*SECTIONS[name], "Rare", "Examples"]
+    first = {"train": ["--data"], "evaluate": ["--model", "--data"], "caption": ["PATH…"]}[name]
+    assert re.findall(r"^  (-\S+|PATH…)", said, re.M)[:len(first)] == first
+    rare = said.partition("Rare:")[2].count("\n  -")
+    assert rare < said.count("\n  -") / 2
+
+
+@pytest.mark.parametrize("line", [line for name in EXAMPLES for line in examples(name)])
+def test_an_example_can_be_pasted(line):
+    "The command takes its words; what they name need not be there."
+    words = shlex.split(line.rpartition("| ")[2])
+    words = words[words.index("imgcap") + 1:]
+    command = PROGRAM.commands[words[0]]
+    with command.make_context(words[0], words[1:], parent=typer.Context(PROGRAM)): pass
+
+
+@pytest.mark.parametrize("words, said", [
+    ("hlep", "Did you mean 'help'?"), ("captoin x", "Did you mean 'caption'?"),
+    ("train --hlep", "--help"), ("train --dta x", "--data")])
+def test_a_word_that_is_nearly_right_is_told(words, said, capsys):
+    assert main(words.split()) == 2
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
+
+
+def test_help_may_be_asked_for_in_any_way(capsys):
+    texts = []
+    for words in ["train --help", "train -h", "help train", "--help", "-h", "help"]:
+        assert main(words.split()) == 0
+        texts.append(capsys.readouterr().out)
+    assert len(set(texts)) == 2 and texts[0] == texts[2] and texts[3] == texts[5]
+    assert main([]) == 2 and capsys.readouterr().err.startswith("Usage: imgcap")
+
+
+# --- a line at once
+
+FIRST_LINES = {
+    "demo": "loading PyTorch …", "bench --quick": "loading PyTorch …",
+    "check --data creatures": "drawing creatures …", "check --data set": "reading set …",
+    "train --data set": "reading set …", "caption a.png --model m": "loading m …",
+    "evaluate --data set --model m": "reading set …", "score a.jsonl b.jsonl": "reading a.jsonl …",
+    "export m --out onnx": "loading m …",
+    "push runs/mine --repo-id you/mine": "reading runs/mine …",
+    "app --model m --port 0": "loading m …"}
+WITHOUT_LIBRARIES = """
+import json, sys
+for library in "torch", "transformers", "datasets", "numpy", "PIL": sys.modules[library] = None
+from imgcap.cli import main
+for words in json.loads(sys.argv[1]):
+    print("$", file=sys.stderr, flush=True)
+    main(words)
+"""
+
+
+def first_lines(is_terminal, folder):
+    "What each command says on standard error when no library can be loaded."
+    lines = json.dumps([words.split() for words in FIRST_LINES])
+    program = [sys.executable, "-c", WITHOUT_LIBRARIES, lines]
+    with terminal() as (end, got):
+        done = subprocess.run(program, cwd=folder, stdout=subprocess.PIPE, text=True,
+                              stderr=end if is_terminal else subprocess.PIPE)
+    err = b"".join(got).decode() if is_terminal else done.stderr
+    return [each.strip("\r\n") for each in err.replace("\r\n", "\n").split("$\n")[1:]]
+
+
+def test_a_command_says_what_it_begins_with_before_any_library_is_loaded(tmp_path):
+    assert {words.split()[0] for words in FIRST_LINES} == set(NAMES)
+    for words, said in zip(FIRST_LINES, first_lines(True, tmp_path)):
+        assert re.split("[\r\n]", said)[0] == FIRST_LINES[words], (words, said)
+
+
+def test_what_is_no_terminal_gets_no_first_line(tmp_path):
+    for said in first_lines(False, tmp_path):
+        assert said.startswith("imgcap: ") and "…" not in said and "\n" not in said
+
+
+# --- captions
+
+WORDS = ["--max-new-tokens", "5"]
+
+
+def test_one_picture_shows_its_caption_alone(photos, capsys):
+    assert main(["caption", str(photos / "0.png"), *WORDS]) == 0
+    row = json.loads(capsys.readouterr().out)
+    status, written = on_terminal("caption", photos / "0.png", *WORDS)
+    assert status == 0 and screen(written) == [row["caption"], ""]
+    assert written.startswith("loading git-tiny …\r")
+
+
+def test_several_captions_of_one_picture_have_a_line_each(photos):
+    several = ["--num-beams", "2", "--num-return-sequences", "2"]
+    status, written = on_terminal("caption", photos / "0.png", *WORDS, *several)
+    first, second, end = screen(written)
+    assert status == 0 and first != second and end == ""
+
+
+def test_several_pictures_have_their_names_and_what_is_skipped_a_reason(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    (folder / "4.png").write_bytes(b"no picture")
+    status, written = on_terminal("caption", folder, *WORDS)
+    *lines, last, end = screen(written)
+    assert status == 0 and end == "" and len(lines) == 5
+    for number, line in enumerate(lines[:4]): assert line.startswith(f"{folder}/{number}.png  ")
+    assert lines[4] == f"{folder}/4.png: not a picture in a format that can be read"
+    assert last == "4 captioned, 1 unreadable; --out captions.csv keeps them in a file"
+
+
+def test_a_picture_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    status, written = on_terminal("caption", tmp_path / "a.png")
+    reason, end = screen(written)
+    assert status == 2 and reason == f"{tmp_path}/a.png: not a picture in a format that can be read"
+
+
+@pytest.mark.parametrize("words", [["--json"], []])
+def test_programs_get_json_lines(words, photos, capsys):
+    "With --json, or where standard output is no terminal; it is the same in either case."
+    assert main(["caption", str(photos), *WORDS]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    out = None if words else io.StringIO()
+    status, written = on_terminal("caption", photos, *WORDS, *words, stdout=out)
+    shown = out.getvalue().splitlines() if out else screen(written)[:5]
+    assert status == 0 and shown == lines and all("caption" in json.loads(line) for line in lines)
+    assert screen(written)[-2] == "5 captioned, 0 unreadable"
+
+
+def test_a_name_or_a_caption_cannot_move_the_cursor(capsys):
+    from imgcap.cli.screen import CaptionScreen
+    shown = CaptionScreen()
+    for name in "a\x1b[2J", "b\r": shown(json.dumps({"path": name, "caption": "x\x1b[A\u202e"}))
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
+# --- a verdict
+
+
+def checked(*words):
+    "Status and the lines of a check, without those of its table."
+    status, written = on_terminal("check", *words)
+    lines = screen(written)
+    assert lines[0].startswith("reading ") and lines[-1] == ""
+    return status, lines[-4:-1]
+
+
+def test_a_set_that_is_ready_names_the_command_that_trains_on_it(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b.csv").write_text("photo,text\n" + "".join(f"{i}.png,an owl\n" for i in "012"))
+    given = ["--data", "a b.csv", "--images", str(photos), "--image-column", "photo",
+             "--caption-column", "text", "--language", "en"]
+    status, said = checked(*given)
+    start, _, command = said[-1].partition(": ")
+    assert (status, start) == (0, "ready to train")
+    assert shlex.split(command) == ["imgcap", "train", *given]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
+def test_check_and_train_agree_on_a_few_pictures(n, photos, tmp_path, capsys):
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for i in range(n):
+        for ending in "png", "txt": shutil.copy(photos / f"{i}.{ending}", folder)
+    if n < 3:
+        assert main(["train", "--data", str(folder), "--out", str(tmp_path / "run")]) == 2
+        err = capsys.readouterr().err
+        assert (len(err.splitlines()) == 1 and "add" in err) or not n, err
+        assert not re.search(r"\w_\w|\w\(", err.replace(str(folder), "")), err
+    if not n: return
+    status, said = checked("--data", folder)
+    assert status == 2 * (n < 3)
+    if n < 3:
+        assert said[-2].endswith(f"add {3 - n} or more") and said[-1].startswith("not ready")
+    else: assert said[-2].startswith("few pictures") and said[-1].startswith("ready to train: ")
