@@ -20,7 +20,7 @@ _blob = f"{_settings['git_url']}/blob/{_settings['branch']}"
 site_source_url = _blob if _settings["git_url"] else ""
 
 extensions = ["myst_nb", "sphinx.ext.intersphinx", "sphinx_copybutton",
-              "notebooks", "reference", "architecture", "mathml"]
+              "notebooks", "reference", "architecture", "mathml", "navigation"]
 exclude_patterns = ["_build", "ext", "locale", "inventories"]
 highlight_language = "text"
 

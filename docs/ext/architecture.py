@@ -55,6 +55,7 @@ def module_file(name):
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@cache
 def modules():
     "The modules that notebooks export, in their order; a ValueError where one has no place in it."
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "nbs").rglob("*.ipynb")
