@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -36,7 +37,8 @@ from imgcap.evaluate.pages import example_card
 from imgcap.evaluate.records import strict_json
 from imgcap.evaluate.report import score_systems
 from imgcap.evaluate.scoring import Measured, differences, statistics_in_blocks
-from imgcap.files import held
+from imgcap.evaluate.verdicts import verdict
+from imgcap.files import held, write_atomic
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
 from imgcap.model import load_model, new_git_tiny, weights_fingerprint
@@ -664,7 +666,7 @@ def test_whatever_training_pictures_there_are(score, kind, made):
 def test_few_pictures(score, tmp_path, n):
     report = score({"train": table(shades(1)), "test": table(shades(n, 5))})
     assert ("shuffled_pictures" in report.scores) == (n > 1)
-    assert n > 1 or "cannot be shuffled" in str(report)
+    assert n > 1 or "one picture is too few to say how good" in report.verdict()
     assert (report.save(tmp_path) / "gallery.png").is_file()
 
 
@@ -981,7 +983,7 @@ def test_word_errors_are_said_the_right_way_round(creatures):
         zip(good.table().head, next(r for r in good.table().rows if r[0] == "- shuffled_pictures"))
     )
     assert cells["WER"].startswith("-") and cells["CIDEr-D"].startswith("+")
-    assert "The right pictures are worth" in good.verdict()
+    assert "; it looks at the pictures: with captions swapped it gets" in good.verdict()
 
 
 def test_people_and_the_model_are_compared_on_the_same_references(creatures):
@@ -991,16 +993,76 @@ def test_people_and_the_model_are_compared_on_the_same_references(creatures):
     assert all(human[f"{m}_difference"] == 0 for m in ("cider_d", "bleu_4", "rouge_l", "wer"))
 
 
+def told(part="", captions=("a cat", "a dog"), split="test", **differences):
+    "The verdict on scores of 1.00, 0.50 of other systems, and these intervals of differences."
+    def system(interval):
+        return {"cider_d": 0.5, "cider_d_ci": (0.4, 0.6), "cider_d_difference_ci": interval}
+    clear = dict(shuffled_pictures=(0.1, 0.9), constant_caption=(0.1, 0.9))
+    scores = {name: system(each) for name, each in {**clear, **differences}.items()}
+    scores["model"] = {"cider_d": 1.0, "cider_d_ci": (0.9, 1.1)}
+    return verdict(scores, list(captions), split, "my-model", part)
+
+
 @pytest.mark.parametrize("low, looks", [(-0.1, False), (0, False), (0.05, True)])
 def test_a_difference_that_may_be_chance_is_no_sign(low, looks):
-    shuffled = {"cider_d_difference": 0.2, "cider_d_difference_ci": (low, 0.4)}
-    verdict = Report("test", {"model": {}, "shuffled_pictures": shuffled}, []).verdict()
-    assert verdict.startswith("The right pictures are worth" if looks else "No sign")
+    said = told(shuffled_pictures=(low, 0.4))
+    assert ("; it looks at" in said) == looks and ("nothing shows that it looks" in said) != looks
+
+
+@pytest.mark.parametrize("interval, better", [
+    ((0.1, 0.4), "better"), ((-0.1, 0.4), "no better"), ((-0.4, -0.1), "less")])
+def test_the_verdict_says_whether_one_caption_for_all_does_as_well(interval, better):
+    assert f"agree with people's {better} than one caption for all" in told(
+        constant_caption=interval)
+
+
+@pytest.mark.parametrize("part, split, said", [
+    ("none", "test", "On 2 pictures kept from its training, my-model writes"),
+    ("train", "train", "On 2 pictures that it was trained on, my-model writes"),
+    ("train", "test", "On 2 pictures that it was trained on, "),
+    ("validation", "validation", "On 2 pictures of its own validation split, "),
+    ("some", "all", "On 2 pictures some of which it was trained on, "),
+    ("", "test", "On 2 pictures of the split test, "), ("", "all", "On 2 pictures of all splits, "),
+])
+def test_the_verdict_says_which_pictures(part, split, said):
+    assert told(part, split=split).startswith(said)
+
+
+def test_the_verdict_of_what_cannot_be_judged():
+    assert told(captions=["", " "]).endswith("my-model wrote nothing: every caption is empty.")
+    assert "1.00" not in told(captions=["a cat"]) and "looks" in told(captions=["a cat"])
+    people = told(human=(-0.6, -0.4))
+    assert "and 0.50 for people;" in people and "people;" not in told()
+    copied = "; a copy from the most similar training picture gets 0.50;"
+    assert copied in told(nearest_picture=(-0.6, -0.4))
+    assert copied not in told(nearest_picture=(-0.6, 0.1))
+
+
+def test_the_record_knows_what_the_run_was_trained_on(score, make_run):
+    data = {name: table(shades(n, start)) for name, n, start in
+            (("train", 3, 0), ("validation", 3, 5), ("test", 4, 10))}
+    run = make_run({name: data[name] for name in ("train", "validation")})
+    weights = weights_fingerprint(run)
+    about = {**read(run / "run.json"), "config": {}, "versions": {"imgcap": "0"}}
+    write_atomic(run / "run.json", json.dumps({**about, "finished": {"weights": weights}}))
+    def part(split, data):
+        report = evaluate_model(run, data, split, resamples=10, max_new_tokens=2, source="shades")
+        return report.record["part_in_training"], report
+    found, report = part("test", data)
+    assert found == "none" and "kept from its training" in report.verdict()
+    assert report.title().startswith(f"Captions by {run.name}: shades, split test, ")
+    assert str(date.today().year) in report.title()
+    assert [part(split, data)[0] for split in ("train", "validation", "all")] == [
+        "train", "validation", "some"]
+    assert part("test", {"test": data["train"]})[0] == "train", "whatever the split is called"
+    assert part("test", {"test": table(shades(4, 30))})[0] == "", "a set of others"
+    write_atomic(run / "run.json", json.dumps({**about, "finished": {"weights": "others"}}))
+    assert part("test", data)[0] == ""
 
 
 def test_a_model_that_does_not_look_is_said(creatures):
     blind = oracle(creatures, ["a red creature"] * 12)
-    assert "No sign that the model looks" in blind.verdict()
+    assert "nothing shows that it looks at the pictures" in blind.verdict()
 
 
 def test_intervals_of_differences_are_paired(creatures):
@@ -1167,14 +1229,16 @@ def test_long_texts_and_large_pictures_stay_small():
     )  # what JPEG likes least
     assert len(picture_uri(wide)) < 10_000 and len(picture_uri(wide[:, :300])) < 60_000
     card = {
-        "image": wide,
+        "number": 1,
+        "groups": [],
+        "picture": picture_uri(wide),
         "name": "x",
         "prediction": "word " * 10_000,
         "references": ["word " * 10_000] * 5,
         "score": 1.0,
         "confidence": 0.5,
     }
-    assert len(example_card(card, "best", "en")) < 40_000
+    assert len(example_card(card, "en")) < 40_000
 
 
 def test_only_texts_are_kept_of_pictures(score, small):

@@ -31,8 +31,8 @@ STAGES = {
         train.trainer train.starts train.endings train""",
     "infer": "infer.row_files infer.reading infer.jobs infer.alt_text infer",
     "evaluate": """evaluate.baselines evaluate.scoring evaluate.groups evaluate.pages
-        evaluate.records evaluate.inputs evaluate.report evaluate.evidence evaluate.explain
-        evaluate""",
+        evaluate.examples evaluate.records evaluate.inputs evaluate.verdicts evaluate.report
+        evaluate.evidence evaluate.explain evaluate""",
     "share": "share.records share.front_matter share.cards share.graphs share.export share",
     "doors": """app_page app bench_recipes bench
         cli.help cli.screen cli.errors cli.options cli.learning cli.demonstration

@@ -115,6 +115,6 @@ def evaluate_model(
     read = _caption_all(writer, rows, train, split, batch_size, train_pictures, seed, progress)
     options = dict(language=language, resamples=resamples, seed=seed)
     report = _scored_systems(read, split, train_pictures, all_captions(train), **options)
-    record = score_record(data_record(data, split, read.seen, source), writer, **options)
+    record = score_record(data_record(data, split, read.seen, source), writer, split, **options)
     notes = [*doubts(read.written, run, record), *report.notes]
     return replace(report, notes=notes, record=record, rows=rows, groups=tuple(groups))

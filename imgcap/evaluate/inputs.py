@@ -9,6 +9,7 @@ __all__ = []
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 
 import datasets
@@ -16,11 +17,11 @@ import datasets
 from ..config import Decoding
 from ..data.rows import caption_language, keep_encoded
 from .groups import column_names, column_values
-from .records import foreign_weights
+from .records import foreign_weights, part_in_training
 from ..fingerprints import fingerprint, picture_fingerprint
 from ..model import load_model, weights_fingerprint
 from ..model.checkpoints import check_loaded
-from ..places import last_part
+from ..places import hub_id, last_part
 from ..run_record import read_run, run_of
 from ..words import language_doubt, primary_language
 
@@ -112,6 +113,13 @@ def loaded_model(model, processor, device:str) -> tuple: # Model and processor
     check_loaded(model, processor, "evaluate_model(model, data, processor=processor)")
     return model, processor
 
+# %% ../../nbs/evaluate/inputs.ipynb #7dffbd47
+def name_of(model) -> str: # Without folders; empty where nothing says it
+    "What a report calls a model: its run folder, or the name that it was loaded by."
+    if run := run_of(model): return run.resolve().name
+    name = model.config.name_or_path
+    return hub_id(name) or last_part(name)
+
 # %% ../../nbs/evaluate/inputs.ipynb #36a6dc7a
 def data_record(data:dict, split:str, seen:dict, source:str|None) -> dict:
     "Fingerprints of the data."
@@ -126,14 +134,17 @@ def data_record(data:dict, split:str, seen:dict, source:str|None) -> dict:
 def score_record(
     about:dict, # As `data_record` makes it
     writer, # The `CaptionWriter` that wrote
+    split:str,
     *,
     language:str|None,
     **options, # Of the scoring
 ) -> dict:
-    "What the scores are of: data, weights, and how captions were written."
-    return {"data": about, "weights": weights_fingerprint(writer.model), "language": language,
-            "precision": str(writer.model.dtype).removeprefix("torch."),
-            "decoding": asdict(writer.how), **options}
+    "What the scores are of: data, weights, and how and when captions were written."
+    record = {"data": about, "model": name_of(writer.model), "date": date.today().isoformat(),
+              "weights": weights_fingerprint(writer.model), "language": language,
+              "precision": str(writer.model.dtype).removeprefix("torch."),
+              "decoding": asdict(writer.how), **options}
+    return {**record, "part_in_training": part_in_training(run_of(writer.model), split, record)}
 
 # %% ../../nbs/evaluate/inputs.ipynb #b5971dd3
 def doubts(written:list[dict], run:Path|None, record:dict) -> list[str]:

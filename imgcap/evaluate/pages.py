@@ -11,9 +11,11 @@ import hashlib
 import html
 import io
 import math
+from itertools import groupby
 
 from PIL import Image
 
+from ..data.texts import counted
 from ..files import cut
 from ..pictures import decode_image
 from ..template_files import fill_template, style_sheet
@@ -33,11 +35,12 @@ def data_uri(
 def picture_uri(
     image, # Anything that `decode_image` reads
     side:int=224, # Longest side, in pixels
+    quality:int=80, # Of the JPEG
 ) -> str: # A JPEG as an address
     "A small copy of a picture that stands in the page itself."
     small = decode_image(image, at_least=side)
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return data_uri(small, "JPEG", quality=80, optimize=True)
+    return data_uri(small, "JPEG", quality=quality, optimize=True)
 
 # %% ../../nbs/evaluate/pages.ipynb #848dd718
 _MARKS = {"new": ' class="new" title="in no reference"',
@@ -45,40 +48,59 @@ _MARKS = {"new": ' class="new" title="in no reference"',
           "missing": ' title="not in the caption"'}
 
 def _marked(text:str, state:str) -> str:
-    "A piece of a caption; blanks before its word are not marked."
-    word = text.lstrip()
-    shown = html.escape(word)
-    if state != "same": shown = f"<mark{_MARKS[state]}>{shown}</mark>"
-    return text[:len(text) - len(word)] + shown
+    "Words of a caption; blanks before the first are not marked."
+    words = text.lstrip()
+    shown = html.escape(words)
+    if state != "same" and words: shown = f"<mark{_MARKS[state]}>{shown}</mark>"
+    return text[:len(text) - len(words)] + shown
 
 def mark_words(
     pieces:list[tuple[str, str]], # `prediction` or `reference` of what `compare_captions` found
 ) -> str: # HTML, escaped, for a page made by `html_page`
-    "A caption with the words marked that differ."
-    return "".join(_marked(*piece) for piece in pieces).strip() or "(empty)"
+    "A caption with the words marked that differ; neighbours of a kind have one mark."
+    runs = groupby(pieces, key=lambda piece: piece[1])
+    shown = (_marked("".join(text for text, _ in run), state) for state, run in runs)
+    return "".join(shown).strip() or "(empty)"
 
 # %% ../../nbs/evaluate/pages.ipynb #cba06fad
 MOST_LETTERS = 600 # Letters of a caption or a remark; of a longer one its beginning
 
-def example_card(row:dict, kind:str, language:str|None) -> str:
+def example_card(
+    row:dict, # `number`, `name`, `prediction`, `references`, `score`, `confidence`,
+              # `picture` (an address, or an empty text), `groups` (their numbers)
+    language:str|None,
+) -> str: # HTML
     "One picture of the page with its captions; what people wrote is folded up."
     lang = f' lang="{html.escape(language)}"' if language else ""
     references = [cut(reference, MOST_LETTERS) for reference in row["references"]]
     prediction = cut(row["prediction"], MOST_LETTERS)
     compared = compare_captions(prediction, references, language=language)
     name, first = html.escape(row["name"]), html.escape(references[0])
+    picture = row["picture"] and fill_template(
+        "report_picture.html", address=row["picture"], alt=f"{name}: {first}", lang=lang)
     others = "".join(f'<li dir="auto">{html.escape(reference)}</li>' for reference in references)
     return fill_template(
-        "report_example.html", kind=kind, lang=lang, name=name, alt=f"{name}: {first}",
-        score=f"{row['score']:.4f}", picture=picture_uri(row["image"]),
+        "report_example.html", number=f"{row['number']}", groups=" ".join(map(str, row["groups"])),
+        lang=lang, name=name, picture=picture.strip(), references=others,
+        score=f"{row['score']:.4f}", confidence=f"{row['confidence']:.4f}",
         prediction=mark_words(compared.prediction), reference=mark_words(compared.reference),
-        cider_d=f"{row['score']:.2f}", confidence=f"{row['confidence']:.2f}",
-        count=f"{len(references)} reference{'s' * (len(references) > 1)}", references=others)
+        cider_d=f"{row['score']:.2f}", sure=f"{row['confidence']:.2f}",
+        count=counted(len(references), "caption by a person", "captions by people"))
 
 # %% ../../nbs/evaluate/pages.ipynb #71b1991a
-def example_tools(highest:float) -> str:
-    "Filter and search, shown by the script."
-    return fill_template("report_tools.html", top=f"{math.ceil(100 * highest) / 100:.2f}")
+def _to_choose(column:str, groups:list[tuple[int, str]]) -> str:
+    "The groups of a column, to choose from."
+    each = "".join(f'<option value="{number}">{html.escape(label)}</option>'
+                   for number, label in groups)
+    return f'<optgroup label="{html.escape(column)}">{each}</optgroup>'
+
+def example_tools(
+    highest:float, # Of all scores
+    groups:dict[str, list[tuple[int, str]]], # Column -> number and label of each of its groups
+) -> str: # HTML
+    "Order, filter and search, shown by the script."
+    return fill_template("report_tools.html", top=f"{math.ceil(100 * highest) / 100:.2f}",
+                         groups="".join(_to_choose(*each) for each in groups.items()))
 
 # %% ../../nbs/evaluate/pages.ipynb #cd96b807
 def _allowed(text:str) -> str:

@@ -121,6 +121,26 @@ def foreign_weights(
     return (f"the weights (fingerprint {found}) are not those that the run trained ({trained}), "
             "so nothing is known of their training")
 
+# %% ../../nbs/evaluate/records.ipynb #5e1f0a46
+def part_in_training(
+    run:Path|None, # Run folder of the model that was scored
+    split:str, # That was scored
+    record:dict, # Of which data and weights
+) -> str: # train, validation, some (train and others), none; empty where nothing says it
+    "In which part of the training of a run the pictures of a split were."
+    own = _own_record(run) if run else {}
+    trained, scored = own.get("finished"), _data_of(record)
+    parts = {k: about for k, about in _data_of(own).items() if isinstance(about, dict)}
+    known = isinstance(trained, dict) and trained.get("weights") == record.get("weights")
+    if not known or not parts: return ""
+    pictures = scored.get("picture_splits", {}).get(split)
+    for name in ("train", "validation"):
+        about = parts.get(name, {})
+        same = about.get("fingerprint") == scored["fingerprint"]
+        if same and same_pictures(about.get("picture_fingerprint"), pictures): return name
+    if not _is_of_run(split, record, own): return ""
+    return "some" if split == "all" else "none"
+
 # %% ../../nbs/evaluate/records.ipynb #7d20be10
 def _set_of(record:dict, split:str) -> str:
     "A hash of the pictures and captions that were scored, and of the language of their words."

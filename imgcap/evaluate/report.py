@@ -9,25 +9,27 @@ __all__ = ['ScoreTable', 'Report']
 import html
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ..data.creatures import ATTRIBUTES
-from ..data.texts import counted
+from imgcap.evaluate.examples import (
+    best_worst_random, gallery_sheet, picture_addresses, picture_sizes, what_is_shown,
+    with_pictures)
 from .groups import column_values, group_rows, group_scores, has_column
 from .pages import MOST_LETTERS, example_card, example_tools, html_page
 from .records import folder_for, refuse_strangers, strict_json, write_split
 from .scoring import MAIN_METRICS, Measured, measure_systems
+from .verdicts import (
+    how_to_read, on_skipped, report_title, variety, verdict)
 from ..files import cut
 from ..metrics import CaptionStatistics
 from ..places import public_ids, without_paths
 from ..template_files import fill_template, read_template
-from ..viz import show_predictions
 
 # %% ../../nbs/evaluate/report.ipynb #ed425eb2
 def _shown(scores:dict, name:str, *, sign:str="", short:bool=False) -> str:
@@ -92,13 +94,16 @@ def _said_of(column:str, rows, predictions:list[dict], model:CaptionStatistics) 
     return [values.get(row["image_id"]) for row in predictions]
 
 # %% ../../nbs/evaluate/report.ipynb #a8c987d8
+def _group_title(column:str) -> str:
+    return "Length of people's captions, in words" if column == "length" else column
+
 def _group_table(scores:dict, column:str, system:str, groups:dict, short:bool) -> ScoreTable:
     "The main metrics of one system by groups of pictures; `scores` are those of the whole split."
-    title = "Length of people's captions, in words" if column == "length" else column
     rows = [[name, f"{own['n']:.0f}",
              *(_shown(own, metric, short=short) for metric in _main_names(scores))]
             for name, own in groups.items()]
-    return ScoreTable(f"{title}: scores of {system}", _head(scores, column, "pictures"), rows)
+    title = f"{_group_title(column)}: scores of {system}"
+    return ScoreTable(title, _head(scores, column, "pictures"), rows)
 
 def _attribute_table(scores:dict) -> ScoreTable:
     "Precision, recall and F1 of the facts that the model states, for each attribute."
@@ -106,96 +111,6 @@ def _attribute_table(scores:dict) -> ScoreTable:
     def rates(end): return [f"{scores['model'][f'attribute_{kind}{end}']:.2f}" for kind in kinds]
     rows = [["all", *rates("")], *([name, *rates(f"_{name}")] for name in ATTRIBUTES)]
     return ScoreTable("Facts in the model's captions", ["attribute", *kinds.values()], rows)
-
-# %% ../../nbs/evaluate/report.ipynb #357d283c
-def _verdict(scores:dict[str, dict]) -> str:
-    "What the difference to shuffled pictures says."
-    if "shuffled_pictures" not in scores:
-        return "One picture cannot be shuffled, so nothing says whether the model looks."
-    gain = scores["shuffled_pictures"]["cider_d_difference"]
-    low, high = scores["shuffled_pictures"]["cider_d_difference_ci"]
-    if low > 0:
-        return (f"The right pictures are worth {gain:.2f} CIDEr-D to the model "
-                f"({low:.2f} to {high:.2f}).")
-    return (f"No sign that the model looks: the right pictures are worth {gain:.2f} CIDEr-D to it "
-            f"({low:.2f} to {high:.2f}), which may be chance.")
-
-def _on_skipped(skipped:dict[str, str]) -> list[str]:
-    "How many pictures are in no score, and why; nothing where all are."
-    if not skipped: return []
-    first = "; ".join(f"{k} ({v})" for k, v in islice(skipped.items(), 3))
-    pictures = counted(len(skipped), "picture is", "pictures are")
-    return [f"{pictures} in no score: {first}" + "; …" * (len(skipped) > 3)]
-
-# %% ../../nbs/evaluate/report.ipynb #2030dbd1
-def _how_to_read(pictures:int, split:str) -> str:
-    return (f"{counted(pictures, 'picture', 'pictures')} of the split {split}, 95 % intervals over "
-            "pictures. Rows with a minus: the model minus that system, on the same pictures. "
-            "WER: lower is better.")
-
-def _variety(captions:list[str], copied:float|None) -> str:
-    "How many captions differ, and how many were copied."
-    different = counted(len(set(captions)), "different caption", "different captions")
-    said = f"The model wrote {different}"
-    if copied is None: return f"{said}."
-    return (f"{said}; {copied:.0%} of what it wrote stands, word for word, among the training "
-            "captions.")
-
-# %% ../../nbs/evaluate/report.ipynb #c8c80977
-def _rows_with_ids(rows, wanted:set) -> Iterator[dict]:
-    "The rows with these ids; a stream is read until all are found."
-    if hasattr(rows, "select"):
-        rows = rows.select([i for i, image_id in enumerate(rows["image_id"]) if image_id in wanted])
-    return islice((row for row in rows if row["image_id"] in wanted), len(wanted))
-
-def _best_worst_random(predictions:list[dict], n:int, seed:int) -> dict[str, list[dict]]:
-    "At most `n` predictions of each kind, none twice."
-    ranked = sorted(predictions, key=lambda row: -row["cider_d"])
-    n = max(1, min(n, len(ranked) // 3))
-    middle = ranked[n:-n]
-    drawn = np.random.default_rng(seed).permutation(len(middle))[:n]
-    return {"best": ranked[:n], "worst": ranked[n:][-n:][::-1],
-            "random": [middle[i] for i in drawn]}
-
-def _example(row:dict, image) -> dict:
-    "A prediction as `show_predictions` takes it."
-    return {"image": image, "image_id": row["image_id"], "prediction": row["caption"],
-            "references": row["references"], "score": row["cider_d"], "confidence": row["score"]}
-
-def _with_pictures(kinds:dict[str, list[dict]], rows) -> dict[str, list[dict]]:
-    "Predictions with their pictures, without kinds of which there is none."
-    wanted = {row["image_id"] for found in kinds.values() for row in found}
-    images = {row["image_id"]: row["image"] for row in _rows_with_ids(rows, wanted)}
-    return {kind: [_example(row, images[row["image_id"]]) for row in found]
-            for kind, found in kinds.items() if found}
-
-# %% ../../nbs/evaluate/report.ipynb #fc156a6f
-_KIND_TITLES = {"best": "Best by CIDEr-D", "worst": "Worst by CIDEr-D",
-                "random": "Drawn at random from the others"}
-
-def _with_titles(figure, columns:int, titles:list[str], height:int=30) -> Image.Image:
-    "A grid from `imgcap.viz` with a title above each of its rows."
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    sheet = Image.open(buffer).convert("RGB")
-    tops = (figure.axes[i * columns].get_position().y1 for i in range(len(titles)))
-    cuts = [*(round((1 - top) * sheet.height) - 8 for top in tops), sheet.height]
-    size = sheet.width, cuts[-1] - cuts[0] + height * len(titles)
-    out = Image.new("RGB", size, "white")
-    pen, font, y = ImageDraw.Draw(out), ImageFont.load_default(size=16), 0
-    for top, bottom, title in zip(cuts, cuts[1:], titles):
-        pen.text((12, y + 8), title, "black", font)
-        out.paste(sheet.crop((0, top, sheet.width, bottom)), (0, y + height))
-        y += height + bottom - top
-    return out
-
-# %% ../../nbs/evaluate/report.ipynb #2fae33ef
-def _gallery(kinds:dict[str, list[dict]], language:str|None) -> Image.Image:
-    "One sheet, a row for each kind."
-    columns, rows = len(kinds["best"]), [row for found in kinds.values() for row in found]
-    figure = show_predictions(rows, columns=columns, width=2 * columns, score_name="CIDEr-D",
-                              language=language)
-    return _with_titles(figure, columns, [_KIND_TITLES[kind] for kind in kinds])
 
 # %% ../../nbs/evaluate/report.ipynb #587d92a9
 def _scrolling(table:ScoreTable) -> str:
@@ -209,36 +124,75 @@ def _relabelled(table:ScoreTable, names:dict[str, str]) -> ScoreTable:
     rows = [[names.get(row[0]) or without_paths(row[0]), *row[1:]] for row in table.rows]
     return ScoreTable(table.title, table.head, rows)
 
-def _section(kind:str, rows:list[dict], names:dict[str, str], language:str|None) -> str:
-    "The examples of one kind."
-    cards = "".join(example_card({**row, "name": names[row["image_id"]]}, kind, language)
-                    for row in rows)
-    return fill_template("report_kind.html", kind=kind, title=_KIND_TITLES[kind], examples=cards)
-
 # %% ../../nbs/evaluate/report.ipynb #81cbe5cb
+def _numbered(groups:dict[str, dict], names:dict) -> tuple[dict[str, list], dict[int, list]]:
+    "Groups of columns with a number each, as they may be published; the numbers of each picture."
+    numbers, of_picture = {}, {}
+    every = [(column, label, rows) for column, found in groups.items()
+             for label, rows in found.items()]
+    for number, (column, label, rows) in enumerate(every):
+        label = f"{names.get(label) or without_paths(label)} ({len(rows)})"
+        numbers.setdefault(column, []).append((number, label))
+        for i in rows.tolist(): of_picture.setdefault(i, []).append(number)
+    return numbers, of_picture
+
 def _examples_html(
-    kinds:dict[str, list[dict]], # As `Report.examples` finds them
+    predictions:list[dict],
     names:dict[str, str], # By image_id, as they may be published
-    total:int, # Pictures of the split
+    addresses:dict[str, str], # Of pictures, by image_id
+    groups:dict[str, dict], # Column -> label -> which predictions
+    shown:str, # How many pictures are there
     language:str|None,
 ) -> str: # HTML
-    "The examples with what searches in them."
-    sections = "".join(_section(kind, rows, names, language) for kind, rows in kinds.items())
-    counts = ", ".join(f"{len(rows)} {kind}" for kind, rows in kinds.items())
-    shown = [row for rows in kinds.values() for row in rows]
-    tools = example_tools(max(row["score"] for row in shown))
-    return fill_template("report_examples.html", shown=f"{len(shown)}", total=f"{total}",
-                         counts=counts, tools=tools, sections=sections)
+    "The pictures, worst first, with what orders and searches them."
+    numbers, of_picture = _numbered(groups, names)
+    ranked = sorted(enumerate(predictions), key=lambda pair: pair[1]["cider_d"])
+    cards = "".join(example_card({
+        "number": i + 1, "name": names[row["image_id"]], "prediction": row["caption"],
+        "references": row["references"], "score": row["cider_d"], "confidence": row["score"],
+        "picture": addresses.get(row["image_id"], ""), "groups": of_picture.get(i, []),
+    }, language) for i, row in ranked)
+    tools = example_tools(max(row["cider_d"] for row in predictions), numbers)
+    return fill_template("report_examples.html", shown=html.escape(shown), tools=tools, cards=cards)
 
-def _report_page(split:str, remarks:list[str], tables:list[ScoreTable], examples:str) -> str:
-    "Title, verdict, tables, notes, and examples in HTML."
-    first, verdict, *notes = (html.escape(cut(text, MOST_LETTERS)) for text in remarks)
+# %% ../../nbs/evaluate/report.ipynb #3e0a71c5
+def _report_page(
+    title:str,
+    remarks:list[str], # The verdict, how to read the tables, then others
+    tables:list[ScoreTable], # The main one first
+    examples:str, # HTML
+) -> str: # HTML
+    "Title, verdict, pictures, tables, and notes."
+    verdict, first, *notes = (html.escape(cut(text, MOST_LETTERS)) for text in remarks)
     main, *others = map(_scrolling, tables)
     body = fill_template(
-        "report.html", split=html.escape(split), verdict=verdict, how_to_read=first,
+        "report.html", title=html.escape(cut(title, MOST_LETTERS)), verdict=verdict,
+        how_to_read=first,
         notes="".join(f'<li dir="auto">{note}</li>' for note in notes),
         main_table=main, other_tables="".join(others), examples=examples)
-    return html_page(f"Captions of the split {split}", body, read_template("report.js"))
+    return html_page(cut(title, MOST_LETTERS), body, read_template("report.js"))
+
+# %% ../../nbs/evaluate/report.ipynb #3e0a71c6
+def _public_names(report) -> dict[str, str]: # By image_id
+    "Names of pictures as they may be published."
+    return public_ids([row["image_id"] for row in report.predictions] + list(report.skipped))
+
+def _grouped(report, column:str, bins:int=3, most:int=12) -> dict[str, np.ndarray]:
+    "Which predictions are in each group, as `Report.by` has them."
+    values = _said_of(column, report.rows, report.predictions, report.statistics["model"])
+    return group_rows(values, bins, most)
+
+def _page(report, pictures:int, seed:int) -> str:
+    "The page of a `Report`, so many of its pictures large."
+    names, total = _public_names(report), len(report.predictions)
+    sizes = picture_sizes(report.predictions, pictures, seed)
+    addresses = picture_addresses(report.rows, sizes)
+    groups = {_group_title(column): _grouped(report, column) for column in report.groups}
+    examples = _examples_html(report.predictions, names, addresses, groups,
+                              what_is_shown(addresses, sizes, total),
+                              report.record.get("language", "en"))
+    tables = [_relabelled(table, names) for table in report.tables()]
+    return _report_page(report.title(), report.in_public().remarks(), tables, examples)
 
 # %% ../../nbs/evaluate/report.ipynb #fe96dd88
 def _report_html(tables:list[ScoreTable], remarks:list[str]) -> str:
@@ -289,9 +243,8 @@ class Report:
         if system not in self.statistics:
             raise ValueError(f"there is no system {system!r}, only: {', '.join(self.statistics)}")
         measured = Measured(self.statistics[system], self.facts.get(system), {})
-        values = _said_of(column, self.rows, self.predictions, self.statistics["model"])
         groups = {name: group_scores(measured, rows, resamples, seed)
-                  for name, rows in group_rows(values, bins, most).items()}
+                  for name, rows in _grouped(self, column, bins, most).items()}
         return _group_table(self.scores, column, system, groups, short)
 
     def by_attribute(self) -> ScoreTable|None: # None where the data has no attributes
@@ -302,16 +255,22 @@ class Report:
         "All tables."
         return [self.table(), *filter(None, [self.by_attribute()]), *map(self.by, self.groups)]
 
+    def title(self) -> str:
+        "Model, data, split and day, as they may be published."
+        return report_title(self.split, self.record)
+
     def verdict(self) -> str:
-        "What the difference to shuffled pictures says."
-        return _verdict(self.scores)
+        "Whether the captions are any good, in a sentence."
+        captions = [row["caption"] for row in self.predictions]
+        about = (self.record.get(name, "") for name in ("model", "part_in_training"))
+        return verdict(self.scores, captions, self.split, *about)
 
     def remarks(self) -> list[str]:
-        "What one has to know to read the table."
+        "The verdict, and what one has to know to read the table."
         captions = [row["caption"] for row in self.predictions]
-        variety = _variety(captions, self.scores["model"].get("copied"))
-        first = _how_to_read(len(captions), self.split)
-        return [first, self.verdict(), *_on_skipped(self.skipped), variety, *self.notes]
+        copied = self.scores["model"].get("copied")
+        return [self.verdict(), how_to_read(len(captions), self.split),
+                *on_skipped(self.skipped), variety(captions, copied), *self.notes]
 
     def __str__(self) -> str: return "\n".join([str(self.table(short=True)), "", *self.remarks()])
 
@@ -326,29 +285,23 @@ class Report:
         seed:int=0, # Decides the random ones
     ) -> dict[str, list[dict]]: # "best", "worst", "random" -> rows for `show_predictions`
         "The best, the worst and some random predictions, with their pictures; none twice."
-        return _with_pictures(_best_worst_random(self.predictions, n, seed), self.rows)
+        return with_pictures(best_worst_random(self.predictions, n, seed), self.rows)
 
     def gallery(self, n:int=4, *, seed:int=0) -> Image.Image:
         "`n` best, worst and random predictions on one sheet; the seed decides the random ones."
-        return _gallery(self.examples(n, seed=seed), self.record.get("language", "en"))
-
-    def _names(self) -> dict[str, str]: # By image_id, as they may be published
-        return public_ids([row["image_id"] for row in self.predictions] + list(self.skipped))
+        language = self.record.get("language", "en")
+        return gallery_sheet(self.examples(n, seed=seed), self.title(), language)
 
     def in_public(self) -> "Report":
         "The same without paths: ids and reasons name no folder of this machine."
-        names = self._names()
+        names = _public_names(self)
         skipped = {names[k]: without_paths(v.replace(k, names[k])) for k, v in self.skipped.items()}
         return replace(self, skipped=skipped)
 
-    def page(self, pictures:int=96, *, seed:int=0) -> str:
-        """Tables, and at most so many pictures, a third of each kind, to filter and to search: HTML
-        that needs no other file and no network, and names no folder of this machine."""
-        names, language = self._names(), self.record.get("language", "en")
-        kinds = self.examples(max(1, pictures // 3), seed=seed)
-        examples = _examples_html(kinds, names, len(self.predictions), language)
-        tables = [_relabelled(table, names) for table in self.tables()]
-        return _report_page(self.split, self.in_public().remarks(), tables, examples)
+    def page(self, pictures:int=300, *, seed:int=0) -> str:
+        """Verdict, every picture of the split, so many of them large, and tables: HTML that needs
+        no other file and no network, and names no folder of this machine."""
+        return _page(self, pictures, seed)
 
     def save(
         self,

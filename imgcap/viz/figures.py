@@ -144,7 +144,7 @@ BLUE, ORANGE, GREEN, VERMILLION, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00
 
 # %% ../../nbs/viz/figures.ipynb #24a42f39
 def styled(text: str, style: str = "plain") -> list[tuple[str, str]]:
-    "The pieces of a text, each with its style: plain, quiet or new"
+    "The pieces of a text, each with its style: plain, quiet, heading or new"
     return [(piece, style) for piece in line_pieces(text)]
 
 def paragraph(text: str) -> list[tuple[str, str]]:
@@ -171,6 +171,7 @@ def _ruler(font):
 _STYLES: dict[str, dict] = {
     "plain": {},
     "quiet": {"alpha": .65},
+    "heading": {"weight": "bold"},
     "new": {"color": "black", "bbox": {  # a tint of VERMILLION
         "facecolor": "#F2C9AA", "edgecolor": "none", "boxstyle": "square,pad=0.08"}}}
 
@@ -205,7 +206,8 @@ class TextPen:
 
     def wrap(self, pieces, width: float, max_lines: int):
         "Lines of pieces; □ for each character that no font has"
-        def drawable(piece): return "".join("□" if c in self.missing else c for c in piece)
+        def drawable(piece):
+            return "".join("□" if c in self.missing else c for c in piece if c.isprintable())
         pieces = [(drawable(piece), style) for piece, style in pieces]
         return wrapped_lines(pieces, width, self.measure, max_lines)
 
@@ -224,7 +226,6 @@ class TextPen:
                 blank = 0
             y += self.line
         return y
-
 
 # %% ../../nbs/viz/figures.ipynb #d2d1617d
 DPI, MARGIN, GAP = 100, .12, .22  # the last two in inches
@@ -344,29 +345,39 @@ def _text_height(paragraphs, pen) -> float:
     "How high the paragraphs of a cell are"
     return sum(len(lines) * pen.line + .06 for lines in paragraphs)
 
+def _check_height(high: float, count: int):
+    "Refuse what no PNG can hold"
+    if high * DPI < 2**16: return
+    make = counted(count, "row makes", "rows make")
+    raise ValueError(f"{make} a figure of {high:.0f} inches; "
+                     "show fewer (n=…), or use contact_sheet")
+
 # %% ../../nbs/viz/figures.ipynb #556f40a6
 def picture_grid(
     pictures, texts, pen, columns: int | None, width: float, max_lines: int, footer=(),
+    headings=(),
 ) -> Figure:
-    "Pictures with paragraphs (lists of pieces) below them"
+    "Pictures with paragraphs (lists of pieces) below them, and above each row those of a heading"
     count = len(pictures)
     cell, columns = _cell_width(columns, count, width), min(columns or 4, count)
     box = max(_box_height(picture, cell) for picture in pictures)
+    page = columns * (cell + GAP) - GAP
     texts = [[pen.wrap(p, cell, max_lines) for p in paragraphs] for paragraphs in texts]
+    heads = [[pen.wrap(p, page, 3) for p in paragraphs] for paragraphs in headings]
     bands = [range(i, min(i + columns, count)) for i in range(0, count, columns)]
-    heights = [box + max(_text_height(texts[i], pen) for i in band) + GAP
-               for band in bands]
-    footer = pen.wrap(list(footer), columns * (cell + GAP) - GAP, 9)
+    heads += [[]] * (len(bands) - len(heads))
+    heights = [_text_height(head, pen) + box + max(_text_height(texts[i], pen) for i in band) + GAP
+               for head, band in zip(heads, bands)]
+    footer = pen.wrap(list(footer), page, 9)
     high = 2 * MARGIN + sum(heights) - GAP + len(footer) * pen.line + (.2 if footer else 0)
-    if high * DPI >= 2**16:
-        make = counted(count, "row makes", "rows make")
-        raise ValueError(f"{make} a figure of {high:.0f} inches; "
-                         "show fewer (n=…), or use contact_sheet")
-    fig, y = new_figure(2 * MARGIN + columns * (cell + GAP) - GAP, high), MARGIN
-    for band, band_height in zip(bands, heights):
+    _check_height(high, count)
+    fig, y = new_figure(2 * MARGIN + page, high), MARGIN
+    for head, band, band_height in zip(heads, bands, heights):
+        top = y
+        for lines in head: top = pen.write(fig, lines, MARGIN, top) + .06
         for k, i in enumerate(band):
-            x, below = MARGIN + k * (cell + GAP), y + box
-            place_picture(fig, pictures[i], pen, x, y, cell, box)
+            x, below = MARGIN + k * (cell + GAP), top + box
+            place_picture(fig, pictures[i], pen, x, top, cell, box)
             for lines in texts[i]: below = pen.write(fig, lines, x, below + .06)
         y += band_height
     pen.write(fig, footer, MARGIN, y - GAP + .2)
