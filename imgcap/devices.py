@@ -9,6 +9,7 @@ __all__ = ['pick_device', 'has_bfloat16', 'is_small', 'keep_freed_memory']
 import ctypes
 import os
 import platform
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -18,10 +19,17 @@ def pick_device(
 ): # torch.device: "auto" resolved
     "The device that a model runs on."
     import torch
-    if device != "auto": return torch.device(device)
-    if torch.cuda.is_available():  # torchrun gives each process a device
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if device == "auto":
+        if torch.cuda.is_available():  # torchrun gives each process a device
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        with warnings.catch_warnings(action="ignore"): torch.ones(1, device=device).sum().item()
+    except Exception as error:  # of many kinds; "meta" knows shapes and no values
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        raise ValueError(f"device {device!r} cannot be used here ({reason}); "
+                         "try auto or cpu") from None
+    return torch.device(device)
 
 # %% ../nbs/ground/devices.ipynb #fa1ad03e
 def has_bfloat16(

@@ -36,6 +36,14 @@ from imgcap.model import (
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "abacus:1"])
+def test_a_device_that_is_not_here(device):
+    said = f"^device '{device}' cannot be used here .*; try auto or cpu$"
+    with pytest.raises(ValueError, match=said) as caught:
+        load_model("git-tiny", device=device)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     "A folder for each family, and the model and processor that were written to it."

@@ -125,6 +125,12 @@ def test_a_batch_without_a_readable_picture(processor, count, said):
         CaptionCollator(processor)(rows)
 
 
+@pytest.mark.parametrize("one", [row(plain("red")), {"image": [plain("red")], "image_id": ["0"]}])
+def test_a_batch_is_a_list(processor, one):
+    with pytest.raises(ValueError, match="^a batch is a list of rows"):
+        CaptionCollator(processor)(one)
+
+
 def test_each_reason_is_told_once(processor):
     collator, good = CaptionCollator(processor), row(plain("red"), "good")
     bad = [row({"bytes": data, "path": name}) for data, name in ((b"x", "a.png"), (b"", "b.png"))]

@@ -113,6 +113,9 @@ class CaptionCollator:
         rows:list[dict], # Each with `image`, `captions`, `image_id`, and perhaps `epoch`
     ) -> dict[str, torch.Tensor]: # pixel_values (B, C, H, W); the others of `text`
         "Make one batch."
+        if isinstance(rows, dict):
+            raise ValueError("a batch is a list of rows, such as [data[0], data[1]]; this is one "
+                             "row, or columns as data[:2] has them")
         readable, pixels = self.pixel_values(rows)
         if not readable:
             reason = next(iter(self.skipped.values()))
