@@ -81,7 +81,7 @@ def _check_sides(image, max_bytes=MAX_BYTES, max_aspect=100, scale=1):
     if not pixels: raise ImageError(f"{width} × {height} pixels")
     if max(width, height) > max_aspect * min(width, height):
         raise ImageError(f"{width} × {height} pixels, a strip: one side is more than "
-                         f"max_aspect={max_aspect} times the other")
+                         f"{max_aspect} times the other")
     if (needed := _bytes_needed(image, scale)) > max_bytes:
         raise ImageError(f"{width} × {height} pixels are {pixels / 1e6:,.1f} megapixels; at most "
                          f"{pixels / 1e6 * max_bytes / needed:,.1f} of this kind fit into "

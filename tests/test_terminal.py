@@ -7,9 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import pytest
 import typer
+from PIL import Image
 from terminal import COLUMNS, on_terminal, screen, terminal
 
 from imgcap.cli import _COMMANDS, _make_app, main
@@ -200,7 +202,8 @@ def checked(*words):
     return status, lines[-4:-1]
 
 
-def test_a_set_that_is_ready_names_the_command_that_trains_on_it(photos, tmp_path, monkeypatch):
+def test_a_set_that_is_ready_names_the_command_that_trains_on_it(
+        photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a b.csv").write_text("photo,text\n" + "".join(f"{i}.png,an owl\n" for i in "012"))
     given = ["--data", "a b.csv", "--images", str(photos), "--image-column", "photo",
@@ -209,6 +212,8 @@ def test_a_set_that_is_ready_names_the_command_that_trains_on_it(photos, tmp_pat
     start, _, command = said[-1].partition(": ")
     assert (status, start) == (0, "ready to train")
     assert shlex.split(command) == ["imgcap", "train", *given]
+    assert main(["check", *given, "--language", "zh"]) == 0
+    assert "ready to train, if the warnings above do not matter: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
@@ -228,3 +233,37 @@ def test_check_and_train_agree_on_a_few_pictures(n, photos, tmp_path, capsys):
     if n < 3:
         assert said[-2].endswith(f"add {3 - n} or more") and said[-1].startswith("not ready")
     else: assert said[-2].startswith("few pictures") and said[-1].startswith("ready to train: ")
+
+
+# --- what Python calls by its names
+
+
+def test_a_remedy_is_one_for_a_terminal(photos, tmp_path, monkeypatch, capsys):
+    "Not a function to call, nor a parameter that is no option."
+    monkeypatch.chdir(tmp_path)
+    rows = [{"file_name": f"{n}.png", "caption": "an owl", "language": tag, "image_id": "same"}
+            for n, tag in enumerate(["en", "de", "de"])]
+    files = {"two.jsonl": rows, "sep.jsonl": [{"image_id": 1, "caption": "an owl [SEP]"}],
+             "people.jsonl": [{"image_id": 1, "captions": ["an owl"]}]}
+    for name, lines in files.items():
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (3000, 10)).save(tmp_path / "set" / "strip.png")
+    (tmp_path / "set" / "strip.txt").write_text("a line")
+    said = {
+        f"train --data two.jsonl --images '{photos}'": "keep the rows of one in a file",
+        "score sep.jsonl people.jsonl": "which count as words; take them out",
+        "check --data set": "one side is more than 100 times the other",
+        "caption set/strip.png --json --out a.csv": "leave it away"}
+    for words, remedy in said.items():
+        main(shlex.split(words))
+        told = "".join(capsys.readouterr())
+        assert remedy in told and not re.search(r"load_captions|lambda|\w_\w+=", told), told
+
+
+def test_a_stream_is_refused_in_words_of_files(photos, tmp_path, capsys):
+    with tarfile.open(tmp_path / "birds.tar", "w") as shard:
+        for path in sorted(photos.iterdir()): shard.add(path, path.name)
+    assert main(["train", "--data", str(tmp_path / "birds.tar"), "--out", str(tmp_path / "r")]) == 2
+    err = capsys.readouterr().err
+    assert "unpack the shards into a folder" in err and len(err.splitlines()) == 1, err

@@ -129,6 +129,8 @@ def caption(
     where = dict(out=out, sidecar=sidecar, overwrite=overwrite, resume=resume, anyway=anyway)
     changes = dict(dry_run=dry_run, decorative=decorative)
     _check_ways(paths, alt_text, where, changes)
+    if as_json and (out or sidecar or alt_text):
+        raise ValueError("--json is for captions on the screen: leave it away")
     from imgcap.model.decoding import decoding_for
     decoding_for(model, **choices) # looked at before the pictures
     how = dict(device=device, dtype=dtype, batch_size=batch_size)
@@ -136,6 +138,22 @@ def caption(
     on_screen = sys.stdout.isatty() and not (out or sidecar or as_json)
     write = _show_captions if on_screen else _caption_pictures
     write(paths, model, where, how, choices)
+
+# %% ../../nbs/cli/commands.ipynb #b9323bd7
+_FEW = 100 # pictures: a tenth are for validation, and CIDEr-D takes ten
+
+
+def _whether_ready(report, told:dict) -> str:
+    "The command that trains on the set, or that it cannot be."
+    if n := len(report.problems):
+        what = f"{n} problems above, from the first on" if n > 1 else "problem above"
+        return f"not ready to train: mend the {what}"
+    words = [word for name, value in told.items() if value for word in (name, value)]
+    n, warned = sum(facts["pictures"] for facts in report.splits.values()), len(report.warnings)
+    few = f"few pictures ({n}): enough to try, too few for scores to say much; {_FEW} is a start\n"
+    unless = ["", ", if the warning above does not matter", ", if the warnings above do not matter"]
+    return (f"{few * (n < _FEW)}ready to train{unless[min(warned, 2)]}: "
+            f"{shlex.join(['imgcap', 'train', *words])}")
 
 # %% ../../nbs/cli/commands.ipynb #15138cb9
 def check(
@@ -154,20 +172,6 @@ def check(
             "--caption-column": caption_column, "--language": language}
     print(_whether_ready(report, told))
     if report.problems: raise typer.Exit(2)
-
-
-_FEW = 100 # pictures: a tenth are for validation, and CIDEr-D takes ten
-
-
-def _whether_ready(report, told:dict) -> str:
-    "The command that trains on the set, or that it cannot be."
-    if n := len(report.problems):
-        what = f"{n} problems above, from the first on" if n > 1 else "problem above"
-        return f"not ready to train: mend the {what}"
-    words = [word for name, value in told.items() if value for word in (name, value)]
-    n = sum(facts["pictures"] for facts in report.splits.values())
-    few = f"few pictures ({n}): enough to try, too few for scores to say much; {_FEW} is a start\n"
-    return f"{few * (n < _FEW)}ready to train: {shlex.join(['imgcap', 'train', *words])}"
 
 # %% ../../nbs/cli/commands.ipynb #394b7ea0
 def score(

@@ -57,12 +57,22 @@ def _remedy(error:ImportError) -> str:
     return f"; {how} {_PACKAGES.get(library, library)}"
 
 # %% ../../nbs/cli/errors.ipynb #63c76bda
+_INSTEAD = { # of a line of Python, what can be done in a terminal
+    "decode with skip_special_tokens=True": "take them out",
+    "load the rows of one, as in load_captions(ds.filter(lambda row: row['language'] == 'en'))":
+        "keep the rows of one in a file of their own",
+    "open it with datasets.load_dataset, remove that column and pass the result to load_captions":
+        "give it without that column",
+}
+
+
 def one_line(error:Exception, command, typed:list[str]) -> str:
     "What a user needs to know of a mistake, with options under the names that they have here."
     system = isinstance(error, OSError) and error.filename and error.strerror
     message = " ".join(str(error).split())
     if system: message = f"{error.filename}: {error.strerror.lower()}"
     if isinstance(error, ImportError): message += _remedy(error)
+    for python, here in _INSTEAD.items(): message = message.replace(python, here)
     message = _with_option_names(message, command.params if command else [], typed)
     rank = os.environ.get("RANK", "0")
     return f"imgcap: {message}" if rank == "0" else f"imgcap, process {rank}: {message}"

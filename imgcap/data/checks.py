@@ -144,16 +144,16 @@ def _problems(report, where, repeated_ids, blank):
     yield from _unsplittable(report, where)
     if report.missing:
         pictures = counted(len(report.missing), "picture is", "pictures are")
-        yield (f"{pictures} not there: {some(map(_row_name, report.missing))}; bring them back, or "
-               "leave their rows out")
+        yield (f"{pictures} not there: {some(map(_row_name, report.missing))}; bring back or leave "
+               "out what is missing")
     if report.unreadable:
         reasons = [f"{_row_name(name)}: {reason}" for name, reason in report.unreadable.items()]
         yield (f"{counted(len(reasons), 'picture', 'pictures')} cannot be read: {some(reasons)}; "
-               "replace them, or leave them out")
+               "replace or leave out what cannot be read")
     if blank:
         rows = counted(len(blank), "row has", "rows have")
         yield (f"{rows} no caption or an empty one: {some(map(_row_name, blank))}; write one, or "
-               "leave the rows out")
+               "leave out what has none")
     if repeated_ids:
         image_ids = counted(len(repeated_ids), "image_id is", "image_ids are")
         yield (f"{image_ids} not unique: {some(map(_row_name, repeated_ids))}; give each picture "
