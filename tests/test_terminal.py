@@ -205,15 +205,18 @@ def checked(*words):
 def test_a_set_that_is_ready_names_the_command_that_trains_on_it(
         photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a b.csv").write_text("photo,text\n" + "".join(f"{i}.png,an owl\n" for i in "012"))
+    table = tmp_path / "a b.csv"
+    table.write_text("photo,text\n0.png,an owl\n1.png,a red fox\n2.png,two old cats\n")
     given = ["--data", "a b.csv", "--images", str(photos), "--image-column", "photo",
              "--caption-column", "text", "--language", "en"]
     status, said = checked(*given)
     start, _, command = said[-1].partition(": ")
     assert (status, start) == (0, "ready to train")
     assert shlex.split(command) == ["imgcap", "train", *given]
-    assert main(["check", *given, "--language", "zh"]) == 0
-    assert "ready to train, if the warnings above do not matter: " in capsys.readouterr().out
+    table.write_text("photo,text\n0.png,an owl\n1.png,an owl\n2.png,an owl\n")
+    assert main(["check", *given]) == 0
+    said = "ready to train, if the warning above does not matter: imgcap train --data 'a b.csv'"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
