@@ -482,6 +482,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'imgcap.data.texts.caption_columns': ('data/texts.html#caption_columns', 'imgcap/data/texts.py'),
                                    'imgcap.data.texts.clean_texts': ('data/texts.html#clean_texts', 'imgcap/data/texts.py'),
                                    'imgcap.data.texts.counted': ('data/texts.html#counted', 'imgcap/data/texts.py'),
+                                   'imgcap.data.texts.counted_of': ('data/texts.html#counted_of', 'imgcap/data/texts.py'),
                                    'imgcap.data.texts.fixed_columns': ('data/texts.html#fixed_columns', 'imgcap/data/texts.py'),
                                    'imgcap.data.texts.flagged': ('data/texts.html#flagged', 'imgcap/data/texts.py'),
                                    'imgcap.data.texts.flatten_texts': ('data/texts.html#flatten_texts', 'imgcap/data/texts.py'),

@@ -132,7 +132,7 @@ def _newest_whole(run:Path) -> tuple[Path, dict[Path, str]]:
 def _check_same_run(run:Path, old:dict, about:dict, asked:dict|None):
     "Refuse to go on with a run that has ended, or as another one."
     if "finished" in old:
-        raise FileExistsError(f"{run} is finished, after {old['finished'].get('steps')} steps; to "
+        raise FileExistsError(f"{run} is finished, at step {old['finished'].get('steps')}; to "
                               f"train on, begin a new run with --model {run} and another --out")
     if difference := first_difference(old, about, asked):
         raise ValueError(f"{run} cannot be resumed, since this would be another run: {difference}; "

@@ -321,8 +321,8 @@ def test_what_has_no_words_is_counted_and_said_once():
     with pytest.warns(UserWarning) as said:
         scores = caption_scores(SAID | {"1": "!", "2": ""}, PEOPLE | {"3": ["!?!", "a man"]})
     assert scores["empty"] == 2
-    assert [str(w.message)[:34] for w in said] == ["1 of 3 predictions have no words, "]
-    with pytest.warns(UserWarning, match=r"1 of 6 references have no words, .* '!'"):
+    assert [str(w.message)[:33] for w in said] == ["1 of 3 predictions has no words, "]
+    with pytest.warns(UserWarning, match=r"1 of 6 references has no words, .* '!'"):
         caption_statistics(SAID, PEOPLE | {"3": ["!", "a man"]})
     assert CiderReward(PEOPLE)(["1", "2"], ["", "!"]) == [0, 0]
 
@@ -475,7 +475,7 @@ def test_special_tokens_are_said(token):
         and "1 of 3 predictions" in str(said[0].message)
         and token in str(said[0].message)
     )
-    with pytest.warns(UserWarning, match="1 of 6 references hold special tokens"):
+    with pytest.warns(UserWarning, match="1 of 6 references holds special tokens"):
         caption_scores(SAID, PEOPLE | {"2": [f"{token} cat", "a cat"]})
     with pytest.warns(UserWarning, match="special tokens"):
         CiderReward(PEOPLE)(["1"], [f"a dog {token}"])
@@ -507,11 +507,11 @@ def test_ids_are_compared_as_text():
 @pytest.mark.parametrize(
     "predictions, references, named",
     [
-        ({"1": "x", "2": "y"}, {"1": ["x"]}, "1 of 2 predictions have no references: image '2'"),
+        ({"1": "x", "2": "y"}, {"1": ["x"]}, "1 of 2 predictions has no references: image '2'"),
         (
             {"1": "x"},
             {"1": ["x"], "9": ["y"]},
-            "1 of 2 images have references and no prediction: image '9'",
+            "1 of 2 images has references and no prediction: image '9'",
         ),
         ({"1": "x"}, {"1": []}, "empty for image '1'"),
         ({"1": None}, {"1": ["x"]}, "a prediction is one text"),
@@ -527,7 +527,7 @@ def test_ids_are_compared_as_text():
             {"a": ["x"]},
             "5000 of 5000 predictions have no references: image '0', '1', '2', … 4997 more",
         ),
-        ({"x" * 5000: "x"}, {"a": ["x"]}, "predictions have no references"),
+        ({"x" * 5000: "x"}, {"a": ["x"]}, "1 of 1 prediction has no references"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_line(predictions, references, named):
@@ -827,7 +827,7 @@ def test_references_that_are_marked_as_none_are_left_out(flag, value, marked, tm
     ] * marked
     path = write(tmp_path / "all.json", json.dumps([rows[0]] * 2))
     if marked:
-        with pytest.raises(ValueError, match="all.json: all of its 2 captions are marked"):
+        with pytest.raises(ValueError, match="all.json: 2 captions, all of them, are marked"):
             read_references(path)
 
 
@@ -872,7 +872,7 @@ def test_json_that_is_nested_too_deep_is_named(tmp_path):
 )
 def test_ids_that_are_written_in_another_way_are_matched(said, image):
     other = "99" if image not in ("07.png", "beach") else "other"
-    with pytest.warns(UserWarning, match="1 of 2 predictions are matched"):
+    with pytest.warns(UserWarning, match="1 of 2 predictions is matched"):
         assert match_ids({said: "a dog", other: "a cat"}, {image: ["dog"], other: ["cat"]}) == {
             image: "a dog",
             other: "a cat",
@@ -912,10 +912,10 @@ def test_file_names_of_coco_annotations(silent):
         (
             {"a/left.jpg": "x"},
             ["right", "b/left"],
-            "1 of 1 predictions match no image of the references: 'a/left.jpg'; "
+            "1 of 1 prediction matches no image of the references: 'a/left.jpg'; "
             "the images are 'right', 'b/left'",
         ),
-        ({"train_7.jpg": "x"}, ["val_7.jpg"], "match no image"),
+        ({"train_7.jpg": "x"}, ["val_7.jpg"], "matches no image"),
         (
             {f"x{i}": "x" for i in range(5000)},
             [f"y{i}" for i in range(5000)],
@@ -1276,7 +1276,7 @@ def test_clip_score_of_a_file_and_what_it_refuses(learned, photos, tmp_path):
     for call, named in (
         (lambda: clip_scores(WAVES, photos, bert), "is a bert model"),
         (lambda: clip_scores({"1": None}, photos, clip), "a prediction is one text"),
-        (lambda: clip_scores(WAVES, {"1": photos["1"]}, clip), "have no picture: image '2'"),
+        (lambda: clip_scores(WAVES, {"1": photos["1"]}, clip), "ha[sve]+ no picture: image '2'"),
         (lambda: clip_scores({"1": "a"}, {"1": b"garbage"}, clip), ""),
     ):
         with pytest.raises(ValueError) as error:

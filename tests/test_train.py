@@ -667,7 +667,7 @@ def test_a_finished_run_is_finished(data, tmp_path):
     run = train(tiny(), data, tmp_path / "run")
     before = weights(run), about(run)
     for changes in ({}, {"max_steps": 12}):
-        with pytest.raises(FileExistsError, match="is finished, after 6 steps"):
+        with pytest.raises(FileExistsError, match="is finished, at step 6"):
             train(tiny(), data, run, resume=True, **changes)
     assert (weights(run), about(run)) == before
 

@@ -15,7 +15,7 @@ import warnings
 
 from ..files import some
 from ..formats import PICTURE_SUFFIXES
-from .texts import clean_texts, counted, flatten_texts
+from .texts import clean_texts, counted, counted_of, flatten_texts
 
 # %% ../../nbs/data/shards.ipynb #6e35bba5
 def _shard_names(pattern):
@@ -97,7 +97,8 @@ def load_shards(source, image_column, caption_column):
     missing = [name for name in names if not os.path.isfile(name)]
     if not names: raise FileNotFoundError(f"{source}: there is no file of such a name")
     if missing:
-        several = f"{len(missing)} of {len(names)} shards are not there, the first is {missing[0]}"
+        several = counted_of(len(missing), len(names), "shard is", "shards are")
+        several += f" not there, the first is {missing[0]}"
         said = several if len(names) > 1 else "the shard is not there"
         raise FileNotFoundError(f"{source}: {said}")
     text = datasets.Value("string")

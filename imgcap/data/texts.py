@@ -40,6 +40,12 @@ def counted(
     return f"{n:,} {one if n == 1 else more}"
 
 
+def counted_of(n: int, whole: int, one: str, more: str) -> str:
+    "How many of how many: `1 of 1 picture is`, `1 of 2 pictures is`, `2 of 2 pictures are`"
+    thing, verb = (one if whole == 1 else more).split()[0], (one if n == 1 else more).split()[1]
+    return f"{n} of {whole} {thing} {verb}"
+
+# %% ../../nbs/data/texts.ipynb #0a9e152b
 def short(value) -> str:
     "The beginning of a text or value, as an example in a message"
     shown = value if isinstance(value, str) else repr(value)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..data.texts import counted
 from .scoring import MAIN_METRICS, Measured, fact_scores
 from ..metrics import CaptionStatistics, bootstrap_intervals
 
@@ -95,8 +96,8 @@ def group_rows(
     label, order = _labels(known, bins, most)
     counts = Counter(label[v] for v in known)
     kept = {name for name, _ in counts.most_common(most)}
-    rest, nothing = (_unlike(name, counts)
-                     for name in (f"{len(counts) - len(kept)} others", "none given"))
+    others = counted(len(counts) - len(kept), "other", "others")
+    rest, nothing = (_unlike(name, counts) for name in (others, "none given"))
     groups = {name: [] for name in order if name in kept} | {rest: [], nothing: []}
     def group(v):
         name = nothing if v is None else label[v]

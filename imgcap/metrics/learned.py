@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..data.texts import counted_of
 from ..extras import install_hint
 from .predictions import (
     by_text_id, checked_captions, checked_predictions, few_of, highest_of_each, owner_of_each)
@@ -163,8 +164,8 @@ def clip_scores(
     else: predictions = checked_predictions(predictions)
     images = by_text_id("images", images)
     if missing := [k for k in predictions if k not in images]:
-        raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no picture: "
-                         f"image {few_of(missing)}; "
+        some = counted_of(len(missing), len(predictions), "prediction has", "predictions have")
+        raise ValueError(f"{some} no picture: image {few_of(missing)}; "
                          "add the pictures or leave out these predictions")
     embed_texts, embed_images = _clip_embedders(checkpoint, images, device)
     ours = _unit_vectors(list(predictions.values()), embed_texts, batch_size)

@@ -170,7 +170,7 @@ class CiderReward:
         "Score each caption against the references of its image."
         image_ids = [picture_id(k) for k in image_ids]
         if len(image_ids) != len(captions):
-            raise ValueError(f"{len(image_ids)} image ids and {len(captions)} captions; "
+            raise ValueError(f"image ids: {len(image_ids)}, captions: {len(captions)}; "
                              "give one id a caption")
         if unknown := [k for k in image_ids if k not in self.words]:
             raise ValueError("no references were given for image "

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.texts import SPECIAL_TOKEN, counted, flagged, picture_id
+from ..data.texts import SPECIAL_TOKEN, counted, counted_of, flagged, picture_id
 from ..files import cut, parse_json, read_file, read_json_lines, some
 from ..words import language_doubt, tokenize_caption
 
@@ -64,13 +64,13 @@ def checked_captions(predictions, references):
     "Both with ids as text, in the order of the predictions; ValueError where they do not fit."
     predictions, references = checked_predictions(predictions), checked_references(references)
     if missing := [k for k in predictions if k not in references]:
-        raise ValueError(f"{len(missing)} of {len(predictions)} predictions have no references: "
-                         f"image {few_of(missing)}; add the references or leave out these "
-                         "predictions (match_ids finds ids that are written in another way)")
+        some = counted_of(len(missing), len(predictions), "prediction has", "predictions have")
+        raise ValueError(f"{some} no references: image {few_of(missing)}; add the "
+                         "references or leave out these predictions (match_ids finds ids that are written in another way)")
     if missing := [k for k in references if k not in predictions]:
-        raise ValueError(f"{len(missing)} of {len(references)} images have references and no "
-                         f"prediction: image {few_of(missing)}; predict a caption for each (it "
-                         "may be empty) or leave out these references")
+        some = counted_of(len(missing), len(references), "image has", "images have")
+        raise ValueError(f"{some} references and no prediction: image {few_of(missing)}; "
+                         "predict a caption for each (it may be empty) or leave out these references")
     return predictions, {k: references[k] for k in predictions}
 
 # %% ../../nbs/metrics/predictions.ipynb #fab46df8
@@ -80,13 +80,14 @@ def warn_of_captions(name, captions, language):
     "Say what of the captions would spoil a score."
     if held := [c for c in captions if SPECIAL_TOKEN.search(c)]:
         token = SPECIAL_TOKEN.search(held[0])[0]
-        warn_once(f"{len(held)} of {len(captions)} {name} hold special tokens of a tokenizer, "
-                  f"such as {token} in {few_of(held[:1])}, which count as words; "
-                  "decode with skip_special_tokens=True")
+        some = counted_of(len(held), len(captions), f"{name[:-1]} holds", f"{name} hold")
+        warn_once(f"{some} special tokens of a tokenizer, such as {token} in "
+                  f"{few_of(held[:1])}, which count as words; decode with skip_special_tokens=True")
     odd = (c for c in captions if not re.search("[A-Za-z0-9]", c) and c.strip())
     if wordless := [c for c in odd if not tokenize_caption(c, language)]:
-        warn_once(f"{len(wordless)} of {len(captions)} {name} have no words, only what is dropped, "
-              f"such as {few_of(wordless[:1])}; they have nothing in common with any caption")
+        some = counted_of(len(wordless), len(captions), f"{name[:-1]} has", f"{name} have")
+        warn_once(f"{some} no words, only what is dropped, such as {few_of(wordless[:1])}, and so "
+                  "nothing in common with any caption")
 
 # %% ../../nbs/metrics/predictions.ipynb #6aa1e37d
 def warn_of_references(references, language):
@@ -159,8 +160,8 @@ def read_predictions(
                              "keep one")
         predictions[image], lost = "" if unread else r["caption"], lost + unread
     if lost:
-        warn_once(f"{lost} of {len(predictions)} pictures have an error and no caption; "
-                  "they count as empty captions")
+        some = counted_of(lost, len(predictions), "picture has", "pictures have")
+        warn_once(f"{some} an error and no caption, which counts as an empty caption")
     return predictions
 
 # %% ../../nbs/metrics/predictions.ipynb #0e6d9f42
@@ -180,7 +181,9 @@ def read_references(
             raise ValueError(f"{where} has no text under 'references', 'captions' or 'caption' "
                              f"(its keys: {few_of(r)})")
         references.setdefault(image, []).extend(captions)
-    if not references: raise ValueError(f"{path}: all of its {left} captions are marked as none")
+    if not references:
+        every = counted(left, "caption, its only one, is", "captions, all of them, are")
+        raise ValueError(f"{path}: {every} marked as none")
     if left:
         out = counted(left, "reference is left out: it is", "references are left out: they are")
         warn_once(f"{out} marked as rejected or as no caption")
@@ -250,8 +253,9 @@ def match_ids(
         (name, k) for name, k in (file_names or {}).items() if k in references)])
     found = {k: [k] if k in references else names.find(k) for k in predictions}
     if lost := [k for k, v in found.items() if not v]:
-        raise ValueError(f"{len(lost)} of {len(found)} predictions match no image of the "
-                         f"references: {few_of(lost)}; the images are {few_of(references)}")
+        some = counted_of(len(lost), len(found), "prediction matches", "predictions match")
+        raise ValueError(f"{some} no image of the references: {few_of(lost)}; the images "
+                         f"are {few_of(references)}")
     if many := next((k for k, v in found.items() if len(v) > 1), None):
         raise ValueError(f"{many} can be image {few_of(found[many])} of the references; "
                          "name predictions by image_id")
@@ -262,6 +266,7 @@ def match_ids(
                              "references; keep one, or name them by image_id")
         owner[image] = k
     other = [(k, image) for image, k in owner.items() if k != image]
-    warn_once(f"{len(other)} of {len(found)} predictions are matched to references by file name or "
-          f"number, such as {other[0][0]} to {other[0][1]}; are they the same pictures?")
+    some = counted_of(len(other), len(found), "prediction is", "predictions are")
+    warn_once(f"{some} matched to references by file name or number, such as {other[0][0]} to "
+              f"{other[0][1]}; are they the same pictures?")
     return {image: predictions[k] for image, k in owner.items()}

@@ -24,6 +24,7 @@ from transformers import (
     AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase,
     VisionTextDualEncoderProcessor)
 
+from ..data.texts import counted, counted_of
 from ..families import Family, add_ends, model_family
 from ..families.git import LARGEST_SIDE
 from ..files import check_regular, parse_json, put_back
@@ -68,8 +69,8 @@ def _check_parts(index:Path):
         parts = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
         lost = [part for part in parts if not (index.parent / part).is_file()]
     if lost:
-        raise ValueError(f"{len(lost)} of the {len(parts)} files of its weights "
-                         f"are missing, such as {lost[0]}")
+        some = counted_of(len(lost), len(parts), "file is", "files are")
+        raise ValueError(f"of its weights {some} missing, such as {lost[0]}")
 
 
 def _how_to_convert(folder:Path, family:Family) -> str:
@@ -127,14 +128,16 @@ def _check_loaded(model:nn.Module, found:dict):
     sizes = sorted(found["mismatched_keys"])
     if sizes:
         name, there, wanted = sizes[0]
-        raise ValueError(f"its weights do not fit its config.json in {len(sizes)} places: {name} "
-                         f"has the shape {tuple(there)}, and should have {tuple(wanted)}")
+        places = counted(len(sizes), "place", "places")
+        raise ValueError(f"its weights do not fit its config.json in {places}: {name} has "
+                         f"the shape {tuple(there)}, and should have {tuple(wanted)}")
     names = dict(model.named_parameters())
     needed = {name for name in names if ".pooler." not in name} # of these captions see nothing
     lost = sorted(needed & set(found["missing_keys"]))
     if lost:
-        raise ValueError(f"{len(lost)} of the {len(names)} weights that its config.json asks for "
-                         f"are not in its file, such as {lost[0]}; they would be random numbers")
+        some = counted_of(len(lost), len(names), "weight is", "weights are")
+        raise ValueError(f"{some} asked for by its config.json and not in its file, such as "
+                         f"{lost[0]}; they would be random numbers")
     def layer(name): return re.sub(r"\.\d+\.", ".0.", name)
     layers = set(map(layer, names))
     more = [name for name in sorted(found["unexpected_keys"]) if layer(name) in layers]

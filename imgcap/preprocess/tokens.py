@@ -5,6 +5,9 @@
 # %% auto #0
 __all__ = ['encode_text']
 
+# %% ../../nbs/preprocess/tokens.ipynb #d07a44f6
+from ..data.texts import counted_of
+
 # %% ../../nbs/preprocess/tokens.ipynb #5d9ae210
 def _control_tokens(tokenizer) -> set[int]:
     "Numbers of the tokens that mean something else than text; the one for unknown words is text."
@@ -54,6 +57,6 @@ def cut_note(
     lengths = [len(ids) for ids in encoded["input_ids"]]
     cut = sum(length > max_length for length in lengths)
     if not cut: return ""
-    return (f"{cut} of {len(captions)} captions in a batch are longer than "
-            f"{max_length} tokens (the longest has {max(lengths)}) and are cut there; "
-            "later ones are cut without a word")
+    some = counted_of(cut, len(captions), "caption is", "captions are")
+    return (f"{some} longer than {max_length} tokens (the longest has {max(lengths)}), cut "
+            "there; later ones are cut without a word")

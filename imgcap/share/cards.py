@@ -16,6 +16,7 @@ from huggingface_hub import CardData, ModelCard, ModelCardData
 from transformers import AutoConfig
 
 from ..config import Decoding
+from ..data.texts import counted
 from ..files import read_file, some, write_atomic
 from ..model import model_family
 from ..run_files import sealed, split_files
@@ -47,7 +48,7 @@ def _with_interval(scores:dict, metric:str) -> str:
 def _of_what(split:str, scores:dict, measured:dict) -> str:
     "What the table below is of, and how the captions were written."
     n, skipped = scores.get("n"), scores.get("skipped")
-    pictures = f", {n:.0f} pictures" if n else ""
+    pictures = f", {counted(round(n), 'picture', 'pictures')}" if n else ""
     if skipped: pictures += f" ({skipped:.0f} more could not be scored)"
     usual = asdict(Decoding())
     how = measured.get("decoding", usual)
@@ -89,7 +90,8 @@ _CHOSEN = {"cider_d": "the best CIDEr-D", "loss": "the lowest loss"}
 def _steps_taken(finished:dict) -> str:
     "How long the training took, and which of its checkpoints was kept."
     if not finished: return "not finished"
-    steps = f"{finished['steps']} steps in {finished['train_seconds']:.0f} s"
+    plural = "s" * (finished["steps"] != 1)
+    steps = f"{finished['steps']} step{plural} in {finished['train_seconds']:.0f} s"
     if not finished.get("best_step"): return steps
     return (f"{steps}; kept is step {finished['best_step']}, "
             f"the one with {_CHOSEN.get(finished.get('chosen_by'), 'the best score')} "
@@ -98,7 +100,7 @@ def _steps_taken(finished:dict) -> str:
 # %% ../../nbs/share/cards.ipynb #ef014f88
 def _choices(config:dict) -> str:
     "The settings that decide most."
-    batch = f"{config['batch_size']} pictures"
+    batch = f"{config['batch_size']} picture{'s' * (config['batch_size'] != 1)}"
     if config.get("accumulate", 1) != 1: batch += f" × {config['accumulate']}"
     return (f"batches of {batch}, peak learning rate {config['learning_rate']:g}, "
             f"weight decay {config['weight_decay']:g}, {config['precision']}, "
