@@ -22,8 +22,10 @@ from .errors import stopped
 from imgcap.cli.options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown,
     split_rows)
+from .screen import waiting
 from ..config import CommandOptions, TrainConfig, check_samples
 from ..extras import install_hint
+from ..run_files import split_files
 from ..targets import check_above
 
 # %% ../../nbs/cli/learning.ipynb #25506354
@@ -57,10 +59,11 @@ def train(
     if os.environ.get("RANK", "0") == "0": # the first process makes it
         from imgcap.runs import check_run_folder
         check_run_folder(run, resume=config.resume, overwrite=config.overwrite)
-    from imgcap.model import load_model
-    from imgcap.train import finetune
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows = split_rows(loaded, config.seed)
+    waiting.show(f"loading {model} …")
+    from imgcap.model import load_model
+    from imgcap.train import finetune
     try:
         start = load_model(model, device=device, image_size=image_size)
         run = finetune(*start, rows, config, source=data)
@@ -180,11 +183,12 @@ def _keep_report(report, folder:str|None, note:str, model:str):
     if note: print(f"imgcap: {note}", file=sys.stderr)
     if not where: return print("nothing of this is kept; --out FOLDER keeps scores, captions and "
                                "a page to read")
-    print(f"scores, captions and a page are in {where};",
-          what_next(model, "open", str(where / "report.html")))
     if all((where / name).is_file() for name in ("run.json", "README.md")): # a card cites scores
         from imgcap.share import write_card
         write_card(where)
+    *_, page = split_files(report.split)
+    print(f"scores, captions and a page are in {where};",
+          what_next(model, "open", str(where / page)))
 
 # %% ../../nbs/cli/learning.ipynb #d20d57fc
 def evaluate(
@@ -203,6 +207,7 @@ def evaluate(
     how = decoding_for(model, **choices)
     loaded = load_rows(data, images, image_column, caption_column, language)
     rows, split, note = _split_to_score(loaded, split, _history(model), data)
+    waiting.show(f"loading {model} …")
     if folder: refuse_strangers(folder, split) # now, not after an hour
     report = evaluate_model(model, rows, split, decoding=how, language="data",
                             batch_size=batch_size, source=data, device=device)

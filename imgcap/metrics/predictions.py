@@ -66,11 +66,13 @@ def checked_captions(predictions, references):
     if missing := [k for k in predictions if k not in references]:
         some = counted_of(len(missing), len(predictions), "prediction has", "predictions have")
         raise ValueError(f"{some} no references: image {few_of(missing)}; add the "
-                         "references or leave out these predictions (match_ids finds ids that are written in another way)")
+                         "references or leave out these predictions (match_ids finds ids that are "
+                         "written in another way)")
     if missing := [k for k in references if k not in predictions]:
         some = counted_of(len(missing), len(references), "image has", "images have")
         raise ValueError(f"{some} references and no prediction: image {few_of(missing)}; "
-                         "predict a caption for each (it may be empty) or leave out these references")
+                         "predict a caption for each (it may be empty) or leave out these "
+                         "references")
     return predictions, {k: references[k] for k in predictions}
 
 # %% ../../nbs/metrics/predictions.ipynb #fab46df8
