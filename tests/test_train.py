@@ -1654,6 +1654,23 @@ def test_captions_longer_than_the_model(changes, numbers):
         fill_defaults(TrainConfig(precision="float32", **changes), tiny()[0])
 
 
+@pytest.mark.parametrize("wrong, said", [
+    (lambda data: data["train"], "training needs splits.* this is a Dataset"),
+    (lambda data: {name: list(rows) for name, rows in data.items()}, "'train' is a list of rows"),
+    (lambda data: data.rename_column("captions", "text"), "no column .captions., only: image, "),
+    (lambda data: data.rename_column("image", "img"), "no column .image., only: img, "),
+    (lambda data: data.map(lambda row: {"captions": row["captions"][0]},
+                           features=datasets.Features(data["train"].features
+                                                      | {"captions": datasets.Value("string")})),
+     "one text for captions: creatures-train-00000, .*; give a list of texts$"),
+])
+def test_data_in_another_form(data, tmp_path, wrong, said):
+    "What a newcomer hands over is refused in a line that says what is wanted; nothing is written."
+    with pytest.raises(ValueError, match=said):
+        finetune(*tiny(), wrong(data), out=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_in_half_precision_are_refused_on_a_cpu(data, tmp_path):
     model, processor = tiny()
     with pytest.raises(ValueError, match="load them in float32"):

@@ -100,6 +100,9 @@ def choose_scoring(
     return dict(by=by, language=language, loss=loss), why
 
 # %% ../../nbs/train/starts.ipynb #43602b0c
+_ROW_COLUMNS = "image", "captions", "image_id"
+
+
 def _has_text(captions) -> bool:
     "Whether a picture has captions, and each of them words."
     return bool(captions) and all(isinstance(c, str) and c.strip() for c in captions)
@@ -107,7 +110,16 @@ def _has_text(captions) -> bool:
 
 def _check_rows(rows, split:str):
     "Refuse a split whose rows lack what each has to have."
+    if isinstance(rows, list):
+        raise ValueError(f"the split {split!r} is a list of rows; datasets.Dataset.from_list makes "
+                         "a table of it")
+    if lost := [name for name in _ROW_COLUMNS if name not in rows.column_names]:
+        raise ValueError(f"the split {split!r} has no column {lost[0]!r}, only: "
+                         f"{', '.join(rows.column_names)}; load_captions makes it")
     ids = list(rows["image_id"])
+    if whole := [i for i, known in zip(ids, rows["captions"]) if isinstance(known, str)]:
+        raise ValueError(f"pictures of the split {split!r} with one text for captions: "
+                         f"{some(whole)}; give a list of texts")
     if bare := [i for i, known in zip(ids, rows["captions"]) if not _has_text(known)]:
         raise ValueError(f"pictures of the split {split!r} without a caption, or with an empty "
                          f"one: {some(bare)}; leave them out")
@@ -120,6 +132,9 @@ def check_splits(
     data:dict, # Splits `train` and `validation`
 ):
     "Refuse data that cannot be trained on."
+    if not isinstance(data, dict):
+        raise ValueError("training needs splits, {'train': rows, 'validation': rows}, and this is "
+                         f"a {type(data).__name__}; split_captions makes them")
     for split in ("train", "validation"):
         rows = data.get(split)
         if isinstance(rows, datasets.IterableDataset):
