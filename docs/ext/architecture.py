@@ -34,7 +34,7 @@ STAGES = {
         evaluate.examples evaluate.records evaluate.inputs evaluate.verdicts evaluate.report
         evaluate.evidence evaluate.explain evaluate""",
     "share": "share.records share.front_matter share.cards share.graphs share.export share",
-    "doors": """app_page app bench_recipes bench
+    "doors": """app_page app_choices app bench_recipes bench
         cli.help cli.screen cli.errors cli.options cli.learning cli.demonstration
         cli.commands cli""",
 }

@@ -1,19 +1,26 @@
 // What the page of the web demo does by itself. gradio runs it with `element`, the message's, and
-// `props`; `MEGABYTES`, how large a file may be, is set before it.
-const say = text => { props.value = text };
+// `props`. Before it stand `MEGABYTES`, how large a file may be, and `OTHERS`, what is said of
+// files that are no pictures, by the beginning of their media type.
+const $ = selector => document.querySelector(selector);
+const nearest = (target, selector) =>
+  target instanceof Element ? target.closest(selector) : null;
+const inPicture = part => $(`#imgcap-picture ${part}`);
 element.setAttribute('role', 'status');
 element.setAttribute('aria-live', 'polite');
 
-// The map of the word under the pointer or in focus
-const point = word => {
-  const veil = document.querySelector('.imgcap-veil');
-  const readout = document.querySelector('.imgcap-readout');
+// The part of the picture that a word hangs on: of the one pointed at, else of the one chosen
+let chosen = null, lit = null, veil = null;
+const light = word => {
+  lit = word;
+  veil = $('.imgcap-veil');
+  for (const each of document.querySelectorAll('.imgcap-word')) {
+    each.classList.toggle('imgcap-lit', each === word);
+    each.setAttribute('aria-pressed', each === chosen);
+  }
+  if ($('.imgcap-readout')) $('.imgcap-readout').textContent = word ? word.dataset.said : '';
   if (!veil) return;
-  for (const other of document.querySelectorAll('.imgcap-word.imgcap-lit'))
-    other.classList.remove('imgcap-lit');
-  veil.hidden = !word;
-  readout.textContent = word ? word.getAttribute('aria-label') : '\u00a0';
-  if (!word) return;
+  veil.hidden = !word?.dataset.veil;
+  if (veil.hidden) return;
   const [left, top, right, bottom] = word.dataset.covers.split(' ').map(Number);
   Object.assign(veil.style, {
     left: `${100 * left}%`,
@@ -22,42 +29,99 @@ const point = word => {
     height: `${100 * (bottom - top)}%`,
   });
   veil.src = word.dataset.veil;
-  word.classList.add('imgcap-lit');
 };
-const wordOf = target => target instanceof Element
-  ? target.closest('.imgcap-word[data-veil]') : null;
-document.addEventListener('pointerover', event =>
-  wordOf(event.target) && point(wordOf(event.target)));
+const choose = word => light(chosen = word);
+document.addEventListener('pointerover', event => {
+  const word = nearest(event.target, '.imgcap-word');
+  if (word && event.pointerType === 'mouse') light(word);
+});
 document.addEventListener('pointerout', event =>
-  wordOf(event.target) && point(wordOf(document.activeElement)));
-document.addEventListener('focusin', event => point(wordOf(event.target)));
+  nearest(event.target, '.imgcap-word') && event.pointerType === 'mouse' && light(chosen));
+document.addEventListener('focusin', event => {
+  const word = nearest(event.target, '.imgcap-word');
+  if (word?.matches(':focus-visible')) choose(word);
+});
+document.addEventListener('click', event => {
+  const word = nearest(event.target, '.imgcap-word');
+  if (word) choose(word === chosen ? null : word);
+});
+document.addEventListener('keydown', event => event.key === 'Escape' && choose(null));
+
+// New words: the surest that hangs on a part of the picture is lit. A new picture: its light too.
+// What the server refused is taken away, so that its place is free for another picture
+let first = null, refusedOne = null;
+new MutationObserver(() => {
+  const back = $('.imgcap-taken-back');
+  if (back && back !== refusedOne) inPicture('button[aria-label="Remove Image"]')?.click();
+  refusedOne = back;
+  if (first !== $('.imgcap-word[data-first]')) choose(first = $('.imgcap-word[data-first]'));
+  else if (veil !== $('.imgcap-veil')) light(lit?.isConnected ? lit : null);
+}).observe(document.body, {childList: true, subtree: true});
+
+// A caption into the clipboard; where the page is neither this machine's nor https, the old way
+const copy = async text => {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    return done;
+  }
+};
+document.addEventListener('click', async event => {
+  const button = nearest(event.target, '.imgcap-copy');
+  if (!button) return;
+  const done = await copy(button.dataset.text);
+  button.focus();
+  button.nextElementSibling.textContent = done ? 'Copied'
+    : 'The browser does not let this page copy: mark the words, and copy them';
+});
+
+// Who has pressed a button that goes off and on again finds the focus where it was
+document.addEventListener('click', event => {
+  const button = nearest(event.target, '#imgcap-again');
+  if (!button) return;
+  new MutationObserver((_, observer) => {
+    if (button.disabled) return;
+    observer.disconnect();
+    if (document.activeElement === document.body) button.focus();
+  }).observe(button, {attributes: true, attributeFilter: ['disabled']});
+});
 
 // Why a file is not taken, said before it is sent
-const refusal = file => {
-  if (!file.type.startsWith('image/'))
-    return `${file.name} is not a picture. Choose a JPEG, PNG, WebP or GIF file.`;
-  if (file.size > MEGABYTES * 1e6)
-    return `${file.name} has ${(file.size / 1e6).toFixed(1)} MB, more than the ${MEGABYTES} MB `
-      + 'that are taken. Choose a smaller picture.';
-};
-const escaped = text => {
+const say = text => {
   const p = document.createElement('p');
   p.textContent = text;
   p.className = 'imgcap-refusal';
-  return p.outerHTML;
+  props.value = p.outerHTML;
+};
+const refusal = file => {
+  const {name, size} = file, type = file.type || (/\.hei[cf]$/i.test(name) ? 'image/heic' : '');
+  const other = OTHERS.find(([start]) => type.startsWith(start));
+  if (!size) return `${name} is empty: 0 bytes. Copy or download it again.`;
+  if (other) return `${name} ${other[1]}`;
+  if (!type.startsWith('image/'))
+    return `${name} is not a picture. Choose a JPEG, PNG, WebP or GIF file.`;
+  if (size > MEGABYTES * 1e6)
+    return `${name} has ${Math.ceil(size / 1e4) / 100} MB; at most ${MEGABYTES} are taken. `
+      + 'Make the picture smaller, or save it as JPEG.';
 };
 const refused = file => {
   const why = refusal(file);
-  if (why) say(escaped(why));
+  if (why) say(why);
   return Boolean(why);
 };
 
 // A picture that is pasted or dropped anywhere, as if it were chosen
-const fileInput = () => document.querySelector('#imgcap-picture input[type=file]');
+const fileInput = () => inPicture('input[type=file]');
 const give = async file => {
   if (refused(file)) return;
-  if (!fileInput())
-    document.querySelector('#imgcap-picture button[aria-label="Upload file"]')?.click();
+  if (!fileInput()) inPicture('button[aria-label="Upload file"]')?.click();
   for (let tries = 0; !fileInput() && tries < 50; tries++)
     await new Promise(resolve => setTimeout(resolve, 20));
   const transfer = new DataTransfer();
@@ -71,15 +135,28 @@ document.addEventListener('change', event => {
   event.stopImmediatePropagation();
   event.target.value = '';
 }, true);
-document.addEventListener('paste', event => {
-  if (!event.clipboardData.files.length) return;
-  event.preventDefault();
-  give(event.clipboardData.files[0]);
-});
-document.addEventListener('dragover', event => event.preventDefault());
-document.addEventListener('drop', event => {
-  if (!event.dataTransfer.files.length) return;
+const taken = (event, data) => {
+  const address = data.getData('text/uri-list') || data.getData('text/plain');
+  const isAddress = /^\s*(https?|file|data):/i.test(address);
+  if (data.files.length) give(data.files[0]);
+  else if (isAddress && !nearest(event.target, 'input, textarea'))
+    say('That is an address, and this page fetches nothing: save the picture, and give the file; '
+      + 'or copy the picture itself.');
+  else return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  give(event.dataTransfer.files[0]);
-}, true);
+};
+document.addEventListener('paste', event => taken(event, event.clipboardData), true);
+document.addEventListener('dragover', event => event.preventDefault());
+document.addEventListener('drop', event => taken(event, event.dataTransfer), true);
+
+// The way back to an empty place for the next picture
+document.addEventListener('click', async event => {
+  if (!nearest(event.target, '.imgcap-remove')) return;
+  inPicture('button[aria-label="Remove Image"]')?.click();
+  for (let tries = 0; !fileInput() && tries < 50; tries++)
+    await new Promise(resolve => setTimeout(resolve, 20));
+  for (let tries = 0; $('.imgcap-stack') && tries < 100; tries++)
+    await new Promise(resolve => setTimeout(resolve, 20));
+  fileInput()?.closest('button')?.focus();
+});
