@@ -3,14 +3,11 @@
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import copies
 import pytest
 import torch
 from PIL import Image
@@ -491,52 +488,12 @@ def test_a_pipe_in_place_of_what_a_run_left_holds_nobody_up(photos, captioner, n
 
 
 def test_two_processes_at_once_leave_one_line_a_picture(photos):
-    command = [
-        sys.executable,
-        "-m",
-        "imgcap",
-        "caption",
-        "photos",
-        "--out",
-        "c.jsonl",
-        "--max-new-tokens",
-        "5",
-    ]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 2], said
+    words = ["caption", "photos", "--out", "c.jsonl", "--max-new-tokens", 5]
+    both = [copies.Program(copies.IMGCAP, *words) for _ in range(2)]
+    ends = [program.finish() for program in both]
+    assert sorted(status for status, *_ in ends) == [0, 2], ends
     assert sorted(paths_in("c.jsonl")) == [f"photos/{i}.png" for i in range(6)]
     assert [name for name in os.listdir() if name.endswith((".lock", ".owner", ".partial"))] == []
-
-
-def test_ctrl_c_in_a_terminal(photos):
-    for i in range(40):
-        Image.new("RGB", (64, 64), (i, 0, 0)).save(f"photos/x{i:02}.png")
-    command = [
-        sys.executable,
-        "-m",
-        "imgcap",
-        "caption",
-        "photos",
-        "--out",
-        "c.jsonl",
-        "--batch-size",
-        "1",
-        "--num-beams",
-        "4",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not os.path.exists("c.jsonl") or open("c.jsonl", "rb").read().count(b"\n") < 3:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130 and "--resume goes on with c.jsonl" in said
-    caption_files("photos", "git-tiny", out="c.jsonl", resume=True, batch_size=8, num_beams=4)
-    assert (
-        paths_in("c.jsonl") == sorted(set(paths_in("c.jsonl"))) and len(paths_in("c.jsonl")) == 46
-    )
 
 
 # --- names, terminals, lines
@@ -615,17 +572,16 @@ def test_a_row_on_any_terminal_is_json(encoding):
 def test_a_terminal_that_is_not_utf8(photos, encoding, out):
     for i in range(3):
         Image.new("RGB", (32, 32)).save(f"photos/猫{i}.png")
-    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     code = (
         f"from imgcap.infer import caption_files; caption_files('photos', 'git-tiny', out={out!r}, "
         "prefix='猫 é', max_new_tokens=3)"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    status, said, errors = copies.Program(code, PYTHONIOENCODING=encoding).finish()
+    assert status == 0, errors
     rows = (
         list(read_rows(out))
         if out
-        else [json.loads(line) for line in done.stdout.decode(encoding).split("\n") if line]
+        else [json.loads(line) for line in said.decode(encoding).split("\n") if line]
     )
     assert len(rows) == 9 and sum(row.get("caption", "").startswith("猫 é") for row in rows) == 8
 
@@ -825,19 +781,9 @@ for work in taken, lost, missing, odd:
 
 
 def two_of_a_team(store, way, program=TEAM):
-    "What each of two processes says, and how it ends."
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(store), way],
-            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    said = [process.communicate(timeout=120) for process in processes]
-    return [(process.returncode, *each) for process, each in zip(processes, said)]
+    "How each of two processes ends, and what it says."
+    ends = [each.finish() for each in copies.team(2, program, store, way)]
+    return [(status, out.decode(), errors.decode()) for status, out, errors in ends]
 
 
 def test_processes_wait_longer_than_a_training_before_them_would(tmp_path):

@@ -3,7 +3,6 @@ lost, doubled or moved."""
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,9 +20,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
 ]
 PICTURES = 120
-ALONE = []  # a copy of a process that has loaded the libraries
+ALONE, TWO = 1, 2  # so many copies of a process that has loaded the libraries
 COMMAND = [sys.executable, "-m", "imgcap"]
-TWO = [
+TORCHRUN = [
     sys.executable,
     "-m",
     "torch.distributed.run",
@@ -36,38 +35,11 @@ TWO = [
 SLOWLY = ["caption", "photos", "--batch-size", "1", "--num-beams", "4", "--out"]
 
 
-def write(folder, words):
-    "`imgcap` with these words, in a folder."
-    from imgcap.cli import main
-
-    os.chdir(folder)
-    sys.exit(main(words))
-
-
-class Copy:
-    "`imgcap` with some words, as far as a `Popen` is needed here."
-
-    def __init__(self, said, folder, words):
-        self.process = copies.start(said, write, folder, words)
-        self.pid = self.process.pid
-
-    def poll(self):
-        return self.process.exitcode
-
-    def wait(self, seconds):
-        self.process.join(seconds)
-        assert self.process.exitcode is not None, f"has not ended in {seconds} s"
-        return self.process.exitcode
-
-    def send_signal(self, number):
-        os.kill(self.pid, number)
-
-
 class Folder:
     "Drawings with a file that is no picture among them, and commands that write their captions."
 
     def __init__(self, path):
-        self.path = path
+        self.path, self.heard = path, {}
         (path / "photos").mkdir()
         for i in range(PICTURES):
             attributes = {name: values[i % len(values)] for name, values in ATTRIBUTES.items()}
@@ -77,19 +49,27 @@ class Folder:
         self.whole = self.rows("whole.jsonl")
 
     def start(self, program, out, *options):
-        words = [*SLOWLY, out, *options]
-        said = self.path / f"said-of-{out}"
-        if program is ALONE: return Copy(said, self.path, words)
+        "The processes that write; a number is that of the copies."
+        words, said = [*SLOWLY, out, *options], self.path / f"said-of-{out}"
+        if program in (ALONE, TWO):
+            code = f"import os; os.chdir({str(self.path)!r}); {copies.IMGCAP}"
+            started = copies.team(program, code, *words)
+            self.heard[out] = [each.errors for each in started]
+            return started
+        self.heard[out] = [said]
         with open(said, "w") as file:
-            return subprocess.Popen(
-                [*program, *words], cwd=self.path, stderr=file, stdout=subprocess.DEVNULL
-            )
+            return [
+                subprocess.Popen(
+                    [*program, *words], cwd=self.path, stderr=file, stdout=subprocess.DEVNULL
+                )
+            ]
 
     def said(self, out):
-        return copies.said(self.path / f"said-of-{out}")
+        return "".join(map(copies.said, self.heard[out]))
 
     def finish(self, program, out, *options):
-        assert self.start(program, out, *options).wait(300) == 0, self.said(out)
+        started = self.start(program, out, *options)
+        assert {each.wait(300) for each in started} == {0}, self.said(out)
 
     def parts(self, out):
         return list(self.path.glob(f"{out}.part*"))
@@ -102,16 +82,17 @@ class Folder:
 
     def stop_in_the_middle(self, program, out, *options, how, more=12):
         "Start, wait for some lines, stop; gives the exit status and what was said."
-        before, process = self.lines(out), self.start(program, out, *options)
+        before, started = self.lines(out), self.start(program, out, *options)
         deadline = time.monotonic() + 240
         while self.lines(out) < before + more:
-            assert process.poll() is None, f"ended early: {self.said(out)}"
+            assert started[0].poll() is None, f"ended early: {self.said(out)}"
             assert time.monotonic() < deadline, f"nothing was written to {out}"
             time.sleep(0.005)
         # torchrun's processes outlive it
-        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        processes = [psutil.Process(each.pid) for each in started]
+        for each in [*(child for p in processes for child in p.children(True)), *processes]:
             each.send_signal(how)
-        return process.wait(120), self.said(out)
+        return [each.wait(120) for each in started][0], self.said(out)
 
     def rows(self, out):
         text = (self.path / out).read_text(encoding="utf-8")
@@ -144,7 +125,7 @@ def test_without_a_kill(folder):
     [
         ("alone.jsonl", ALONE, 2, ALONE),
         ("alone.csv", ALONE, 1, ALONE),
-        ("two.csv", TWO, 1, TWO),
+        ("two.csv", TORCHRUN, 1, TWO),
         ("mixed.jsonl", TWO, 1, ALONE),  # what two processes began, one can finish
     ],
 )

@@ -3,17 +3,15 @@ import dataclasses
 import inspect
 import io
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
+import copies
 import pytest
 from typer.models import OptionInfo
 
@@ -301,16 +299,16 @@ def test_a_demo_leaves_an_edited_card(demo_of):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize("words", ["check --data photos", "caption photos"])
-def test_any_terminal_will_do(words, encoding, photos, tmp_path):
+def test_any_terminal_will_do(words, encoding, photos, tmp_path, monkeypatch):
     named = tmp_path / "photos"
     named.mkdir()
     for file in photos.iterdir(): (named / f"猫 → {file.name}").write_bytes(file.read_bytes())
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    done = subprocess.run([sys.executable, "-m", "imgcap", *words.split()], cwd=tmp_path,
-                          env=environment, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode(encoding)
-    assert b"Traceback" not in done.stderr
-    if words.startswith("caption"): assert done.stdout.count(b'"caption"') == 4
+    monkeypatch.chdir(tmp_path)
+    program = copies.Program(copies.IMGCAP, *words.split(), PYTHONIOENCODING=encoding)
+    status, said, errors = program.finish()
+    assert status == 0, errors.decode(encoding)
+    assert b"Traceback" not in errors
+    if words.startswith("caption"): assert said.count(b'"caption"') == 4
 
 
 def test_a_language_can_be_said_where_captions_are_checked(tmp_path, photos):

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import copies
 import pytest
 import torch
 from PIL import Image
@@ -1263,36 +1262,18 @@ def photos(tmp_path_factory, creatures):
     return folder
 
 
-def command(*words, folder, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "imgcap", "evaluate", *map(str, words)],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-    )
-
-
 def test_a_terminal_that_cannot_show_it_costs_no_score(photos, tmp_path):
     for name in list(photos.iterdir()): (tmp_path / f"猫{name.name}").write_bytes(name.read_bytes())
-    done = command(
-        "--data",
-        tmp_path,
-        "--model",
-        "git-tiny",
-        "--split",
-        "all",
-        "--out",
-        "scores",
-        "--language",
-        "en",
-        folder=tmp_path,
-        PYTHONIOENCODING="ascii",
-        PYTHONUTF8="0",
+    scores = tmp_path / "scores"
+    words = ["--data", tmp_path, "--model", "git-tiny", "--split", "all", "--language", "en"]
+    program = copies.Program(
+        copies.IMGCAP, "evaluate", *words, "--out", scores, PYTHONIOENCODING="ascii"
     )
-    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
-    assert read(tmp_path / "scores" / "metrics.json")["all"]["model"]["n"] == 12
-    assert read(tmp_path / "scores" / "measured.json")["all"]["language"] == "en"
-    assert "猫" in (tmp_path / "scores" / "predictions-all.jsonl").read_text(encoding="utf-8")
+    status, _, errors = program.finish()
+    assert status == 0 and b"Traceback" not in errors, errors
+    assert read(scores / "metrics.json")["all"]["model"]["n"] == 12
+    assert read(scores / "measured.json")["all"]["language"] == "en"
+    assert "猫" in (scores / "predictions-all.jsonl").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

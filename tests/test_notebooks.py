@@ -17,6 +17,8 @@ NOTEBOOKS = [
 NOTEBOOKS.sort(key=lambda path: -path.stat().st_size)
 # Libraries that a notebook is about, and that only some have
 NEEDS = {"nbs/share/export.ipynb": "onnxruntime", "nbs/doors/app.ipynb": "gradio"}
+# Run by test_lab.py where that can, all cells in the same mode, which takes as long again
+IN_JUPYTERLAB = "nbs/tutorials/finetune.ipynb"
 
 
 def run_notebook(notebook):
@@ -28,9 +30,12 @@ def run_notebook(notebook):
 
 @pytest.mark.first
 @pytest.mark.parametrize("notebook", [path.relative_to(ROOT).as_posix() for path in NOTEBOOKS])
-def test_notebook(notebook, tmp_path, monkeypatch):
+def test_notebook(notebook, tmp_path, monkeypatch, request):
     if not find_spec(needed := NEEDS.get(notebook, "imgcap")):
         pytest.skip(f"{needed} is not installed")
+    if notebook == IN_JUPYTERLAB and find_spec("jupyterlab"):
+        if "missing" not in request.getfixturevalue("browser_choice"):
+            pytest.skip("test_lab.py runs it in JupyterLab")
     monkeypatch.chdir(ROOT)
     process = copies.start(tmp_path / "said", run_notebook, notebook)
     process.join(timeout=1200)

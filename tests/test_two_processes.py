@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 
+import copies
 import pytest
 
-ONE, TWO = 1, 2
+TWO = 2
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={TWO}"]
 
 
@@ -34,24 +35,15 @@ def train(run, batch_size, objective):
     )
 
 
-def start(run, batch_size, objective="likelihood", processes=ONE):
-    command = [
-        sys.executable,
-        *(TORCHRUN if processes > 1 else []),
-        __file__,
-        run,
-        batch_size,
-        objective,
-    ]
-    return subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+TRAIN = "import sys; from test_two_processes import train; train(*sys.argv[1:])"
 
 
-def finish(process):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
+def torchrun(*words):
+    "What two processes say that torchrun starts."
+    command = [sys.executable, *TORCHRUN, __file__, *map(str, words)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def log(run):
@@ -62,11 +54,10 @@ def log(run):
 def runs(tmp_path_factory):
     "The run of one process, that of two, and what the two said."
     home = tmp_path_factory.mktemp("runs")
-    alone, together = start(home / "one", 16), start(home / "two", 8, processes=TWO)
-    finish(alone)
-    return home / "one", home / "two", finish(together)
-
-
+    alone = copies.Program(TRAIN, home / "one", 16, "likelihood")
+    said = torchrun(home / "two", 8, "likelihood")
+    assert alone.finish(300)[0] == 0
+    return home / "one", home / "two", said
 
 
 def test_log_is_that_of_one(runs):
@@ -94,7 +85,8 @@ def test_one_process_writes_and_speaks(runs):
 
 
 def test_reward_in_two_processes(tmp_path):
-    finish(start(tmp_path / "cider", 4, "cider", processes=TWO))
+    ends = [each.finish(300) for each in copies.team(TWO, TRAIN, tmp_path / "cider", 4, "cider")]
+    assert [status for status, *_ in ends] == [0, 0], ends
     assert json.loads((tmp_path / "cider" / "run.json").read_text())["finished"]["steps"] == 8
 
 
