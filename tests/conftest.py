@@ -6,6 +6,7 @@ stay in one, so that it is made once.
 """
 
 import functools
+import gc
 import json
 import os
 import shutil
@@ -42,6 +43,13 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.get_closest_marker("first"))
+
+
+def pytest_collection_finish():
+    """What is there now stays: half a million objects of libraries and tests, which the collector
+    of what nobody needs would look through again and again, an eighth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @functools.cache

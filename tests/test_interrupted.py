@@ -30,7 +30,7 @@ def train(run, limit=0):
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     resume = any(Path(run).glob("checkpoints/checkpoint-*/trainer_state.json"))
-    data = make_creatures({"train": 40, "validation": 12})
+    data = make_creatures({"train": 40, "validation": 6})
     try:
         finetune(
             *new_git_tiny(vision_layers=1, text_layers=1),
@@ -40,7 +40,7 @@ def train(run, limit=0):
             overwrite=not resume,
             max_steps=STEPS,
             validations=VALIDATIONS,
-            batch_size=16,
+            batch_size=8,
             precision="float32",
             threads=1,
             ema=0.9,
