@@ -136,6 +136,7 @@ def _run_demo(run:Path, config, quick:bool, stage:str):
 # %% ../../nbs/cli/demonstration.ipynb #eea7871c
 def demo(
     out:Annotated[str, typer.Option(
+        metavar="FOLDER",
         help="Run folder; a demo that was stopped there goes on, any other run stays")]="runs/demo",
     epochs:Annotated[float|None, typer.Option(
         help="Times each drawing is seen; fewer is quicker and worse  "

@@ -147,9 +147,11 @@ def _split_to_score(
 
 # %% ../../nbs/cli/learning.ipynb #be9e44f2
 _Split = Annotated[str|None, typer.Option(
+    metavar="NAME",
     help="Split to score; all takes every picture. By default test, or all of a set without splits "
          "that is not known to be the one --model was trained on")]
 _ScoresFolder = Annotated[str|None, typer.Option(
+    metavar="FOLDER",
     help="Folder for scores, captions and a page; the run itself when --model is one")]
 _BatchSize = Annotated[int, shown("batch_size")]
 
