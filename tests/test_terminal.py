@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 import typer
@@ -270,3 +271,20 @@ def test_a_stream_is_refused_in_words_of_files(photos, tmp_path, capsys):
     assert main(["train", "--data", str(tmp_path / "birds.tar"), "--out", str(tmp_path / "r")]) == 2
     err = capsys.readouterr().err
     assert "unpack the shards into a folder" in err and len(err.splitlines()) == 1, err
+
+
+def test_ctrl_c_while_the_command_line_is_being_read_is_one_line():
+    "The script that is installed begins where `python -m imgcap` does."
+    code = """
+import sys
+class Stopped:
+    def find_spec(self, name, *others):
+        if name == "typer": raise KeyboardInterrupt
+sys.meta_path.insert(0, Stopped())
+from imgcap.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "imgcap: interrupted\n")
+    about = (Path(__file__).parents[1] / "settings.ini").read_text(encoding="utf-8")
+    assert "console_scripts = imgcap=imgcap.__main__:main\n" in about
