@@ -1915,6 +1915,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                   'imgcap.viz.plots._draw_curve': ('viz/plots.html#_draw_curve', 'imgcap/viz/plots.py'),
                                   'imgcap.viz.plots._draw_panel': ('viz/plots.html#_draw_panel', 'imgcap/viz/plots.py'),
                                   'imgcap.viz.plots._flat': ('viz/plots.html#_flat', 'imgcap/viz/plots.py'),
+                                  'imgcap.viz.plots._mark_peak': ('viz/plots.html#_mark_peak', 'imgcap/viz/plots.py'),
                                   'imgcap.viz.plots._panels': ('viz/plots.html#_panels', 'imgcap/viz/plots.py'),
                                   'imgcap.viz.plots._running_mean': ('viz/plots.html#_running_mean', 'imgcap/viz/plots.py'),
                                   'imgcap.viz.plots._series': ('viz/plots.html#_series', 'imgcap/viz/plots.py'),

@@ -654,3 +654,11 @@ def test_only_an_exports_own_files_are_copied(exports, tmp_path):
     (folder / "thesis.txt").write_text("ten years of work")
     new = export_onnx(folder, tmp_path / "new" / "place")
     assert everything(new).keys() == everything(exports[2] / "float32").keys()
+
+
+def test_an_export_cannot_be_trained(exports):
+    from imgcap.train import finetune
+    captioner = OnnxCaptioner(exports[2] / "float32")
+    for model in captioner.model, captioner:
+        with pytest.raises(ValueError, match="needs a loaded model, not .*an export only writes"):
+            finetune(model, captioner.processor, {})

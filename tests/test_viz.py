@@ -464,13 +464,13 @@ def test_a_step_that_was_repeated_counts_once():
     ("names", "steps"),
     [
         (["loss"], [6]),
-        (["loss", "learning_rate"], [4, 2]),
+        (["loss", "learning_rate"], [4]),  # the rate has 0 and its peak
         (["eval_cider_d", "eval_wer"], [3, 3]),
     ],
 )
 def test_a_panel_has_as_many_numbers_at_its_side_as_its_height_has_room_for(names, steps):
     fig = plot_history([{"step": step, **dict.fromkeys(names, 1)} for step in (1, 2)])
-    for ax, most in zip(fig.axes, steps, strict=True):
+    for ax, most in zip(fig.axes, steps):
         marks = ax.yaxis.get_major_locator().tick_values(0, most)
         assert list(marks) == list(range(most + 1))
 
@@ -501,3 +501,11 @@ def test_a_thumbnail_is_in_the_middle_of_its_box():
     assert sheet.size == (64, 64)
     assert sheet.getpixel((2, 32)) == (0, 0, 0)
     assert sheet.getpixel((2, 10)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("peak, shown", [(0.0019996, "0.002"), (5e-5, "5e-05"), (1e-3, "0.001")])
+def test_the_peak_of_the_learning_rate_can_be_read(peak, shown):
+    log = [{"step": step, "learning_rate": peak * step / 9} for step in range(10)]
+    [ax] = plot_history(log).axes
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", shown]

@@ -164,6 +164,11 @@ def _draw_curve(ax, points, name, color):
         ax.axvline(lost, color=matplotlib.rcParams["text.color"], linestyle=":",
                    label=f"{name}: not a number from {lost:g}")
 
+def _mark_peak(ax, curves):
+    "0 and the highest value, which one looks for, as the only ticks"
+    peak = max((v for points, *_ in curves for _, v in points if math.isfinite(v)), default=0)
+    if peak > 0: ax.set_yticks([0, peak])
+
 def _draw_panel(ax, label, curves, ticks, xlabel):
     "Curves under a title; `xlabel` below the lowest panel"
     for curve in curves: _draw_curve(ax, *curve)
@@ -171,7 +176,8 @@ def _draw_panel(ax, label, curves, ticks, xlabel):
     ax.set_title(label, loc="left", fontsize=10)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(ticks))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # 5e-05, not 5 with 1e-5 above
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")  # 5e-05, not 5 with 1e-5 above
+    if label == "learning rate": _mark_peak(ax, curves)
     if len(ax.lines) > 1: ax.legend(frameon=False, fontsize=8)
     if xlabel: ax.set_xlabel(xlabel)
 
