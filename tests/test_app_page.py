@@ -323,6 +323,8 @@ def test_how_words_are_chosen(captioned, captioner, picture):
     captioned.press("Write with these choices")
     wanted = captioner(picture, num_return_sequences=3, diversity_penalty=1.0, prefix="a small")
     captioned.wait_for_caption(*(each.text for each in [wanted, *wanted.others]))
+    assert len(captioned.lit()) == 1 and captioned.veil() == page.locator(
+        ".imgcap-lit").get_attribute("data-veil"), "one word of three captions is lit"
     page.get_by_label("Begin with").fill("")
     page.get_by_label("Words to say").fill("umbrella")
     page.locator("label", has_text="Beams").wait_for(state="detached")

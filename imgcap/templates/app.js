@@ -47,16 +47,23 @@ document.addEventListener('click', event => {
 });
 document.addEventListener('keydown', event => event.key === 'Escape' && choose(null));
 
-// New words: the surest that hangs on a part of the picture is lit. A new picture: its light too.
-// What the server refused is taken away, so that its place is free for another picture
-let first = null, refusedOne = null;
+// New words: the surest that hangs on a part of the picture is lit; the light stays where gradio
+// writes the same words or the picture anew. What the server refused is taken away, so that its
+// place is free for another picture
+let told = '', refusedOne = null;
+const isLit = () => lit?.classList.contains('imgcap-lit') ?? true;
+const isVeiled = () => !veil || (lit?.dataset.veil ? !veil.hidden : veil.hidden);
 new MutationObserver(() => {
   const back = $('.imgcap-taken-back');
   if (back && back !== refusedOne) inPicture('button[aria-label="Remove Image"]')?.click();
   refusedOne = back;
-  if (first !== $('.imgcap-word[data-first]')) choose(first = $('.imgcap-word[data-first]'));
-  else if (veil !== $('.imgcap-veil')) light(lit?.isConnected ? lit : null);
-}).observe(document.body, {childList: true, subtree: true});
+  const words = [...document.querySelectorAll('.imgcap-word')].map(word => word.dataset.said);
+  if (words.join('/') !== told || lit && !lit.isConnected) {
+    told = words.join('/');
+    choose($('.imgcap-word[data-first]'));
+  } else if (veil !== $('.imgcap-veil') || !isLit() || !isVeiled()) light(lit);
+}).observe(document.body, {childList: true, subtree: true, attributes: true,
+  attributeFilter: ['class', 'hidden', 'data-veil']});
 
 // A caption into the clipboard; where the page is neither this machine's nor https, the old way
 const copy = async text => {
