@@ -1535,7 +1535,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                     'imgcap.share.cards._chosen': ('share/cards.html#_chosen', 'imgcap/share/cards.py'),
                                     'imgcap.share.cards._does_not_look': ('share/cards.html#_does_not_look', 'imgcap/share/cards.py'),
                                     'imgcap.share.cards._front_matter_in': ('share/cards.html#_front_matter_in', 'imgcap/share/cards.py'),
-                                    'imgcap.share.cards._gallery_links': ('share/cards.html#_gallery_links', 'imgcap/share/cards.py'),
+                                    'imgcap.share.cards._galleries': ('share/cards.html#_galleries', 'imgcap/share/cards.py'),
                                     'imgcap.share.cards._introduction': ('share/cards.html#_introduction', 'imgcap/share/cards.py'),
                                     'imgcap.share.cards._of_what': ('share/cards.html#_of_what', 'imgcap/share/cards.py'),
                                     'imgcap.share.cards._results': ('share/cards.html#_results', 'imgcap/share/cards.py'),

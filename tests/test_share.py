@@ -561,6 +561,17 @@ def test_ids_that_are_paths_stay_ids(tiny_run, creatures, tmp_path):
     )
 
 
+def test_the_card_labels_its_galleries(run):
+    "Which split, what the rows are, and a text for those who do not see it."
+    shutil.copy(run / "gallery.png", run / "gallery-validation.png")  # of no score: not shown
+    (*_, label, picture) = re.search(
+        r"(.*)\n\n(!\[.*gallery.png\))", model_card(run), re.DOTALL)[0].rsplit("\n\n", 2)
+    assert label.startswith("Pictures of the split `test` with the captions that this model wrote")
+    assert "closest to people's captions, those furthest" in label and "at random" in label
+    alt = re.fullmatch(r"!\[(.*)\]\(gallery.png\)", picture)[1]
+    assert "split test" in alt and "caption" in alt and "gallery-val" not in model_card(run)
+
+
 def test_configurations_of_the_checkpoint_name_no_folder(run):
     for name in ("config.json", "tokenizer_config.json"):
         path = run / "model" / name

@@ -4,10 +4,12 @@ import ast
 import base64
 import hashlib
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from string import Template
 
 import pytest
+import tinycss2
 
 import imgcap
 from imgcap.template_files import fill_template, read_template, style_sheet
@@ -79,6 +81,57 @@ def test_what_is_filled_in_stays_as_it_is(name):
     assert text == read_template(name)
     with pytest.raises(KeyError, match=wanted[0]):
         fill_template(name, **dict.fromkeys(wanted[1:], ""))
+
+
+def of_kind(*endings): return [name for name in FILES if name.endswith(endings)]
+
+
+@pytest.mark.parametrize("name", of_kind(".css"))
+def test_a_style_sheet_is_one(name):
+    "Whatever is no rule, and whatever is no declaration, would be passed over in silence."
+    def check(nodes):
+        for node in nodes:
+            assert node.type != "error", f"{name}:{node.source_line}: {node.message}"
+            content = getattr(node, "content", None)
+            if content is not None:
+                check(tinycss2.parse_blocks_contents(content, True, True))
+
+    rules = tinycss2.parse_stylesheet(read_template(name), True, True)
+    assert rules
+    check(rules)
+
+
+@pytest.mark.parametrize("name", of_kind(".js"))
+def test_a_script_is_one(browser, name):
+    "A browser parses it, with what gradio gives to those of the web demo."
+    page = browser.new_page()
+    code = "code => { new Function('element', 'props', 'trigger', 'MEGABYTES', code) }"
+    page.evaluate(code, read_template(name))
+    page.close()
+
+
+class Elements(HTMLParser):
+    "Complains of an element that is not closed, or closed where it was not opened."
+    def __init__(self, text):
+        super().__init__()
+        self.open = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(names) == len(set(names)), f"<{tag}> has an attribute twice"
+        if tag not in ("meta", "link", "img", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+@pytest.mark.parametrize("name", of_kind(".html"))
+def test_markup_is_whole(name):
+    Elements(read_template(name))
 
 
 def source(text):

@@ -104,10 +104,12 @@ def picture_addresses(rows, sizes:dict[str, tuple[int, int]]) -> dict[str, str]:
         except (ImageError, OSError): pass
     return found
 
-def what_is_shown(addresses:dict[str, str], sizes:dict, total:int) -> str:
+def what_is_shown(addresses:dict[str, str], sizes:dict, total:int, skipped:int=0) -> str:
     "How many pictures there are, and how many are shown small or not at all."
-    said = ("The picture of the split" if total == 1 else f"All {total:,} pictures of the split, "
-            "those first whose captions are furthest from people's")
+    said = "The only picture" if total == 1 else f"All {total:,} pictures"
+    said += " of the split"
+    if skipped: said += " that could be scored"
+    if total > 1: said += ", those first whose captions are furthest from people's"
     large = sum(sizes[k] == _LARGE for k in addresses)
     small, none = len(addresses) - large, total - len(addresses)
     if not small + none: return f"{said}."

@@ -189,7 +189,7 @@ def _page(report, pictures:int, seed:int) -> str:
     addresses = picture_addresses(report.rows, sizes)
     groups = {_group_title(column): _grouped(report, column) for column in report.groups}
     examples = _examples_html(report.predictions, names, addresses, groups,
-                              what_is_shown(addresses, sizes, total),
+                              what_is_shown(addresses, sizes, total, len(report.skipped)),
                               report.record.get("language", "en"))
     tables = [_relabelled(table, names) for table in report.tables()]
     return _report_page(report.title(), report.in_public().remarks(), tables, examples)

@@ -162,11 +162,18 @@ _WRITTEN_BY = ("<!-- Written by imgcap from run.json and metrics.json. "
                "Delete this line and imgcap leaves the text alone. -->")
 
 
-def _gallery_links(run:Path, splits) -> list[str]:
-    "The pictures of a run, for the end of its results."
-    names = [split_files(split)[1] for split in splits]
-    return [f"![Pictures with the captions this model wrote for them]({name})"
-            for name in names if (run / name).is_file()]
+def _galleries(run:Path, splits) -> list[str]:
+    "The sheets of a run, each under its split, for the end of its results."
+    text = []
+    for split in splits:
+        name = split_files(split)[1]
+        if not (run / name).is_file(): continue
+        text += [f"Pictures of the split `{split}` with the captions that this model wrote: those "
+                 "closest to people's captions, those furthest from them, and some drawn at "
+                 "random. Marked words are in no person's caption of the picture.",
+                 f"![Rows of pictures of the split {split}, best, worst and drawn at random, each "
+                 f"with the caption that the model wrote below it]({name})"]
+    return text
 
 
 def _card_text(
@@ -178,7 +185,7 @@ def _card_text(
     fields:dict, # Front matter that a person gave
 ) -> str:
     "`card.md` with what is known of the run, and its seal."
-    results = [_results(found), *_gallery_links(run, found.scores)]
+    results = [_results(found), *_galleries(run, found.scores)]
     return sealed(fill_template(
         "card.md", front_matter=front.to_yaml(), written_by=_WRITTEN_BY, repo_id=repo_id,
         title=front.get("model_name", title), introduction=_introduction(found, front),

@@ -111,6 +111,7 @@ document.addEventListener('keydown', event => {
   visit(next);
 });
 window.addEventListener('hashchange', follow);
-$('tools').hidden = $('hint').hidden = false;
+$('tools').hidden = $('hint').hidden = $('count').hidden = cards.length < 2;
 filter();
+list.classList.add('ready');
 follow();
