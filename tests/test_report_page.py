@@ -138,7 +138,8 @@ def test_first_what_one_wants_to_know(page):
 
 
 def test_every_picture_is_reached(page):
-    assert f"All {PICTURES} pictures of the split that could be scored," in page.locator("main").inner_text()
+    said = page.locator("main").inner_text()
+    assert f"All {PICTURES} pictures of the split that could be scored," in said
     assert "1 picture is in no score" in page.locator(".notes").inner_text()
     shown = f"{PICTURES} of {PICTURES} pictures, the first {AT_FIRST} are shown."
     assert counted(page) == (shown, AT_FIRST)

@@ -106,8 +106,7 @@ def picture_addresses(rows, sizes:dict[str, tuple[int, int]]) -> dict[str, str]:
 
 def what_is_shown(addresses:dict[str, str], sizes:dict, total:int, skipped:int=0) -> str:
     "How many pictures there are, and how many are shown small or not at all."
-    said = "The only picture" if total == 1 else f"All {total:,} pictures"
-    said += " of the split"
+    said = ("The only picture" if total == 1 else f"All {total:,} pictures") + " of the split"
     if skipped: said += " that could be scored"
     if total > 1: said += ", those first whose captions are furthest from people's"
     large = sum(sizes[k] == _LARGE for k in addresses)
