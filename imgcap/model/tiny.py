@@ -8,6 +8,7 @@ __all__ = ['train_tokenizer', 'new_git_tiny']
 # %% ../../nbs/model/tiny.ipynb #43d49a92
 import random
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -41,14 +42,15 @@ def train_tokenizer(
         model_max_length=max_length, clean_up_tokenization_spaces=False)
 
 # %% ../../nbs/model/tiny.ipynb #5b5229b7
-def _creature_captions(n:int=2000) -> list[str]:
-    "Captions of `n` creatures that are described and never drawn."
+@cache
+def _creature_captions(n:int=2000) -> tuple[str, ...]:
+    "Captions of `n` creatures that are described and never drawn; the same each time."
     captions = []
     for i in range(n):
         rng = random.Random(f"tokenizer/{i}")
         attributes = {name: rng.choice(values) for name, values in ATTRIBUTES.items()}
         captions += caption_creature(attributes, seed=f"tokenizer/{i}")
-    return captions
+    return tuple(captions)
 
 # %% ../../nbs/model/tiny.ipynb #6404bd65
 def _layers(hidden_size:int, number:int) -> dict:
