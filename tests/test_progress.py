@@ -96,7 +96,7 @@ def test_scores_fit_the_screen_and_name_the_page(trained, photos):
     words = ["--data", photos, "--split", "all", "--max-new-tokens", "5"]
     status, written = on_terminal("evaluate", "--model", run, *words)
     lines = screen(written)
-    assert status == 0 and all(len(line) <= COLUMNS for line in lines if not str(run) in line)
+    assert status == 0 and all(len(line) <= COLUMNS for line in lines if str(run) not in line)
     assert not any(line.startswith("evaluate") for line in lines), "the bar is gone"
     assert commands_of(lines[-5:])[0] == ["open", f"{run}/report-all.html"]
     assert (run / "report-all.html").is_file()
