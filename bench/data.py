@@ -108,7 +108,7 @@ class Processed:
 class Collate:
     "Only the pixels of a collator's batch"
     def __init__(self, collator): self.collator = collator
-    def __call__(self, rows): return self.collator.pixel_values(rows)[1]
+    def __call__(self, rows): return self.collator.see(rows)[1]
 
 def plain_pixels(row):
     "The picture as uint8 pixels, with Pillow alone"
@@ -154,8 +154,8 @@ def part_decode(args, folder):
     whole = {"Image.open, convert, resize": resize["Image.open, convert, resize"],
              "Image.open, convert, CLIP processor": lambda part: clip(
                  images=[rgb(file) for file in part], return_tensors="pt"),
-             "CaptionCollator": lambda part: collator.pixel_values(batch(part)),
-             "CaptionCollator, augment_picture": lambda part: moved.pixel_values(batch(part))}
+             "CaptionCollator": lambda part: collator.see(batch(part)),
+             "CaptionCollator, augment_picture": lambda part: moved.see(batch(part))}
     pictures = [rgb(file) for file in files]
     parts = {"CLIP processor alone": lambda part: clip(images=part, return_tensors="pt"),
              "picture_pixels": lambda part: picture_pixels(clip, part),

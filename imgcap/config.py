@@ -209,6 +209,10 @@ class Decoding:
         "Above 1: words that were said become less likely (Keskar et al. 2019, "
         "arXiv:1909.05858)", at_least=0.01, at_most=100)
     prefix: str = option("", "Start of every caption, which the model goes on from")
+    prompt: str = option("",
+        "What a chat model is asked about each image, or a task of Florence-2; by default as the "
+        "run was trained, else one short sentence is asked for", metavar="TEXT")
+    system: str = option("", "What a chat model is told before that", metavar="TEXT")
     force_words: Sequence[str] = option((),
         "A word or phrase that every caption has to say; may be given several times",
         metavar="WORD")
@@ -220,7 +224,8 @@ class Decoding:
         for name in ("force_words", "forbid_words"):
             object.__setattr__(self, name, _word_tuple(name, getattr(self, name)))
         check_options(self)
-        for text in (self.prefix, *self.force_words, *self.forbid_words): _check_text(text)
+        texts = self.prefix, self.prompt, self.system, *self.force_words, *self.forbid_words
+        for text in texts: _check_text(text)
         _check_search(self)
         _check_several(self)
         _check_forbidden(self)
@@ -236,6 +241,19 @@ def check_samples(config):
     if config.objective != "cider":
         raise ValueError("samples is for captions that objective cider draws: "
                          "add objective='cider', or leave samples out")
+
+
+def _check_together(config):
+    "No two choices of a `TrainConfig` of which one makes no sense beside the other."
+    if config.resume and config.overwrite:
+        raise ValueError("resume goes on with the run in out, and overwrite deletes it; give one "
+                         "of the two")
+    if config.lora and config.freeze:
+        raise ValueError("lora freezes the whole model, and adds to it; leave out freeze")
+    alone = [name for name in ("lora_vision", "merge") if getattr(config, name)]
+    if alone and not config.lora:
+        raise ValueError(f"{alone[0]} is for what lora adds: give lora its rank, such as lora=8, "
+                         f"or leave {alone[0]} out")
 
 
 def _check_objective(config):
@@ -290,8 +308,11 @@ class TrainConfig:
         "Parts that do not learn: vision, or names of modules, separated by commas",
         metavar="PARTS")
     lora: int|None = option(None,
-        "LoRA: train additions of this rank to every linear layer and nothing else (Hu et al. "
-        "2021, arXiv:2106.09685); needs the library peft", at_least=1, at_most=100_000)
+        "LoRA: train additions of this rank to linear layers, of a chat model to those of its "
+        "language model (Hu et al. 2021, arXiv:2106.09685); needs peft", at_least=1, at_most=100_000)
+    lora_vision: bool = option(False, "With lora: to what sees the image in a chat model, too")
+    merge: bool|None = option(None,
+        "With lora: save a whole model, not the additions; by default of all but chat models")
     ema: float|None = option(None,
         "Keep an exponential moving average of the weights with this decay, such as 0.999, and "
         "validate and save that", above=0, below=1)
@@ -329,17 +350,15 @@ class TrainConfig:
         "but a run is there")
     report_to: str = option("none", "Where else the Trainer logs to, such as tensorboard",
         metavar="NAME")
+    prompt: str = option("", "What a chat model is asked about each image, or a task of Florence-2; "
+        "by default one short sentence", metavar="TEXT")
+    system: str = option("", "What a chat model is told before that", metavar="TEXT")
 
     def __post_init__(self):
         self.out = os.fspath(self.out)
         check_options(self)
-        if self.resume and self.overwrite:
-            raise ValueError("resume goes on with the run in out, and overwrite deletes it; give "
-                             "one of the two")
+        _check_together(self)
         _check_objective(self)
-        if self.lora and self.freeze:
-            raise ValueError("lora freezes the whole model, and adds to every layer; leave out "
-                             "freeze")
 
 # %% ../nbs/ground/config.ipynb #c89aabe6
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def run_of(
     "The run folder that a model is from: RUN, RUN/model, RUN/checkpoints/…"
     if (path := folder_of(model)) is None: return None
     folders = [path]
-    if path.name == "model": folders.append(path.parent)
+    if path.name in ("model", "adapter"): folders.append(path.parent)
     if path.parent.name == "checkpoints": folders.append(path.parent.parent)
     run = next((folder for folder in folders
                 if is_run(folder) or is_damaged(folder)), None)

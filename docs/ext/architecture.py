@@ -22,10 +22,10 @@ STAGES = {
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
         data.shards data.sources data.splits data.checks data""",
     "viz": "viz.figures viz.diagrams viz.comparison viz.plots viz",
-    "families": "families.git families",
+    "families": "families.git families.seen families.chat families.florence families",
     "preprocess": "preprocess.tokens preprocess.memory preprocess",
-    "model": """model.tiny model.settings model.checkpoints model.generation model.constraints
-        model.decoding model""",
+    "model": """model.tiny model.settings model.processors model.checkpoints model.generation
+        model.constraints model.decoding model""",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": """train.checkpoints train.parts train.rewards train.validation train.batches
         train.trainer train.starts train.endings train""",

@@ -143,7 +143,7 @@ def _signature(command:Callable, config:type) -> inspect.Signature:
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     made = []
     for field in dataclasses.fields(config):
-        kind = list[str] if field.default == () else field.type
+        kind:Any = list[str] if field.default == () else field.type
         annotation = Annotated[kind, shown(field.name, config)]
         made.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY,
                                       default=field.default, annotation=annotation))

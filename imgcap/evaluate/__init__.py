@@ -35,11 +35,12 @@ _all_ = ["Report", "ScoreTable", "foreign_weights", "html_page", "mark_words", "
 # %% ../../nbs/06_evaluate.ipynb #7d20be07
 def _captioned(writer:CaptionWriter, rows, skipped:dict, batch_size:int) -> Iterator[tuple]:
     "Each row that can be read, with its caption."
-    collator = CaptionCollator(writer.processor, cache_bytes=0, skipped=skipped)
+    collator = CaptionCollator(writer.processor, cache_bytes=0, skipped=skipped,
+                               prompt=writer.how.prompt, system=writer.how.system)
     def read(batch):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "picture .* is skipped") # the report says so
-            return collator.pixel_values(batch)
+            return collator.see(batch)
     return writer.rows(rows, read, batch_size)
 
 def _kept(row:dict, caption, pictures:TrainingPictures|None, split:str) -> dict:

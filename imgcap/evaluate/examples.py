@@ -92,8 +92,8 @@ def picture_sizes(predictions:list[dict], large:int, seed:int) -> dict[str, tupl
         kinds = best_worst_random(predictions, max(1, large // 3), seed)
         first = {row["image_id"] for rows in kinds.values() for row in rows}
     else: first = {row["image_id"] for row in ranked}
-    small = [row["image_id"] for row in ranked if row["image_id"] not in first]
-    small = dict.fromkeys(small[:max(0, _MOST - len(first))], _SMALL)
+    others = [row["image_id"] for row in ranked if row["image_id"] not in first]
+    small = dict.fromkeys(others[:max(0, _MOST - len(first))], _SMALL)
     return dict.fromkeys(first, _LARGE) | small
 
 def picture_addresses(rows, sizes:dict[str, tuple[int, int]]) -> dict[str, str]:

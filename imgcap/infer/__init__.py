@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ..config import Decoding
+from ..families import see
 from ..files import write_atomic
 from .alt_text import AltTextReport, fill_alt_text
 from .jobs import (
@@ -37,21 +38,21 @@ from ..fingerprints import settings_fingerprints
 from ..picture_files import find_pictures
 from ..pictures import ImageError, decode_image
 from ..places import is_address
-from ..preprocess import decoding_side, picture_pixels
+from ..preprocess import decoding_side
 
 # %% ../../nbs/07_infer.ipynb #1a5d0c31
-def _as_pixels(processor, x) -> torch.Tensor:
-    "A picture in any form as the model sees it (C, H, W)."
+def _seen(processor, how:Decoding, x) -> dict[str, torch.Tensor]:
+    "What the model sees of a picture in any form."
     x = row_picture(x)
     if is_address(x): x = {"bytes": fetch_picture(x), "path": x}
     image = decode_image(x, at_least=decoding_side(processor))
-    return picture_pixels(processor.image_processor, [image])[0]
+    return see(processor, [image], how.prompt, how.system)[0]
 
 # %% ../../nbs/07_infer.ipynb #2b6e1d42
 def _in_places(write:Callable, batch:list) -> Iterator[Caption|CaptionError]:
     "Captions of what could be read; an error stays where it is."
-    pixels = [x for x in batch if not isinstance(x, CaptionError)]
-    captions = iter(write(torch.stack(pixels)) if pixels else [])
+    seen = [x for x in batch if not isinstance(x, CaptionError)]
+    captions = iter(write(seen) if seen else [])
     return (x if isinstance(x, CaptionError) else next(captions) for x in batch)
 
 # %% ../../nbs/07_infer.ipynb #3c7f2e53
@@ -102,8 +103,8 @@ class Captioner:
     ): # The `Caption` of a picture; for many, what `many` gives
         "Caption one picture, or many."
         if is_many(x): return self.many(x, **options)
-        write = self.writer(self.how(**options))
-        return next(_in_places(write, [_as_pixels(self.processor, x)]))
+        how = self.how(**options)
+        return next(_in_places(self.writer(how), [_seen(self.processor, how, x)]))
 
     def many(self,
         pictures:str|os.PathLike|Iterable, # Folder, glob, data set, or any iterable of pictures
@@ -112,10 +113,11 @@ class Captioner:
         **options, # Fields of `Decoding`
     ) -> Iterator[Caption|CaptionError]: # In order; memory does not grow with their number
         "Caption pictures one after the other, in batches."
-        write = self.writer(self.how(**options))
+        how = self.how(**options)
+        write = self.writer(how)
         if isinstance(pictures, (str, os.PathLike)): pictures = find_pictures(pictures)
         total = len(pictures) if hasattr(pictures, "__len__") else None
-        read = partial(_as_pixels, self.processor)
+        read = partial(_seen, self.processor, how)
         reader = read_ahead(read, undecoded(pictures), self.workers, 2 * self.batch_size)
         make_bar = partial(picture_bar, progress, total)
         return _batch_by_batch(reader, write, self.batch_size, make_bar)
@@ -125,7 +127,8 @@ class Captioner:
         **options, # Fields of `Decoding`
     ) -> Generator[list[str]|Caption, None, None]: # Each text so far after each token; the caption
         "Caption one picture, and tell each word as it is written; closed early, the model stops."
-        return self.writer(self.how(**options)).stream(_as_pixels(self.processor, x)[None])
+        how = self.how(**options)
+        return self.writer(how).stream(_seen(self.processor, how, x))
 
     def how(self,
         **options, # Fields of `Decoding`

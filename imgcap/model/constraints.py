@@ -17,6 +17,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from ..config import Decoding
 from ..families import last_token
+from ..families.seen import apart, as_seen
 from ..words import CJK, bare_words, says
 
 # %% ../../nbs/model/constraints.ipynb #58aa6371
@@ -216,13 +217,14 @@ class Diverse(LogitsProcessor):
 
 # %% ../../nbs/model/constraints.ipynb #8214f245
 def picture_seeds(
-    pixels:torch.Tensor, # Pictures (B, C, H, W)
+    seen:dict|torch.Tensor, # What is seen of pictures, or `pixel_values` (B, C, H, W)
     seed:int, # Of all of them
     copies:int, # How many captions each gets
 ) -> list[int]: # One for each caption of each picture
     "Seeds that depend on the picture itself, and not on its neighbours."
     def number(text): return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-    prints = [hashlib.sha256(each.numpy().tobytes()).hexdigest() for each in pixels.float().cpu()]
+    pixels = [each["pixel_values"].float().cpu().numpy() for each in apart(as_seen(seen))]
+    prints = [hashlib.sha256(each.tobytes()).hexdigest() for each in pixels]
     return [number(f"{seed}/{copy}/{picture}") for picture in prints for copy in range(copies)]
 
 # %% ../../nbs/model/constraints.ipynb #2f8e8a56
@@ -264,3 +266,22 @@ def word_steps(
     if how.no_repeat_words: steps.append(_NoRepeat(tokenizer, how.no_repeat_words))
     if how.forbid_words: steps.append(_Forbid(tokenizer, how.forbid_words))
     return steps
+
+# %% ../../nbs/model/constraints.ipynb #c4e5f602
+class _BehindPrompt(LogitsProcessor):
+    "A step that sees captions without the prompt before them."
+    def __init__(self, step:LogitsProcessor, n:int): self.step, self.n = step, n
+
+    def __call__(self,
+        input_ids:torch.Tensor, # Tokens so far, of the prompt too (B, n + T)
+        scores:torch.Tensor, # Of the next one (B, V)
+    ) -> torch.Tensor: # What the step makes of them
+        return self.step(input_ids[:, self.n:], scores)
+
+
+def behind_prompt(
+    steps:LogitsProcessorList, # That are about captions
+    n:int, # Tokens of the prompt, padding included
+) -> LogitsProcessorList: # The same, of captions behind a prompt
+    "Have steps look at captions only."
+    return LogitsProcessorList([_BehindPrompt(step, n) for step in steps]) if n else steps

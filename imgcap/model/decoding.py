@@ -21,17 +21,21 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers import (
-    GenerationConfig, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList,
+    GenerationConfig, LogitsProcessorList, NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor, StoppingCriteria, StoppingCriteriaList,
     TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 
 from ..config import Decoding
 from ..devices import in_batches
 from ..hub import offline_if_unreachable, quiet_transformers
 from .checkpoints import check_loaded, find_checkpoint
-from .constraints import (
-    INSISTENCE, Diverse, ForceWords, GumbelNoise, check_spelling, picture_seeds, spell, word_steps)
+from imgcap.model.constraints import (
+    INSISTENCE, Diverse, ForceWords, GumbelNoise, behind_prompt, check_spelling, picture_seeds,
+    spell, word_steps)
+from ..families import caption_tokenizer, model_family
+from ..families.seen import as_seen, prompt_length
 from .generation import (
-    Caption, begin_caption, evaluating, generate_captions)
+    Caption, begin_caption, caption_room, evaluating, generate_captions)
 from ..run_record import read_run, run_of
 from ..words import CJK
 
@@ -45,8 +49,7 @@ class CaptionError:
 # %% ../../nbs/model/decoding.ipynb #2a663523
 def _room_left(model:nn.Module, tokenizer, how:Decoding) -> int:
     "Tokens that a caption may have; a ValueError where what it must say does not fit."
-    text_config = model.config.get_text_config(decoder=True)
-    positions = getattr(text_config, "max_position_embeddings", None)
+    positions = caption_room(model, {}) # of which a prompt will take some
     _, room = begin_caption(tokenizer, how.prefix, how.max_new_tokens, positions)
     check_spelling(tokenizer, how.force_words)
     needed = sum(len(spell(tokenizer, phrase)) for phrase in how.force_words)
@@ -75,6 +78,17 @@ def _as_it_is(model:nn.Module) -> Iterator[None]:
 # %% ../../nbs/model/decoding.ipynb #3d64ea32
 _LIBRARY = ( # Options that `generate` sees to
     "min_new_tokens", "length_penalty", "no_repeat_ngram_size", "repetition_penalty")
+_NOT_OF_PROMPTS = {"no_repeat_ngram_size": 0, "repetition_penalty": 1.0}
+
+
+def _repetition_steps(how:Decoding) -> list:
+    "The library's own, which would count what a prompt says."
+    steps = []
+    if how.repetition_penalty != 1:
+        steps.append(RepetitionPenaltyLogitsProcessor(how.repetition_penalty))
+    if how.no_repeat_ngram_size:
+        steps.append(NoRepeatNGramLogitsProcessor(how.no_repeat_ngram_size))
+    return steps
 
 
 def _likeliest(attempts:Caption) -> Caption:
@@ -95,17 +109,17 @@ def _whole_words(text:str) -> str:
 
 def texts_so_far(
     tokenizer, # Of the model
-    ids:Iterable[Iterable[int]], # Tokens of each caption, from its first one
+    ids:Iterable[list[int]], # Tokens of each caption, from its first one, which is not shown
 ) -> list[str]: # One for each
     "The whole words of captions that are being written."
-    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    texts = tokenizer.batch_decode([row[1:] for row in ids], skip_special_tokens=True)
     return [_whole_words(text) for text in texts]
 
 # %% ../../nbs/model/decoding.ipynb #abd305e6
 class _Listener(StoppingCriteria):
     "One stream: takes what `generate` has just written, and stops it when the stream is closed."
     def __init__(self, writer): # A `CaptionWriter`
-        self.writer, self.tokenizer = writer, writer.processor.tokenizer
+        self.writer, self.tokenizer, self.prompt = writer, writer.tokenizer, 0
         self.came, self.begun, self.closed = queue.Queue(), threading.Event(), threading.Event()
 
     def put(self, tokens:torch.Tensor): # First the starts (N, T), then a token for each (N)
@@ -116,7 +130,7 @@ class _Listener(StoppingCriteria):
     def __call__(self, input_ids:torch.Tensor, scores, **more) -> torch.Tensor: # Stop? (N,)
         return torch.full((len(input_ids),), self.closed.is_set(), device=input_ids.device)
 
-    def write(self, pixels:torch.Tensor):
+    def write(self, seen:dict[str, torch.Tensor]):
         "For the thread: write, and put the caption or the error at the end of the queue."
         writer = self.writer
         in_one_go = writer.how.num_beams > 1 or writer.how.force_words
@@ -124,7 +138,8 @@ class _Listener(StoppingCriteria):
             with _its_turn(writer.model):
                 self.begun.set() # in this order, closing and beginning cannot miss each other
                 if self.closed.is_set(): return
-                captions = writer(pixels, streamer=None if in_one_go else self,
+                self.prompt = writer.prompt_length(seen)
+                captions = writer(seen, streamer=None if in_one_go else self,
                                   stopping_criteria=StoppingCriteriaList([self]))
             self.came.put(captions[0])
         except BaseException as error: self.came.put(error) # the listener raises it
@@ -136,7 +151,7 @@ class _Listener(StoppingCriteria):
             rows = tokens.tolist() if tokens.ndim == 2 else [[token] for token in tokens.tolist()]
             copies = len(rows) // len(ids) if ids else 1
             ids = [old + new for old, new in zip(ids * copies, rows, strict=True)] if ids else rows
-            yield texts_so_far(self.tokenizer, ids)
+            yield texts_so_far(self.tokenizer, (row[self.prompt:] for row in ids))
         if isinstance(tokens, BaseException): raise tokens
         yield tokens
 
@@ -150,43 +165,45 @@ class CaptionWriter:
     ):
         check_loaded(model, processor, "CaptionWriter(model, processor)")
         self.model, self.processor, self.how = model, processor, how
-        self.room = _room_left(model, processor.tokenizer, how)
+        self.tokenizer = caption_tokenizer(processor)
+        self.room = _room_left(model, self.tokenizer, how)
         self.seed = how.seed
         if how.do_sample and how.seed is None: self.seed = random.SystemRandom().getrandbits(63)
         self.copies = len(INSISTENCE) if how.force_words else how.num_return_sequences
 
     def __call__(self,
-        pixels:torch.Tensor, # Pictures (B, C, H, W)
+        seen:dict|torch.Tensor, # What the model sees of pictures, or `pixel_values` (B, C, H, W)
         **more, # Further arguments of `generate`: `streamer`, `stopping_criteria`
     ) -> list[Caption]: # One for each picture
-        how = self.how
+        how, seen = self.how, as_seen(seen)
         options = {name: getattr(how, name) for name in _LIBRARY}
+        if self.prompt_length(seen): options |= _NOT_OF_PROMPTS # `_steps` has them, for captions
         # Our processors have chosen already; do_sample lets a picture have several rows.
         if how.do_sample or how.diversity_penalty or how.force_words:
             options.update(do_sample=True, top_k=0)
         with _its_turn(self.model), _as_it_is(self.model):
             captions = generate_captions(
-                self.model, self.processor, pixels, num_return_sequences=self.copies,
-                prefix=how.prefix, logits_processor=self._steps(pixels), num_beams=how.num_beams,
+                self.model, self.processor, seen, num_return_sequences=self.copies,
+                prefix=how.prefix, logits_processor=self._steps(seen), num_beams=how.num_beams,
                 max_new_tokens=how.max_new_tokens, **options, **more)
         return [_likeliest(caption) for caption in captions] if how.force_words else captions
 
     def rows(self,
         rows:Iterable[dict], # Of a data set
-        read:Callable, # Some rows -> those whose pictures can be read, and these (B, C, H, W)
+        read:Callable, # Some rows -> those whose pictures can be read, and what is seen of them
         batch_size:int, # Pictures at a time
     ) -> Iterator[tuple[dict, Caption]]: # In order
         "Each row that can be read, with its caption."
         for batch in in_batches(rows, batch_size):
-            readable, pixels = read(batch)
-            if readable: yield from zip(readable, self(pixels))
+            readable, seen = read(batch)
+            if readable: yield from zip(readable, self(seen))
 
     def stream(self,
-        pixels:torch.Tensor, # One picture (1, C, H, W)
+        seen:dict|torch.Tensor, # Of one picture, or its `pixel_values` (1, C, H, W)
     ) -> Generator[list[str]|Caption, None, None]: # Each text so far after each token; the caption
         "Write in a thread, and tell meanwhile; where nobody listens any more, writing stops."
         listener = _Listener(self)
-        thread = threading.Thread(target=listener.write, args=(pixels,), daemon=True)
+        thread = threading.Thread(target=listener.write, args=(as_seen(seen),), daemon=True)
         thread.start()
         try: yield from listener.states()
         finally:
@@ -194,28 +211,35 @@ class CaptionWriter:
             here = threading.current_thread() is thread # collected as rubbish
             if listener.begun.is_set() and not here: thread.join()
 
-    def _steps(self, pixels:torch.Tensor) -> LogitsProcessorList:
+    def prompt_length(self,
+        seen:dict[str, torch.Tensor], # Of a batch
+    ) -> int: # Tokens; 0 where no prompt stands before captions in the same text
+        "Where captions begin in what `generate` writes."
+        return prompt_length(seen) if model_family(self.model.config).reads_on else 0
+
+    def _steps(self, seen:dict[str, torch.Tensor]) -> LogitsProcessorList:
         "What changes the scores of the next token before one is chosen."
-        how, tokenizer = self.how, self.processor.tokenizer
+        how, tokenizer = self.how, self.tokenizer
         steps = word_steps(tokenizer, how, f"{_model_name(self.model)} in {self.model.dtype}")
         if how.temperature is not None: steps.append(TemperatureLogitsWarper(how.temperature))
         if how.top_k is not None: steps.append(TopKLogitsWarper(how.top_k))
         if how.top_p is not None: steps.append(TopPLogitsWarper(how.top_p))
-        if how.do_sample: steps.append(GumbelNoise(picture_seeds(pixels, self.seed, self.copies)))
+        if how.do_sample: steps.append(GumbelNoise(picture_seeds(seen, self.seed, self.copies)))
         if how.diversity_penalty:
             steps.append(Diverse(tokenizer, self.copies, how.diversity_penalty))
         if how.force_words: steps.append(ForceWords(tokenizer, how.force_words, self.room))
-        return steps
+        if not (prompt := self.prompt_length(seen)): return steps
+        return behind_prompt(_repetition_steps(how) + steps, prompt)
 
 # %% ../../nbs/model/decoding.ipynb #3ee04500
 def write_captions(
     model:nn.Module, # A captioning model
     processor, # Its processor
-    pixels:torch.Tensor, # Pictures (B, C, H, W) as the processor makes them
+    seen:dict|torch.Tensor, # What the model sees of pictures (`join`), or `pixel_values`
     how:Decoding=Decoding(), # noqa: B008
 ) -> list[Caption]: # One for each picture
     "Write the captions of one batch."
-    return CaptionWriter(model, processor, how)(pixels)
+    return CaptionWriter(model, processor, how)(seen)
 
 # %% ../../nbs/model/decoding.ipynb #1554f215
 def _own_length(model) -> dict:

@@ -6,7 +6,7 @@
 __all__ = ['evaluating', 'begin_caption', 'generate_tokens', 'Caption', 'caption_from_tokens', 'generate_captions']
 
 # %% ../../nbs/model/generation.ipynb #840da4ed
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from ..families import last_token, model_family
+from ..families import caption_tokenizer, last_token, model_family
+from ..families.seen import as_seen, count_pictures, prompt_length, to_model
 from ..hub import quiet_transformers
 from ..preprocess import encode_text
 
@@ -47,6 +48,31 @@ def begin_caption(
                          f"and the model has room for {positions} in all")
     return start, min(max_new_tokens, positions - len(start))
 
+# %% ../../nbs/model/generation.ipynb #b7d2e3f2
+def caption_room(
+    model:nn.Module, # A captioning model
+    seen:dict[str, torch.Tensor], # Of a batch; nothing of it is needed but the prompt's length
+) -> int|None: # Tokens, the first included; None: no limit
+    "How long captions may be, beside the prompt."
+    config = model.config.get_text_config(decoder=True)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or not model_family(model.config).reads_on: return positions
+    left = positions - prompt_length(seen)
+    if left > 1: return left
+    raise ValueError(f"prompt and picture take {positions - left + 1} tokens, and the model has "
+                     f"room for {positions} in all; give a shorter prompt or smaller pictures")
+
+
+def last_tokens(
+    model:nn.Module, # A captioning model
+    tokenizer:PreTrainedTokenizerBase, # That of its captions
+) -> list[int]: # Their numbers, the one that captions are trained with first
+    "The tokens that end a caption; chat models may have several."
+    last = last_token(tokenizer)
+    if not model_family(model.config).reads_on: return [last]
+    others = model.generation_config.eos_token_id
+    return list(dict.fromkeys([last, *([others] if isinstance(others, int) else others or [])]))
+
 # %% ../../nbs/model/generation.ipynb #f8a9dfc5
 def _new_tokens(written) -> tuple[torch.Tensor, torch.Tensor]:
     """What `generate` added, with log-probabilities: (N, T) each.
@@ -73,8 +99,8 @@ _NEUTRAL = { # An argument outranks the checkpoint's generation_config.json, Non
 # %% ../../nbs/model/generation.ipynb #1e769067
 def generate_tokens(
     model:nn.Module, # A model of one of the `FAMILIES`
-    tokenizer:PreTrainedTokenizerBase, # Its tokenizer
-    pixel_values:torch.Tensor, # Pictures (B, C, H, W)
+    tokenizer:PreTrainedTokenizerBase, # That of its captions
+    seen:dict|torch.Tensor, # What it sees of pictures (`join`), or `pixel_values` (B, C, H, W)
     *,
     max_new_tokens:int=40, # Upper limit on a caption's tokens
     num_beams:int=1, # 1 is greedy decoding
@@ -85,17 +111,17 @@ def generate_tokens(
 
     First come those that each caption begins with, then new ones (N, T), with what follows an
     end, and their log-probabilities (N, T)."""
-    family, config = model_family(model.config), model.config.get_text_config(decoder=True)
-    positions = getattr(config, "max_position_embeddings", None)
-    start, room = begin_caption(tokenizer, prefix, max_new_tokens, positions)
+    family, seen = model_family(model.config), to_model(as_seen(seen), model)
+    start, room = begin_caption(tokenizer, prefix, max_new_tokens, caption_room(model, seen))
     asked = {**_NEUTRAL, "num_beams": num_beams, "max_new_tokens": room, **options}
     if family.told_ends:
-        ends = {"eos_token_id": last_token(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-        asked |= ends
-    asked |= family.begin(torch.tensor([start], device=model.device).repeat(len(pixel_values), 1))
+        asked |= {"eos_token_id": last_tokens(model, tokenizer),
+                  "pad_token_id": tokenizer.pad_token_id}
+    begun = torch.tensor([start], device=model.device).repeat(count_pictures(seen), 1)
+    asked |= family.begin(seen, begun)
     asked |= {"return_dict_in_generate": True, "output_logits": True}
     with evaluating(model):
-        written = model.generate(pixel_values=pixel_values.to(model.device, model.dtype), **asked)
+        written = model.generate(**asked)
     return start, *_new_tokens(written)
 
 # %% ../../nbs/model/generation.ipynb #89924c8f
@@ -114,20 +140,22 @@ def caption_from_tokens(
     ids:list[int], # Tokens that were written, whatever follows an end token included
     probabilities:list[float], # Of each
     start:list[int], # Tokens that the caption was told to begin with
+    ends:Iterable[int]=(), # Tokens that end it; none are given: `last_token`
 ) -> Caption: # Its `tokens` are those that were written
     "One generated row up to and including its end token."
-    end = last_token(tokenizer)
-    length = ids.index(end) + 1 if end in ids else len(ids)
+    ends = set(ends) or {last_token(tokenizer)}
+    length = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
     ids, scores = ids[:length], probabilities[:length]
     score = float(torch.tensor(scores).clamp_min(1e-30).log().mean().exp())
-    text = tokenizer.decode([*start, *ids], skip_special_tokens=True).strip()
+    # the first token is no part of the caption: [CLS], or the last one of a prompt
+    text = tokenizer.decode([*start[1:], *ids], skip_special_tokens=True).strip()
     return Caption(text, score, [tokenizer.decode([i]) for i in ids], scores)
 
 # %% ../../nbs/model/generation.ipynb #86b2c0e0
 def generate_captions(
     model:nn.Module, # A model of one of the `FAMILIES`
     processor, # Its processor
-    pixel_values:torch.Tensor, # Pictures (B, C, H, W) as the processor makes them
+    seen:dict|torch.Tensor, # What it sees of pictures (`join`), or `pixel_values` (B, C, H, W)
     *,
     max_new_tokens:int=40, # Upper limit on a caption's tokens
     num_beams:int=1, # 1 is greedy decoding
@@ -135,13 +163,14 @@ def generate_captions(
     **options, # Further arguments of transformers' `generate`
 ) -> list[Caption]: # One for each picture, which has its others; their `tokens` follow the prefix
     "Write a caption for each picture of a batch."
-    tokenizer = processor.tokenizer
+    tokenizer, seen = caption_tokenizer(processor), as_seen(seen)
     with torch.inference_mode():
         start, new, logp = generate_tokens(
-            model, tokenizer, pixel_values, prefix=prefix, max_new_tokens=max_new_tokens,
+            model, tokenizer, seen, prefix=prefix, max_new_tokens=max_new_tokens,
             num_beams=num_beams, **options)
-    captions = [caption_from_tokens(tokenizer, ids, scores, start)
+    ends = last_tokens(model, tokenizer)
+    captions = [caption_from_tokens(tokenizer, ids, scores, start, ends)
                 for ids, scores in zip(new.tolist(), logp.exp().tolist())]
-    n = len(captions) // len(pixel_values)
+    n = len(captions) // count_pictures(seen)
     return [replace(captions[i], others=tuple(captions[i + 1:i + n]))
             for i in range(0, len(captions), n)]

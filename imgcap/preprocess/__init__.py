@@ -17,8 +17,10 @@ from PIL import Image
 
 from ..config import check_options, option
 from ..data import ImageError
+from ..families import caption_tokenizer
+from ..families.seen import join
 from ..pixels import augment_picture, decoding_side, picture_pixels, processor_settings
-from .memory import PictureMemory, as_tensors, remembered, shrink
+from .memory import PictureMemory, remembered, see_new, shrink
 from .tokens import cut_note, encode_text
 
 # %% ../../nbs/03_preprocess.ipynb #7f90cf04
@@ -76,8 +78,8 @@ def _token_limit(tokenizer, max_length:int|None) -> int:
 # %% ../../nbs/03_preprocess.ipynb #5b7e0d1c
 def _picture_of(
     row:dict, memory:PictureMemory, side:int, augment:Callable|None, seed:int,
-) -> tuple[tuple|None, torch.Tensor|Image.Image]:
-    "A picture's key, and its tensor (C, H, W), or the picture where that is still to be made."
+) -> tuple[tuple|None, dict|Image.Image]:
+    "A picture's key, and what a model sees of it, or the picture where it has not been seen."
     key, image = remembered(row["image"], memory, side)
     if augment is None: return key, image
     image = shrink(image, side)
@@ -102,48 +104,50 @@ class CaptionCollator:
     cache_bytes: int = option(1 << 30,
         "Memory for pictures that were seen before; 0 keeps none", at_least=0)
     skipped: dict[str, str] = field(default_factory=dict) # image_id -> why it could not be decoded
+    prompt: str = "" # What is asked about each image, as for `see`
+    system: str = "" # What a chat model is told before that
 
     def __post_init__(self):
         check_options(self)
-        self.max_length = _token_limit(self.processor.tokenizer, self.max_length)
+        self.max_length = _token_limit(caption_tokenizer(self.processor), self.max_length)
         self._memory, self._warned_length = PictureMemory(self.cache_bytes), False
 
     def __call__(
         self,
         rows:list[dict], # Each with `image`, `captions`, `image_id`, and perhaps `epoch`
-    ) -> dict[str, torch.Tensor]: # pixel_values (B, C, H, W); the others of `text`
+    ) -> dict[str, torch.Tensor]: # What is seen, such as pixel_values (B, C, H, W); that of `text`
         "Make one batch."
         if isinstance(rows, dict):
             raise ValueError("a batch is a list of rows, such as [data[0], data[1]]; this is one "
                              "row, or columns as data[:2] has them")
-        readable, pixels = self.pixel_values(rows)
+        readable, seen = self.see(rows)
         if not readable:
             reason = next(iter(self.skipped.values()))
             several = f"none of the {len(rows)} pictures"
             raise ImageError(f"{several} of a batch can be decoded, the first: {reason}"
                              if len(rows) > 1 else
                              f"the one picture of a batch cannot be decoded: {reason}")
-        return {"pixel_values": pixels, **self.text(readable)}
+        return {**seen, **self.text(readable)}
 
-    def pixel_values(
+    def see(
         self,
         rows:list[dict], # Each with `image` and `image_id`
-    ) -> tuple[list[dict], torch.Tensor|None]: # Rows that can be read; pictures (B, C, H, W)
+    ) -> tuple[list[dict], dict[str, torch.Tensor]]: # Rows that can be read; what is seen of them
         "Decode and process the pictures."
-        images, memory = self.processor.image_processor, self._memory
-        side, augment = decoding_side(self.processor), self.augment
-        memory.keep_for((processor_settings(images), augment is None))
+        memory, side, augment = self._memory, decoding_side(self.processor), self.augment
+        made_by = processor_settings(self.processor.image_processor), self.prompt, self.system
+        memory.keep_for((made_by, augment is None))
         readable, found = [], []
         for row in rows:
             try: found.append(_picture_of(row, memory, side, augment, self.seed))
             except ImageError as error: self.skip(row["image_id"], error)
             else: readable.append(row)
-        if not readable: return [], None
-        keys, seen = zip(*found)
-        tensors = as_tensors(images, seen)
+        if not readable: return [], {}
+        keys, known = zip(*found)
+        seen = see_new(self.processor, known, self.prompt, self.system)
         if augment is None:
-            for key, tensor in zip(keys, tensors): memory.put(key, tensor)
-        return readable, torch.stack(tensors)
+            for key, each in zip(keys, seen): memory.put(key, each)
+        return readable, join(seen)
 
     def text(
         self,
@@ -152,7 +156,7 @@ class CaptionCollator:
         "Draw and tokenise the captions of each row; empty ones that do not count fill up."
         drawn, n = [], self.captions_per_picture
         for row in rows: drawn += _drawn_captions(row, n, self.choose, self.seed)
-        text = _padded(self.processor.tokenizer, drawn, self.max_length)
+        text = _padded(caption_tokenizer(self.processor), drawn, self.max_length)
         if text["input_ids"].shape[1] >= self.max_length: self._warn_if_cut(drawn)
         return text
 
@@ -169,7 +173,7 @@ class CaptionCollator:
     def _warn_if_cut(self, drawn:list[str|None]):
         if self._warned_length: return
         captions = [caption or "" for caption in drawn]
-        note = cut_note(self.processor.tokenizer, captions, self.max_length)
+        note = cut_note(caption_tokenizer(self.processor), captions, self.max_length)
         if not note: return
         self._warned_length = True
         warnings.warn(note, stacklevel=3)

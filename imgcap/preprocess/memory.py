@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ..data import decode_image
-from ..pixels import picture_pixels
+from ..families import see
 
 # %% ../../nbs/preprocess/memory.ipynb #4e4de9ba
 def _picture_key(image) -> tuple|None: # None where that is known only when it is decoded
@@ -40,11 +40,11 @@ class PictureMemory:
         "Forget all when pictures are made in another way than before."
         if way != self.way: self.found, self.used, self.way = {}, 0, way
 
-    def put(self, key:tuple|None, value:torch.Tensor|Image.Image):
-        "Keep a tensor, or an RGB picture, if there is room for it."
+    def put(self, key:tuple|None, value:dict[str, torch.Tensor]|Image.Image):
+        "Keep what a model sees of a picture, or an RGB picture, if there is room for it."
         if key is None or key in self.found: return
-        is_tensor = isinstance(value, torch.Tensor)
-        n_bytes = value.nbytes if is_tensor else 3 * value.width * value.height
+        if isinstance(value, dict): n_bytes = sum(tensor.nbytes for tensor in value.values())
+        else: n_bytes = 3 * value.width * value.height
         if self.used + n_bytes > self.n_bytes: return
         self.found[key] = value
         self.used += n_bytes
@@ -54,7 +54,7 @@ def remembered(
     image, # Of a row
     memory:PictureMemory, # With room for no byte, nothing is looked for
     side:int, # Pixels; a JPEG's shorter side may come out halved to this much
-) -> tuple[tuple|None, torch.Tensor|Image.Image]:
+) -> tuple[tuple|None, dict|Image.Image]:
     "A picture's key, and what is known by it, or the decoded picture."
     key = _picture_key(image) if memory.n_bytes else None
     if key in memory.found: return key, memory.found[key]
@@ -75,11 +75,13 @@ def shrink(
     return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 # %% ../../nbs/preprocess/memory.ipynb #47e2bd9c
-def as_tensors(
-    image_processor, # Of a checkpoint
-    images:list[torch.Tensor|Image.Image], # Tensors (C, H, W) stay as they are
-) -> list[torch.Tensor]: # (C, H, W)
-    "Pictures processed in one go, between those that are tensors already."
+def see_new(
+    processor, # Of a checkpoint
+    images:list[dict|Image.Image], # What was seen before stays as it is
+    prompt:str="", # As for `see`
+    system:str="", # As for `see`
+) -> list[dict[str, torch.Tensor]]: # Of each picture
+    "What a model sees of pictures, in one go, between what it saw of others before."
     new = [image for image in images if isinstance(image, Image.Image)]
-    made = iter(picture_pixels(image_processor, new) if new else [])
+    made = iter(see(processor, new, prompt, system) if new else [])
     return [next(made) if isinstance(image, Image.Image) else image for image in images]

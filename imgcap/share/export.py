@@ -26,14 +26,15 @@ from ..config import Decoding
 from ..data.creatures import make_creatures
 from ..files import beside, parse_json, put_back, read_file, replace_folder, some
 from ..fingerprints import file_digest, settings_fingerprints
-from ..families import last_token
+from ..families import as_seen, last_token
 from ..families.git import GitForCausalLM
 from ..infer import Captioner
 from ..model import load_model
-from ..model.checkpoints import check_loaded, load_processor
+from ..model.checkpoints import check_loaded
 from ..model.constraints import word_steps
 from ..model.decoding import decoding_for, texts_so_far
 from ..model.generation import Caption, begin_caption, caption_from_tokens
+from ..model.processors import load_processor
 from ..model.settings import check_settings, naming, one_line
 from ..preprocess import picture_pixels
 from .graphs import GRAPHS, onnx_runtime, quantize, trace
@@ -157,21 +158,22 @@ class OnnxWriter:
         self.steps = word_steps(self.tokenizer, how, model.name)
 
     def __call__(self,
-        pixels:torch.Tensor, # Pictures (B, C, H, W)
+        seen:dict|torch.Tensor, # Of pictures: `pixel_values` (B, C, H, W)
     ) -> list[Caption]: # One for each picture
-        *_, (ids, scores) = self._states(pixels)
+        *_, (ids, scores) = self._states(seen)
         rows = zip(ids[:, len(self.begin):].tolist(), np.stack(scores, 1).tolist())
         return [caption_from_tokens(self.tokenizer, new, each, self.begin) for new, each in rows]
 
     def stream(self,
-        pixels:torch.Tensor, # One picture (1, C, H, W)
+        seen:dict|torch.Tensor, # Of one picture: `pixel_values` (1, C, H, W)
     ) -> Generator[list[str]|Caption, None, None]: # Its text so far after each token; the caption
-        for ids, scores in self._states(pixels): yield texts_so_far(self.tokenizer, ids)
+        for ids, scores in self._states(seen): yield texts_so_far(self.tokenizer, ids.tolist())
         new = ids[0, len(self.begin):].tolist()
         yield caption_from_tokens(self.tokenizer, new, np.concatenate(scores).tolist(), self.begin)
 
-    def _states(self, pixels:torch.Tensor) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    def _states(self, seen) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         "Tokens (B, T) from the first one, and probabilities (B) of each new one, after each."
+        pixels = as_seen(seen)["pixel_values"]
         ids, decode = np.array([self.begin] * len(pixels)), self.model.start(pixels.numpy())
         new, scores, ended = ids, [], np.zeros(len(ids), bool)
         yield ids, scores

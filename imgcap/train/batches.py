@@ -107,8 +107,9 @@ def feature_file(
 ) -> FeatureFile|None: # None where features change, or cannot be taken
     "Where features of a frozen image encoder go."
     family = model_family(model.config)
-    frozen = not any(p.requires_grad for p in model.get_submodule(family.vision).parameters())
-    if not frozen or family.encode is None: return None
+    if family.encode is None: return None
+    learns = any(p.requires_grad for p in model.get_submodule(family.vision).parameters())
+    if learns: return None
     if config.augment or config.lora or config.objective != "likelihood": return None
     picture = Image.new("RGB", (64, 64))
     pixels = processor.image_processor(images=picture, return_tensors="pt").pixel_values
@@ -152,17 +153,16 @@ class TrainCollator(CaptionCollator):
         numbers = [row["row"] for row in readable]
         if readable and self.features is not None and self.features.has(numbers):
             return readable, {"image_features": self.features.features[numbers].float()}
-        readable, pixels = self.pixel_values(readable)
-        if not readable: readable, pixels = self._stand_in(rows[0])
-        return readable, {"pixel_values": pixels}
+        readable, seen = self.see(readable)
+        return (readable, seen) if readable else self._stand_in(rows[0])
 
-    def _stand_in(self, row:dict) -> tuple[list[dict], torch.Tensor]:
-        "The next row that can be read, and its picture."
+    def _stand_in(self, row:dict) -> tuple[list[dict], dict]:
+        "The next row that can be read, and what is seen of it."
         for i in range(1, len(self.rows)):
             other = {**self.rows[(row["row"] + i) % len(self.rows)], "epoch": row["epoch"]}
             if other["image_id"] in self.skipped: continue
-            readable, pixels = self.pixel_values([other])
-            if readable: return readable, pixels
+            readable, seen = self.see([other])
+            if readable: return readable, seen
         reason = next(iter(self.skipped.values()))
         several = f"none of the {len(self.rows)} pictures"
         raise ImageError(f"{several} of the split train can be read, the first: {reason}"

@@ -21,6 +21,7 @@ from ..model import weights_fingerprint
 from ..run_files import refuse_links
 from ..run_record import name_model, write_run
 from .checkpoints import save_checkpoint
+from .parts import what_is_saved
 from .starts import named_when_stopped
 from .trainer import CaptionTrainer, RunLog, run_progress, take_progress
 from .validation import best_validation, out_of_patience
@@ -95,22 +96,31 @@ def _describe_end(trainer:CaptionTrainer, progress:dict, weights:str) -> dict:
             "weights": weights, "skipped_pictures": progress["skipped"]}
 
 # %% ../../nbs/train/endings.ipynb #6a1f0413
+def _save_trained(trainer:CaptionTrainer, processor, run:Path):
+    "Save what was trained: a whole model, or what LoRA adds to one; in memory it is whole."
+    config, trained = trainer.config, trainer.model
+    folders = what_is_saved(config, trainer.bare_model)
+    try:
+        if "adapter" in folders: save_checkpoint(trained, processor, run / "adapter")
+        if config.lora: trained = trained.merge_and_unload()
+        if "model" in folders: save_checkpoint(trained, processor, run / "model")
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"cannot write {run / folders[-1]}: {error}. The checkpoints are whole: make "
+                      "room, then end the run with resume") from error
+
+
 def _finish_run(trainer:CaptionTrainer, processor, run:Path, about:dict):
     "Save the best model, and what the run came to."
     args, features = trainer.args, trainer.data_collator.features
     progress = run_progress(trainer)
     if args.should_save:
         if features is not None: features.remove()
-        trained = trainer.model.merge_and_unload() if trainer.config.lora else trainer.model
-        try:
-            refuse_links(run)
-            save_checkpoint(trained, processor, run / "model")
-        except (OSError, SafetensorError) as error:
-            raise OSError(f"cannot write {run / 'model'}: {error}. The checkpoints are whole: make "
-                          "room, then end the run with resume") from error
-        finished = _describe_end(trainer, progress, weights_fingerprint(trained))
+        refuse_links(run)
+        _save_trained(trainer, processor, run)
+        finished = _describe_end(trainer, progress, weights_fingerprint(run))
         write_run(run, {**about, "finished": finished})
-    name_model(trainer.bare_model, run, run / "model")  # no longer what it was loaded as
+    kept = what_is_saved(trainer.config, trainer.bare_model)[-1]
+    name_model(trainer.bare_model, run, run / kept)  # no longer what it was loaded as
     args.distributed_state.wait_for_everyone()
 
 # %% ../../nbs/train/endings.ipynb #6a1f0501

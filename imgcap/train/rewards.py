@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..config import TrainConfig
 from ..metrics import CiderReward
+from ..families.seen import seen_of
 from ..model import caption_loss, evaluating, generate_tokens, last_token, model_family
 
 # %% ../../nbs/train/rewards.ipynb #0ce6273e
@@ -27,13 +28,13 @@ def advantages(
 
 # %% ../../nbs/train/rewards.ipynb #4079e446
 def _sample(
-    model:nn.Module, tokenizer, pixels:torch.Tensor, # The bare model, and pictures (B, C, H, W)
+    model:nn.Module, tokenizer, seen:dict, # The bare model, and what it sees of B pictures
     **options, # Of `generate_tokens`
 ) -> tuple: # The first tokens, (N, T) those written, (N, T) which belong to captions, the captions
     "Captions drawn from the model's own distribution, whatever its checkpoint asks for."
     with evaluating(model):
         start, new, _ = generate_tokens(
-            model, tokenizer, pixels, do_sample=True, top_k=0, **options)
+            model, tokenizer, seen, do_sample=True, top_k=0, **options)
     new, ends = new.clone(), new == last_token(tokenizer)  # the copy is out of inference mode
     counted = ends.cumsum(1) - ends.long() == 0  # up to and including the first end
     written = new.masked_fill(~counted, tokenizer.pad_token_id)
@@ -41,7 +42,7 @@ def _sample(
 
 # %% ../../nbs/train/rewards.ipynb #6a1f03d2
 def _written_likelihoods(
-    model:nn.Module, bare_model:nn.Module, pixels:torch.Tensor, # As for `self_critical_loss`
+    model:nn.Module, bare_model:nn.Module, seen:dict, # As for `self_critical_loss`
     start:list[int], # Tokens that each caption begins with
     new:torch.Tensor, # (N, T) tokens that were written
     counted:torch.Tensor, # (N, T) which of them belong to the caption
@@ -50,7 +51,7 @@ def _written_likelihoods(
     begin = torch.tensor([start], device=new.device).expand(len(new), -1)
     ids = torch.cat([begin, new], dim=1)
     mask = torch.cat([torch.ones_like(begin), counted.long()], dim=1)
-    inputs = {"pixel_values": pixels, "input_ids": ids, "attention_mask": mask}
+    inputs = {**seen, "input_ids": ids, "attention_mask": mask}
     wanted = F.pad(counted, (len(start) - 1, 1))
     logits = model_family(bare_model.config).text_logits(model, inputs, wanted)
     logp = logits.float().log_softmax(-1).gather(1, new[counted][:, None])[:, 0]
@@ -63,19 +64,19 @@ def self_critical_loss(
     bare_model:nn.Module, # The same without a wrapper, which samples
     tokenizer, # Its tokenizer
     reward:Callable, # (image ids, captions) -> scores, such as `CiderReward`
-    batch:dict, # `pixel_values` (B, C, H, W) and `image_id` (B)
+    batch:dict, # What is seen of B pictures, such as `pixel_values`, and `image_id`
     *,
     samples:int=5, # Captions of each picture
     max_new_tokens:int=40, # Longest caption, in tokens
 ) -> torch.Tensor: # Scalar whose gradient is the one above
     "Policy gradient of a reward for whole captions."
-    pixels = batch["pixel_values"]
+    seen = seen_of(batch)
     start, new, counted, texts = _sample(
-        bare_model, tokenizer, pixels,
+        bare_model, tokenizer, seen,
         max_new_tokens=max_new_tokens, num_return_sequences=samples)
     rewards = reward([i for i in batch["image_id"] for _ in range(samples)], texts)
     rewards = torch.tensor(rewards, dtype=torch.float32, device=new.device).view(-1, samples)
-    total = _written_likelihoods(model, bare_model, pixels, start, new, counted)
+    total = _written_likelihoods(model, bare_model, seen, start, new, counted)
     return -(advantages(rewards).flatten() * total).mean()
 
 # %% ../../nbs/train/rewards.ipynb #f8e758b2

@@ -237,7 +237,8 @@ def describe_start(
     "What one needs to know to repeat the run."
     whole = {split: keep_encoded(rows) for split, rows in data.items()
              if isinstance(rows, datasets.Dataset)}
-    decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens))
+    decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens, prompt=config.prompt,
+                               system=config.system))
     machine = {"device": str(args.device), "processes": args.world_size,
                "threads": config.threads or torch.get_num_threads(),
                "processor": platform.processor() or platform.machine()}

@@ -192,10 +192,10 @@ def make_trainer(
     **options, # Of `CaptionTrainer`
 ) -> CaptionTrainer:
     "A trainer for these choices."
-    rows = EpochRows(data["train"])
+    rows, asked = EpochRows(data["train"]), dict(prompt=config.prompt, system=config.system)
     collator = TrainCollator(processor, max_length=config.max_length, seed=config.seed, rows=rows,
                              augment=augment_picture if config.augment else None,
-                             captions_per_picture=config.captions_per_picture)
+                             captions_per_picture=config.captions_per_picture, **asked)
     if args.should_save:  # what an interrupted run left
         for old in ("features", "features.done"): (run / old).unlink(missing_ok=True)
     args.distributed_state.wait_for_everyone()
@@ -204,7 +204,7 @@ def make_trainer(
     trainer = CaptionTrainer(
         model=model, args=args, config=config, train_dataset=rows, data_collator=collator,
         eval_dataset=EpochRows(data["validation"]), callbacks=[SetEpoch(rows), *callbacks],
-        validation_collator=CaptionCollator(processor, config.max_length, choose="first"),
+        validation_collator=CaptionCollator(processor, config.max_length, choose="first", **asked),
         by=by, **options)
     for noisy in (PrinterCallback, ProgressCallback): trainer.remove_callback(noisy)
     trainer.bare_model.generation_config.max_new_tokens = config.max_new_tokens # saved with it

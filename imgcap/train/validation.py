@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from ..config import Decoding
 from ..devices import in_batches, pictures_at_a_time
 from ..metrics import caption_scores
+from ..families.seen import to_model
 from ..model import Caption, caption_loss, evaluating
 from ..model.decoding import CaptionWriter
 from ..preprocess import CaptionCollator
@@ -35,7 +36,7 @@ def caption_rows(
 ) -> Iterator[tuple[dict, Caption]]: # Each row that could be read, with its caption, in order
     "Write a caption for each row."
     writer = CaptionWriter(model, collator.processor, Decoding(**options))
-    return writer.rows(rows, collator.pixel_values, batch_size or pictures_at_a_time(model))
+    return writer.rows(rows, collator.see, batch_size or pictures_at_a_time(model))
 
 # %% ../../nbs/train/validation.ipynb #6a1f03d5
 @torch.no_grad()
@@ -43,12 +44,11 @@ def _summed_loss(model, collator:CaptionCollator, rows:Iterable[dict]) -> tuple[
     "Loss of all caption tokens, and how many there are."
     total, tokens = 0.0, 0
     for batch in in_batches(rows, pictures_at_a_time(model)):
-        readable, pixels = collator.pixel_values(batch)
+        readable, seen = collator.see(batch)
         if not readable: continue
         text = {name: tensor.to(model.device) for name, tensor in collator.text(readable).items()}
         n = int((text["labels"][:, 1:] != -100).sum())
-        pixels = pixels.to(model.device, model.dtype)
-        total += n * float(caption_loss(model, {"pixel_values": pixels, **text}))
+        total += n * float(caption_loss(model, {**to_model(seen, model), **text}))
         tokens += n
     return total, tokens
 

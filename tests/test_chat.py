@@ -1,0 +1,363 @@
+"""Chat models and Florence-2 in the package: one loss, one way to write, and runs with LoRA, for
+each type that `chat_models.py` can make."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from chat_models import KINDS, load_chat, make_chat_model
+from torch.nn.functional import cross_entropy
+from transformers import TrainerCallback
+
+from imgcap.data.creatures import make_creatures
+from imgcap.evaluate import evaluate_model, read_scores
+from imgcap.families import caption_tokenizer, model_family
+from imgcap.families.chat import QUESTION, render
+from imgcap.infer import Captioner
+from imgcap.model import (
+    caption_loss,
+    generate_captions,
+    generate_tokens,
+    load_model,
+    weights_fingerprint,
+)
+from imgcap.preprocess import CaptionCollator
+from imgcap.train import finetune
+
+TYPES = [kind for kind in KINDS if kind != "paligemma"]
+CHATS = [kind for kind in TYPES if kind != "florence2"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    "The folder of a tiny random model of a type, made when it is first wanted."
+    root, made = tmp_path_factory.mktemp("chat"), {}
+
+    def folder(kind):
+        if kind not in made:
+            made[kind] = make_chat_model(kind, root / kind)
+        return made[kind]
+
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return list(make_creatures({"train": 8})["train"])
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_creatures({"train": 6, "validation": 10, "test": 4})
+
+
+@pytest.fixture(params=TYPES)
+def loaded(request, folders):
+    return request.param, *load_model(folders(request.param), device="cpu")
+
+
+def alone(kind, model, processor, row):
+    "What the library takes for one picture with its caption, made without the package's batches."
+    caption = row["captions"][0]
+    if kind == "florence2":
+        seen = processor(images=row["image"], text="<CAPTION>", return_tensors="pt")
+        return dict(seen), processor.tokenizer(caption, return_tensors="pt").input_ids
+    tiles = {"do_image_splitting": False} if "smolvlm" in kind or "idefics" in kind else {}
+    if kind == "internvl":
+        tiles = {"crop_to_patches": False}
+    head = render(processor, QUESTION)
+    start = processor.tokenizer.bos_token
+    seen = processor(
+        images=[[row["image"]]],
+        text=[head],
+        return_tensors="pt",
+        add_special_tokens=not (start and head.startswith(start)),
+        **tiles,
+    )
+    between = " " if kind in ("idefics3", "smolvlm", "llava") else ""
+    ids = processor.tokenizer(between + caption, add_special_tokens=False).input_ids
+    ends = model.generation_config.eos_token_id
+    ends = [ends] if isinstance(ends, int) else ends
+    closes = [
+        i
+        for i in processor.tokenizer(
+            render(processor, QUESTION, answer="x").rsplit("x", 1)[1], add_special_tokens=False
+        ).input_ids
+        if i in ends
+    ]
+    return dict(seen), torch.tensor([[*ids, (closes or [processor.tokenizer.eos_token_id])[0]]])
+
+
+@torch.no_grad()
+def logits_of(kind, model, seen, ids):
+    "Scores of each token of `ids`, by the whole model and nothing left out: (T, V)."
+    if kind == "florence2":
+        start = torch.tensor([[model.config.text_config.decoder_start_token_id]])
+        told = torch.cat([start, ids[:, :-1]], dim=1)
+        return model(**seen, decoder_input_ids=told).logits[0, 1:]
+    inputs = dict(seen)
+    for name, value in seen.items():
+        if value.shape == seen["input_ids"].shape:
+            more = ids if name == "input_ids" else torch.full_like(ids, name == "attention_mask")
+            inputs[name] = torch.cat([value, more], dim=1)
+    return model(**inputs).logits[0, -ids.shape[1] - 1 : -1]
+
+
+def test_the_loss_is_the_cross_entropy_of_captions(loaded, rows):
+    "Of the caption and its end, of pictures alone; nothing of a prompt, a picture or padding."
+    kind, model, processor = loaded
+    total = count = 0
+    for row in rows[:3]:
+        seen, ids = alone(kind, model, processor, row)
+        logits = logits_of(kind, model, seen, ids)
+        targets = ids[0, 1:] if kind == "florence2" else ids[0]  # <s> is given
+        total += cross_entropy(logits.float(), targets, reduction="sum")
+        count += len(targets)
+    batch = CaptionCollator(processor, choose="first")(rows[:3])
+    assert (batch["labels"][:, 1:] != -100).sum() == count
+    with torch.no_grad():
+        assert caption_loss(model, batch) == pytest.approx(float(total / count), abs=2e-5)
+
+
+def test_several_captions_of_a_picture_share_it(loaded, rows):
+    kind, model, processor = loaded
+    several = CaptionCollator(processor, captions_per_picture=2)(rows[:2])
+    apart = [
+        CaptionCollator(processor, choose="first")([{**row, "captions": [caption]}])
+        for row in rows[:2]
+        for caption in processor_captions(processor, several, row, rows[:2])
+    ]
+    with torch.no_grad():
+        tokens = [(batch["labels"][:, 1:] != -100).sum() for batch in apart]
+        total = sum(n * caption_loss(model, batch) for n, batch in zip(tokens, apart))
+        assert caption_loss(model, several) == pytest.approx(float(total / sum(tokens)), abs=2e-5)
+
+
+def processor_captions(processor, batch, row, rows):
+    "The two captions that were drawn of a row."
+    tokenizer, place = caption_tokenizer(processor), 2 * rows.index(row)
+    pairs = zip(batch["input_ids"], batch["labels"])
+    texts = [
+        tokenizer.decode(ids[labels != -100][1:], skip_special_tokens=True).strip()
+        for ids, labels in pairs
+    ]
+    return texts[place : place + 2]
+
+
+def test_what_is_written_is_what_the_whole_model_would_say(loaded, rows):
+    "Cached, in a batch, and in a stream: the likeliest token each time."
+    kind, model, processor = loaded
+    options = {"max_new_tokens": 6, "no_repeat_words": 0}
+    captioner = Captioner(model, processor=processor)
+    batch = list(captioner.many([row["image"] for row in rows[:3]], **options))
+    tokenizer = caption_tokenizer(processor)
+    for row, caption in zip(rows[:3], batch):
+        seen, _ = alone(kind, model, processor, row)
+        ids = torch.tensor([[0]]) if kind == "florence2" else torch.zeros(1, 0, dtype=int)
+        if kind == "florence2":
+            ids[:] = tokenizer.bos_token_id
+        for token in caption.tokens:
+            wanted = logits_of(kind, model, seen, torch.cat([ids, ids.new_zeros(1, 1)], dim=1))
+            best = wanted[-1].argmax()
+            assert tokenizer.decode([best]) == token
+            ids = torch.cat([ids, best.view(1, 1)], dim=1)
+            if best in processor.tokenizer.all_special_ids:
+                break  # a picture's place, which random weights may write
+        assert QUESTION not in caption.text
+    *_, streamed = captioner.stream(rows[0]["image"], **options)
+    assert streamed.text == batch[0].text and streamed.tokens == batch[0].tokens
+
+
+def test_pictures_are_learned_word_for_word_and_saved(loaded, rows, tmp_path):
+    "And read back by plain Auto classes."
+    kind, model, processor = loaded
+    batch = CaptionCollator(processor, choose="first")(rows)
+    captions = [row["captions"][0] for row in rows]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    model.train()
+    for _ in range(120):
+        loss = caption_loss(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if loss < 0.01:
+            break
+    images = [row["image"] for row in rows]
+    written = list(Captioner(model.eval(), processor=processor).many(images, no_repeat_words=0))
+    assert [caption.text for caption in written] == captions
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    plain, _ = load_chat(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters()))
+    again = list(Captioner(tmp_path, device="cpu").many(images, no_repeat_words=0))
+    assert [caption.text for caption in again] == captions
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_run_with_lora_from_start_to_captions(loaded, folders, data, tmp_path):
+    "Stopped and resumed bit for bit, evaluated, and captioned with by its folder."
+    pytest.importorskip("peft")
+    kind = loaded[0]
+    asked = {"lora": 2, "max_steps": 4, "validations": 2, "max_new_tokens": 4, "batch_size": 3}
+
+    def train(out, **more):
+        model, processor = load_model(folders(kind), device="cpu")
+        options = {**asked, "augment": False, "precision": "float32", **more}
+        return finetune(model, processor, data, out=tmp_path / out, echo=str, **options)
+
+    whole = train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("half", callbacks=[StopAt(3)])
+    half = train("half", resume=True)
+    about = [json.loads((run / "run.json").read_text())["finished"] for run in (whole, half)]
+    assert about[0]["weights"] == about[1]["weights"] == weights_fingerprint(half)
+    if model_family(loaded[1].config).reads_on:
+        assert (half / "adapter/adapter_model.safetensors").is_file()
+        assert not (half / "model").exists()
+    report = evaluate_model(half, data, "test", resamples=5, device="cpu")
+    report.save(half)
+    assert read_scores(half)[0]["test"]["model"]["n"] == 4, read_scores(half)[1]
+    captioner = Captioner(half, device="cpu")
+    rows = data["test"]
+    written = [caption.text for caption in captioner.many(list(rows["image"]))]
+    assert written == [row["caption"] for row in report.predictions]
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "qwen3_vl"])
+def test_lora_touches_the_language_model_only(kind, folders, data, tmp_path):
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+
+    for more, wanted in ({}, False), ({"lora_vision": True}, True):
+        model, processor = load_model(folders(kind), device="cpu")
+        run = finetune(
+            model, processor, data, out=tmp_path / str(wanted), lora=2, max_steps=1, echo=str,
+            validations=1, max_new_tokens=2, precision="float32", merge=True, **more
+        )
+        names = load_file(run / "adapter/adapter_model.safetensors")
+        assert any("vision" in name or "visual" in name for name in names) is wanted
+        assert (run / "model/model.safetensors").is_file(), "merged on request"
+
+
+# --- the prompt
+
+
+def test_the_prompt_is_part_of_the_model(folders, rows):
+    captioner = Captioner(folders("idefics3"), device="cpu")
+    image, short = rows[0]["image"], {"max_new_tokens": 8}
+    usual = captioner(image, **short)
+    assert captioner(image, prompt=QUESTION, **short) == usual
+    other = captioner(image, prompt="What colour is it?", **short)
+    told = captioner(image, system="You are a pirate.", **short)
+    assert len({usual.text, other.text, told.text}) == 3
+
+
+def test_what_a_prompt_says_may_be_said_again(folders, rows):
+    "No rule about words in captions is about the prompt."
+    captioner = Captioner(folders("idefics3"), device="cpu")
+    image = rows[0]["image"]
+    usual = captioner(image, max_new_tokens=5, no_repeat_words=0).text
+    prompt = " ".join([usual] * 4)
+    free = captioner(image, prompt=prompt, max_new_tokens=5, no_repeat_words=0)
+    for options in (
+        {"no_repeat_words": 1},
+        {"no_repeat_ngram_size": 1, "no_repeat_words": 0},
+    ):
+        first = captioner(image, prompt=prompt, max_new_tokens=1, **options)
+        assert first.tokens == free.tokens[:1]
+
+
+def test_diverse_captions_of_a_chat_differ(folders, rows):
+    "The end token of the question is not that of a caption."
+    captioner = Captioner(folders("qwen3_vl"), device="cpu")
+    options = {"num_return_sequences": 2, "diversity_penalty": 50.0, "max_new_tokens": 4}
+    written = captioner(rows[0]["image"], **options)
+    assert written.tokens[0] != written.others[0].tokens[0]
+
+
+def test_a_run_keeps_its_prompt(folders, data, tmp_path):
+    model, processor = load_model(folders("idefics3"), device="cpu")
+    prompt = "Name the creature."
+    run = finetune(
+        model, processor, data, out=tmp_path / "run", prompt=prompt, max_steps=1, validations=1,
+        max_new_tokens=2, echo=str, precision="float32",
+    )
+    assert Captioner(run, device="cpu").decoding.prompt == prompt
+    batch = CaptionCollator(processor, prompt=prompt)(list(data["train"])[:1])
+    assert "Name the creature" in processor.tokenizer.decode(batch["prompt_input_ids"][0])
+
+
+def test_a_prompt_is_refused_where_none_is_read(rows):
+    with pytest.raises(ValueError, match="chat models"):
+        Captioner("git-tiny", device="cpu")(rows[0]["image"], prompt="What is this?")
+
+
+def test_a_task_of_florence(folders, rows):
+    captioner = Captioner(folders("florence2"), device="cpu")
+    with pytest.raises(ValueError, match="<CAPTION>"):
+        captioner(rows[0]["image"], prompt="What is this?")
+    assert captioner(rows[0]["image"], prompt="<DETAILED_CAPTION>", max_new_tokens=3).tokens
+
+
+def test_a_chat_model_without_a_template_is_refused(folders, tmp_path):
+    folder = shutil.copytree(folders("idefics3"), tmp_path / "model")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="chat template") as refused:
+        load_model(folder, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+def test_an_adapter_without_its_base_is_refused(folders, data, tmp_path):
+    pytest.importorskip("peft")
+    base = shutil.copytree(folders("idefics3"), tmp_path / "base")
+    model, processor = load_model(base, device="cpu")
+    run = finetune(
+        model, processor, data, out=tmp_path / "run", lora=2, max_steps=1, validations=1,
+        max_new_tokens=2, echo=str, precision="float32",
+    )
+    shutil.rmtree(base)
+    with pytest.raises(ValueError, match="trained with the model .*base") as refused:
+        load_model(run, device="cpu")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_prompt_without_room_for_a_caption_is_refused(folders, rows, tmp_path):
+    folder = shutil.copytree(folders("idefics3"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 32
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="room for 32"):
+        Captioner(folder, device="cpu")(rows[0]["image"])
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "qwen3_vl"])
+def test_any_of_several_ends_ends_a_caption(kind, folders, rows):
+    model, processor = load_model(folders(kind), device="cpu")
+    tokenizer = caption_tokenizer(processor)
+    seen = CaptionCollator(processor).see(rows[:1])[1]
+    _, new, _ = generate_tokens(model, tokenizer, seen, max_new_tokens=5)
+    second = new[0, 1:2].tolist()
+    usual = Captioner(model, processor=processor)(rows[0]["image"], max_new_tokens=5)
+    ends = model.generation_config.eos_token_id
+    model.generation_config.eos_token_id = [*([ends] if isinstance(ends, int) else ends), *second]
+    ended = Captioner(model, processor=processor)(rows[0]["image"], max_new_tokens=5)
+    assert len(ended.tokens) < len(usual.tokens)
+
+
+def test_generation_config_does_not_count(folders, rows):
+    "Checkpoints of chat models ask for sampling and penalties that nobody here asked for."
+    model, processor = load_model(folders("qwen2_5_vl"), device="cpu")
+    seen = CaptionCollator(processor).see(rows[:1])[1]
+    usual = generate_captions(model, processor, seen, max_new_tokens=4)
+    model.generation_config.update(do_sample=True, temperature=9.0, repetition_penalty=9.0)
+    assert generate_captions(model, processor, seen, max_new_tokens=4) == usual
