@@ -15,20 +15,21 @@ import typer.core
 SECTIONS = {
     "train": {
         "Data": "data images image_column caption_column language",
-        "Learning": "model epochs batch_size learning_rate lora freeze objective seed",
+        "Learning": "model epochs batch_size learning_rate lora freeze prompt objective seed",
         "Saving": "out resume overwrite validations patience",
         "Hardware": "device precision gradient_checkpointing threads workers"},
     "evaluate": {
         "What is scored": "model data split images image_column caption_column language",
         "Saving": "out",
-        "How words are chosen": "num_beams max_new_tokens no_repeat_words prefix force_words "
-                                "forbid_words",
+        "How words are chosen": "prompt num_beams max_new_tokens no_repeat_words prefix "
+                                "force_words forbid_words",
         "Hardware": "batch_size device"},
     "caption": {
         "Pictures": "paths model",
         "Where captions go": "out sidecar as_json alt_text dry_run resume overwrite",
-        "How words are chosen": "prefix num_beams num_return_sequences do_sample temperature top_k "
-                                "top_p seed max_new_tokens force_words forbid_words",
+        "How words are chosen": "prompt prefix num_beams num_return_sequences do_sample "
+                                "temperature top_k top_p seed max_new_tokens force_words "
+                                "forbid_words",
         "Hardware": "batch_size device dtype"},
 }
 
