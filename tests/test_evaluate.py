@@ -31,12 +31,13 @@ from imgcap.evaluate import (
     typical_caption,
 )
 from imgcap.evaluate.baselines import TrainingPictures, caption_systems, other_pictures
+from imgcap.evaluate.examples import best_worst_random, row_titles
 from imgcap.evaluate.groups import group_rows, group_scores
 from imgcap.evaluate.pages import example_card
 from imgcap.evaluate.records import strict_json
 from imgcap.evaluate.report import score_systems
 from imgcap.evaluate.scoring import Measured, differences, statistics_in_blocks
-from imgcap.evaluate.verdicts import verdict
+from imgcap.evaluate.verdicts import how_to_read, report_title, variety, verdict
 from imgcap.files import held, write_atomic
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
@@ -665,7 +666,8 @@ def test_whatever_training_pictures_there_are(score, kind, made):
 def test_few_pictures(score, tmp_path, n):
     report = score({"train": table(shades(1)), "test": table(shades(n, 5))})
     assert ("shuffled_pictures" in report.scores) == (n > 1)
-    assert n > 1 or "one picture is too few to say how good" in report.verdict()
+    few = "one picture is" if n == 1 else f"{n} pictures are"
+    assert f"{few} too few" in report.verdict()
     assert (report.save(tmp_path) / "gallery.png").is_file()
 
 
@@ -689,7 +691,7 @@ def test_pictures_that_cannot_be_scored_are_named(score):
 def test_one_picture_is_not_several(score):
     report = str(score({"test": table([row(0), row("bad", image=DAMAGED)])}))
     assert "1 picture is in no score: bad" in report and "1 picture of the split" in report
-    assert "1 different caption" in report and "1 different captions" not in report
+    assert "The model wrote 1 caption" in report and "CIDEr-D is always 0 then" in report
 
 
 # ---- what is refused, in one line
@@ -992,7 +994,7 @@ def test_people_and_the_model_are_compared_on_the_same_references(creatures):
     assert all(human[f"{m}_difference"] == 0 for m in ("cider_d", "bleu_4", "rouge_l", "wer"))
 
 
-def told(part="", captions=("a cat", "a dog"), split="test", **differences):
+def told(part="", captions=("a cat", "a dog") * 3, split="test", **differences):
     "The verdict on scores of 1.00, 0.50 of other systems, and these intervals of differences."
     def system(interval):
         return {"cider_d": 0.5, "cider_d_ci": (0.4, 0.6), "cider_d_difference_ci": interval}
@@ -1009,19 +1011,20 @@ def test_a_difference_that_may_be_chance_is_no_sign(low, looks):
 
 
 @pytest.mark.parametrize("interval, better", [
-    ((0.1, 0.4), "better"), ((-0.1, 0.4), "no better"), ((-0.4, -0.1), "less")])
+    ((0.1, 0.4), "better"), ((-0.1, 0.4), "not clearly better"), ((-0.4, -0.1), "less")])
 def test_the_verdict_says_whether_one_caption_for_all_does_as_well(interval, better):
     assert f"agree with people's {better} than one caption for all" in told(
         constant_caption=interval)
 
 
 @pytest.mark.parametrize("part, split, said", [
-    ("none", "test", "On 2 pictures kept from its training, my-model writes"),
-    ("train", "train", "On 2 pictures that it was trained on, my-model writes"),
-    ("train", "test", "On 2 pictures that it was trained on, "),
-    ("validation", "validation", "On 2 pictures of its own validation split, "),
-    ("some", "all", "On 2 pictures some of which it was trained on, "),
-    ("", "test", "On 2 pictures of the split test, "), ("", "all", "On 2 pictures of all splits, "),
+    ("none", "test", "On 6 pictures kept from its training, my-model writes"),
+    ("train", "train", "On 6 pictures that it was trained on, my-model writes"),
+    ("train", "test", "On 6 pictures that it was trained on, "),
+    ("validation", "validation", "On 6 pictures of its own validation split, "),
+    ("some", "all", "On 6 pictures some of which it was trained on, "),
+    ("", "test", "On 6 pictures of the split test, "),
+    ("", "all", "On 6 pictures of the whole set, "),
 ])
 def test_the_verdict_says_which_pictures(part, split, said):
     assert told(part, split=split).startswith(said)
@@ -1030,11 +1033,55 @@ def test_the_verdict_says_which_pictures(part, split, said):
 def test_the_verdict_of_what_cannot_be_judged():
     assert told(captions=["", " "]).endswith("my-model wrote nothing: every caption is empty.")
     assert "1.00" not in told(captions=["a cat"]) and "looks" in told(captions=["a cat"])
+    for n in range(2, 6):
+        few = told(captions=["a cat"] * n)
+        assert f"{n} pictures are too few" in few and "it looks at" not in few and "1.00" not in few
     people = told(human=(-0.6, -0.4))
     assert "and 0.50 for people;" in people and "people;" not in told()
     copied = "; a copy from the most similar training picture gets 0.50;"
     assert copied in told(nearest_picture=(-0.6, -0.4))
     assert copied not in told(nearest_picture=(-0.6, 0.1))
+
+
+def test_what_five_pictures_show_may_be_chance():
+    "Of two equal systems one is better on all of five pictures once in 16 times, six once in 32."
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1)
+    assert (abs(signs.sum(0)) == 6).mean() < 0.05 < (abs(signs[:5].sum(0)) == 5).mean()
+    assert "too few" in told(captions=["a cat"] * 5) and "too few" not in told()
+
+
+@pytest.mark.parametrize("captions, said", [
+    (["a", "b", "a"], "The model wrote 2 different captions."),
+    (["a", "a"], "The model wrote the same caption for every picture."),
+    (["a", " ", ""], "The model wrote 1 caption, and nothing for 2 pictures."),
+    (["a", "b", ""], "The model wrote 2 different captions, and nothing for 1 picture."),
+    (["a"], "The model wrote 1 caption."), (["", " "], "The model wrote no caption."),
+])
+def test_how_many_captions_differ(captions, said):
+    assert variety(captions, None) == said
+    copied = variety(captions, 0.5)
+    assert ("50% of what it wrote" in copied) == any(map(str.strip, captions))
+
+
+def test_all_pictures_are_the_whole_set():
+    assert report_title("all", {"data": {"name": "shades"}}) == "Captions: shades, whole set"
+    assert how_to_read(9, "all").startswith("9 pictures of the whole set, 95 % intervals")
+    assert "intervals" not in how_to_read(1, "test")
+
+
+@pytest.mark.parametrize("scores, titles", [
+    ([0.5], ["The only picture"]), ([0.5, 0.2], ["Closest", "Furthest"]),
+    ([0.3] * 3, ["None is closer to people's captions than another", "Others", "Drawn"]),
+    ([0.0] * 11 + [1.0], ["Closest", "Furthest", "Drawn"]),
+])
+def test_the_gallery_says_no_picture_is_closer_where_none_is(scores, titles):
+    written = [{"image_id": f"{i}", "caption": "a cat", "references": ["a cat"], "score": 0.5,
+                "cider_d": score} for i, score in enumerate(scores)]
+    kinds = {kind: [{"score": each["cider_d"]} for each in rows]
+             for kind, rows in best_worst_random(written, 4, 0).items() if rows}
+    found = row_titles(kinds)
+    assert list(found) == list(kinds)
+    assert all(found[kind].startswith(title) for kind, title in zip(kinds, titles))
 
 
 def test_the_record_knows_what_the_run_was_trained_on(score, make_run):

@@ -139,7 +139,7 @@ def test_first_what_one_wants_to_know(page):
 
 def test_every_picture_is_reached(page):
     said = page.locator("main").inner_text()
-    assert f"All {PICTURES} pictures of the split that could be scored," in said
+    assert f"All {PICTURES} pictures that could be scored; those come first" in said
     assert "1 picture is in no score" in page.locator(".notes").inner_text()
     shown = f"{PICTURES} of {PICTURES} pictures, the first {AT_FIRST} are shown."
     assert counted(page) == (shown, AT_FIRST)
@@ -186,6 +186,32 @@ def test_a_link_leads_to_its_picture(visit, report):
     assert page.locator("#scores").is_visible()
 
 
+def test_a_name_that_is_clicked_again_keeps_the_keys(page):
+    name = page.locator(".cards .name").nth(1)
+    for _ in range(2):
+        name.click()
+        assert page.evaluate(FOCUSED) == name.get_attribute("href")[1:]
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(FOCUSED) == page.locator(".cards > li").nth(2).get_attribute("id")
+
+
+def test_whoever_comes_back_sees_what_the_tools_say(page):
+    page.locator("#sort").select_option("best")
+    page.locator("#place").select_option(label="either of them")
+    page.locator("#word").fill("purple")
+    said = counted(page)
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_function("document.readyState === 'complete'")
+    scores = page.evaluate(SCORES)
+    assert page.locator("#sort").input_value() == "best"
+    assert scores == sorted(scores, reverse=True) and counted(page) == said
+    page.goto("about:blank")
+    page.go_back()
+    page.locator("#reset").click()
+    assert counted(page)[0].startswith(f"{PICTURES} of {PICTURES}")
+
+
 def test_keys_lead_from_picture_to_picture(page):
     order = page.evaluate("[...document.querySelectorAll('.cards > li')].map(li => li.id)")
     page.locator(".cards .name").first.focus()
@@ -215,9 +241,15 @@ def test_marked_words_look_like_the_others(page):
 def test_no_text_is_wider_than_a_phone_and_the_page_not_long(visit, report):
     page = visit(report, offline=True, **SCREENS["phone"]).page
     assert page.evaluate(HEIGHT) < 8_000
+    assert page.locator(".cards img").first.bounding_box()["y"] < 844, "no picture is in sight"
+    assert not page.locator("#sort").is_visible()
+    page.get_by_text("Order, filter and search").click()
+    assert page.locator("#sort").is_visible()
     image, text = (page.locator(f".cards > li:visible >> nth=5 >> {each}").bounding_box()
                    for each in ("img", ".written"))
     assert image["x"] + image["width"] <= text["x"], "the caption stands beside the picture"
+    page.set_viewport_size({"width": 844, "height": 390})
+    assert page.locator("#sort").is_visible() and not page.locator("summary").first.is_visible()
 
 
 def test_on_paper(page):
@@ -257,7 +289,7 @@ def test_keyboard(page):
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "sort", "the skip link leads elsewhere"
-    page.locator("summary").first.focus()
+    page.locator(".cards summary").first.focus()
     page.keyboard.press("Enter")
     assert page.locator(".people").first.is_visible(), "references do not open by keyboard"
 

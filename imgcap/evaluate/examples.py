@@ -50,11 +50,21 @@ def with_pictures(kinds:dict[str, list[dict]], rows) -> dict[str, list[dict]]:
 _KIND_TITLES = {"best": "Closest to people's captions", "worst": "Furthest from people's captions",
                 "random": "Drawn at random from the others"}
 
-def _kind_title(kind:str, rows:list[dict]) -> str:
-    "What a row of the gallery shows."
+_TIED_TITLES = {"best": "None is closer to people's captions than another", "worst": "Others"}
+
+def row_titles(kinds:dict[str, list[dict]]) -> dict[str, str]:
+    "What the rows of the gallery show; the best are no better where all scores are the same."
+    if sum(map(len, kinds.values())) == 1: return {"best": "The only picture"}
+    best, worst = kinds["best"], kinds.get("worst")
+    tied = worst and best[0]["score"] == worst[0]["score"]
+    titles = _KIND_TITLES | (_TIED_TITLES if tied else {})
+    return {kind: titles[kind] for kind in kinds}
+
+def _kind_title(title:str, rows:list[dict]) -> str:
+    "What a row of the gallery shows, and its scores."
     scores = sorted(f"{row['score']:.2f}" for row in rows)
     around = scores[0] if scores[0] == scores[-1] else f"{scores[0]} to {scores[-1]}"
-    return f"{_KIND_TITLES[kind]} (CIDEr-D {around})"
+    return f"{title} (CIDEr-D {around})"
 
 def _statement(row:dict, language:str|None) -> list[tuple[str, str]]:
     "What the model wrote, the words marked that no reference has."
@@ -68,7 +78,9 @@ def gallery_sheet(kinds:dict[str, list[dict]], title:str, language:str|None) -> 
     rows = [row for found in kinds.values() for row in found]
     pictures = [picture_of(row) for row in rows]
     texts = [[_statement(row, language)] for row in rows]
-    headings = [[styled(_kind_title(*kind), "heading")] for kind in kinds.items()]
+    titles = row_titles(kinds)
+    headings = [[styled(_kind_title(titles[kind], found), "heading")]
+                for kind, found in kinds.items()]
     headings[0].insert(0, styled(title))
     footer = [*styled("marked", "new"), (" ", "quiet"),
               *styled("in no caption that people wrote for this picture", "quiet")]
@@ -104,14 +116,16 @@ def picture_addresses(rows, sizes:dict[str, tuple[int, int]]) -> dict[str, str]:
         except (ImageError, OSError): pass
     return found
 
+# %% ../../nbs/evaluate/examples.ipynb #3e0a71d1
 def what_is_shown(addresses:dict[str, str], sizes:dict, total:int, skipped:int=0) -> str:
     "How many pictures there are, and how many are shown small or not at all."
-    said = ("The only picture" if total == 1 else f"All {total:,} pictures") + " of the split"
+    said = "The only picture" if total == 1 else f"All {total:,} pictures"
     if skipped: said += " that could be scored"
-    if total > 1: said += ", those first whose captions are furthest from people's"
+    if total > 1: said += ("; those come first whose captions are furthest from people's, unless "
+                           "you choose another order")
     large = sum(sizes[k] == _LARGE for k in addresses)
     small, none = len(addresses) - large, total - len(addresses)
     if not small + none: return f"{said}."
     kinds = {"at their best size": large, "small": small, "by their texts alone": none}
     shown = ", ".join(f"{n:,} {how}" for how, n in kinds.items() if n)
-    return f"{said}; to keep this file small, they are shown {shown}."
+    return f"{said}. To keep this file small, they are shown {shown}."

@@ -20,6 +20,8 @@ def _in_words(
     except ValueError: return ""
     return f"{when.day} {when:%B %Y}"
 
+def _of_split(split:str) -> str: return "whole set" if split == "all" else f"split {split}"
+
 def report_title(
     split:str,
     record:dict, # Of data, model and day; without paths
@@ -27,7 +29,7 @@ def report_title(
     "What a report is of."
     model, data = record.get("model"), record.get("data", {}).get("name")
     about = f"Captions by {model}" if model else "Captions"
-    parts = (data, f"split {split}", _in_words(record.get("date", "")))
+    parts = (data, _of_split(split), _in_words(record.get("date", "")))
     return f"{about}: {', '.join(filter(None, parts))}"
 
 # %% ../../nbs/evaluate/verdicts.ipynb #5d0e7a17
@@ -36,7 +38,7 @@ _PART = {"none": "kept from its training", "train": "that it was trained on",
 
 def _on_pictures(n:int, split:str, part:str) -> str:
     "Which pictures were captioned."
-    which = _PART.get(part, "of all splits" if split == "all" else f"of the split {split}")
+    which = _PART.get(part, f"of the {_of_split(split)}")
     return f"On {counted(n, 'picture', 'pictures')} {which}"
 
 # %% ../../nbs/evaluate/verdicts.ipynb #5d0e7a1a
@@ -45,8 +47,10 @@ def _clearly(system:dict) -> int:
     low, high = system["cider_d_difference_ci"]
     return (low > 0) - (high < 0)
 
+_FEWEST = 6 # Pictures that can be judged
+
 _AGREE = {1: "agree with people's better than one caption for all would",
-          0: "agree with people's no better than one caption for all would",
+          0: "agree with people's not clearly better than one caption for all would",
           -1: "agree with people's less than one caption for all would"}
 
 def _how_good(scores:dict[str, dict]) -> str:
@@ -79,16 +83,19 @@ def verdict(
     where, who = _on_pictures(len(captions), split, part), model or "the model"
     if not any(caption.strip() for caption in captions):
         return f"{where}, {who} wrote nothing: every caption is empty."
-    if len(captions) < 2:
-        return (f"{where}, {who} wrote a caption; one picture is too few to say how good its "
-                "captions are, or whether it looks.")
+    if len(captions) < _FEWEST:
+        few = "one picture is" if len(captions) == 1 else f"{len(captions)} pictures are"
+        return (f"{where}: {few} too few to say how good the captions of {who} are, or whether it "
+                "looks.")
     return (f"{where}, {who} writes captions that {_how_good(scores)}; "
             f"{_whether_it_looks(scores)}.")
 
 # %% ../../nbs/evaluate/verdicts.ipynb #5d0e7a21
 def how_to_read(pictures:int, split:str) -> str:
-    return (f"{counted(pictures, 'picture', 'pictures')} of the split {split}, 95 % intervals over "
-            "pictures. Rows with a minus: the model minus that system, on the same pictures. "
+    where = f"{counted(pictures, 'picture', 'pictures')} of the {_of_split(split)}"
+    read = (", 95 % intervals over pictures" if pictures > 1 else
+            ": CIDEr-D is always 0 then, since it weighs words by how rare they are among pictures")
+    return (f"{where}{read}. Rows with a minus: the model minus that system, on the same pictures. "
             "WER: lower is better.")
 
 def on_skipped(skipped:dict[str, str]) -> list[str]:
@@ -99,9 +106,15 @@ def on_skipped(skipped:dict[str, str]) -> list[str]:
     return [f"{pictures} in no score: {first}" + "; …" * (len(skipped) > 3)]
 
 def variety(captions:Iterable[str], copied:float|None) -> str:
-    "How many captions differ, and how many were copied."
-    different = counted(len(set(captions)), "different caption", "different captions")
-    said = f"The model wrote {different}"
+    "How many captions differ, how many are empty, and how many were copied."
+    captions = [caption.strip() for caption in captions]
+    different, empty = len({*captions} - {""}), captions.count("")
+    if not different: return "The model wrote no caption."
+    if len(captions) == 1: said = "The model wrote 1 caption"
+    elif different == 1 and not empty: said = "The model wrote the same caption for every picture"
+    else:
+        said = f"The model wrote {counted(different, 'caption', 'different captions')}"
+        if empty: said += f", and nothing for {counted(empty, 'picture', 'pictures')}"
     if copied is None: return f"{said}."
     return (f"{said}; {copied:.0%} of what it wrote stands, word for word, among the training "
             "captions.")

@@ -62,8 +62,8 @@ def _does_not_look(systems:dict) -> list[str]:
     "A warning where the right pictures make no clear difference to CIDEr-D."
     low = systems.get("shuffled_pictures", {}).get("cider_d_difference_ci", [1])[0]
     if low is None or low > 0: return []
-    return ["**With pictures and captions shuffled the scores are no worse: there is no sign that "
-            "this model looks at its pictures.**", ""]
+    return ["**With pictures and captions shuffled the scores are not clearly worse: there is no "
+            "sign that this model looks at its pictures.**", ""]
 
 # %% ../../nbs/share/cards.ipynb #ae04413c
 def _results(run:PublicRun) -> str:

@@ -1,6 +1,7 @@
 // Order, filter and search in the pictures of a report. Without it the page shows them all.
 // Pictures that are shown at first, and how many more at a time; a phone has one column
-const STEP = matchMedia('(max-width: 40rem)').matches ? 12 : 20;
+const phone = matchMedia('(max-width: 40rem)');
+const STEP = phone.matches ? 12 : 20;
 const $ = id => document.getElementById(id);
 const list = $('cards');
 const cards = [...list.children];
@@ -101,6 +102,12 @@ for (const [id, more] of [['more', STEP], ['all', Infinity]])
     shown = Math.min(found.length, shown + more);
     visit(next);
   });
+list.addEventListener('click', event => {
+  const name = event.target.closest('.name');
+  if (name?.hash !== location.hash || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault(); // to go where one is takes the focus away
+  visit(name.closest('li'));
+});
 document.addEventListener('keydown', event => {
   const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
   const card = document.activeElement.closest('#cards > li');
@@ -111,6 +118,21 @@ document.addEventListener('keydown', event => {
   visit(next);
 });
 window.addEventListener('hashchange', follow);
+// A range says 0 where its first value is written 0.00
+function isChosen({type, value, dataset}) {
+  return type === 'range' ? +value !== +dataset.first : value !== dataset.first;
+}
+// Whoever comes back finds what was chosen, which the browser fills in after this script
+window.addEventListener('pageshow', event => {
+  if (event.persisted || !tools.some(isChosen)) return;
+  $('tools').open = true;
+  sort();
+  filter();
+  follow();
+});
+const fold = () => { $('tools').open = !phone.matches; };
+phone.addEventListener('change', fold);
+fold();
 $('tools').hidden = $('hint').hidden = $('count').hidden = cards.length < 2;
 filter();
 list.classList.add('ready');
