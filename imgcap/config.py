@@ -309,7 +309,7 @@ class TrainConfig:
         metavar="PARTS")
     lora: int|None = option(None,
         "LoRA: train additions of this rank to linear layers, of a chat model to those of its "
-        "language model (Hu et al. 2021, arXiv:2106.09685); needs peft", at_least=1, at_most=100_000)
+        "language model (Hu et al. 2021, arXiv:2106.09685); needs peft", at_least=1, at_most=10**5)
     lora_vision: bool = option(False, "With lora: to what sees the image in a chat model, too")
     merge: bool|None = option(None,
         "With lora: save a whole model, not the additions; by default of all but chat models")
@@ -350,8 +350,8 @@ class TrainConfig:
         "but a run is there")
     report_to: str = option("none", "Where else the Trainer logs to, such as tensorboard",
         metavar="NAME")
-    prompt: str = option("", "What a chat model is asked about each image, or a task of Florence-2; "
-        "by default one short sentence", metavar="TEXT")
+    prompt: str = option("", "What a chat model is asked about each image, or a task of "
+        "Florence-2; by default one short sentence", metavar="TEXT")
     system: str = option("", "What a chat model is told before that", metavar="TEXT")
 
     def __post_init__(self):
