@@ -9,6 +9,7 @@ __all__ = ['PageState', 'caption_page', 'build_app', 'launch']
 import os
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from typing import NamedTuple
 
 from PIL import Image
@@ -26,6 +27,7 @@ from .template_files import read_template, style_sheet
 
 # %% ../nbs/doors/app.ipynb #f5745fac
 _HINT = message_html("Give it a picture, or try one of the drawings.")
+_WAITING = message_html("Waiting for the model …", "message imgcap-waiting")
 _LOOKING = message_html("Looking which part of the picture the words hang on …")
 _WRITING = message_html("Writing …")
 # A word that changes by less hangs on no part of the picture: .1 nats, a tenth of its probability
@@ -42,19 +44,24 @@ class PageState(NamedTuple):
 
 def _explain_caption(
     captioner:Captioner, picture:Image.Image, text:str, method:str,
+    remarks:list[str], # Is told of a caption that the model cannot read again
 ) -> list[WordMap]|str:
     "The words of a caption with their maps, or the caption where there are none."
     if not text or method == "none": return text
-    return word_heatmaps(captioner.model, captioner.processor, picture, text, method=method)
+    try: return word_heatmaps(captioner.model, captioner.processor, picture, text, method=method)
+    except ValueError as error: remarks.append(f"There is no heat map: {error}.")
+    return text
 
 # %% ../nbs/doors/app.ipynb #2b90d1e0
 def _once_each(captions:list[Caption]) -> tuple[list[Caption], list[str]]:
-    "Captions without those that say the same as another, and what is said of that."
+    "Captions without those that say the same as another, and what is said beside each."
     texts = [caption.text for caption in captions]
     kept = list({caption.text: caption for caption in reversed(captions)}.values())[::-1]
     counts = [texts.count(caption.text) for caption in kept]
-    same = [f"{n} of {len(texts)} were the same" if n > 1 else "" for n in counts]
-    return kept, same
+    beside = [[f"{n} of {len(texts)} were the same"] if n > 1 else [] for n in counts]
+    if len(kept) > 1:
+        for said, caption in zip(beside, kept): said.append(f"each word {caption.score:.0%} likely")
+    return kept, [", ".join(said) for said in beside]
 
 
 def _of_forced(captioner:Captioner, picture:Image.Image, caption:Caption, options:dict) -> str:
@@ -140,11 +147,11 @@ def _while_written(
             yield PageState(figure, captions_html(captions), _WRITING)
     captions, same = _once_each(captions)
     texts, least = tuple(caption.text for caption in captions), _LEAST.get(method, 0)
-    shown, figure = list(texts), figure_html(picture, texts[0])
+    shown, unseen, figure = list(texts), [], figure_html(picture, texts[0])
     for i, text in enumerate(texts):
         if method != "none": yield PageState(figure, captions_html(shown, least, same), _LOOKING)
-        shown[i] = _explain_caption(captioner, picture, text, method)
-    remarks = _remarks(captioner, path, picture, captions, unlike, options)
+        shown[i] = _explain_caption(captioner, picture, text, method, unseen)
+    remarks = unseen + _remarks(captioner, path, picture, captions, unlike, options)
     yield PageState(figure, captions_html(shown, least, same), summary_html(captions, remarks),
                     texts)
 
@@ -219,22 +226,28 @@ def _writers(parts:dict, choices:dict, last, captioner:Captioner):
                 yield {**dict(zip(shown, state)), last: now, parts["again"]: _button()}
 
     def write_new(path, seen, *values):
-        if not path and seen and seen["refused"]: yield {last: None} # the message stays
-        else:
-            with closing(write(path, None, *values)) as changes: yield from changes
+        with closing(write(path, None, *values)) as changes: yield from changes
     return write_new, write
 
 # %% ../nbs/doors/app.ipynb #2b90d1e6
 def _wire(gr, captioner:Captioner, parts:dict, choices:dict):
-    "Let a picture, a drawing and the button start a generator."
-    picture, again, last = parts["picture"], parts["again"], gr.State(None)
+    "Let a picture, a drawing and the button start a generator; a new picture ends it."
+    picture, again = parts["picture"], parts["again"]
+    last, turn, turns = gr.State(None), gr.State(0), count(1)
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     how, drawings = list(choices.values()), example_drawings()
     given = [picture, last, *how]
-    changed = [*(parts[name] for name in ("figure", "words", "message")), again, last]
+    figure, words, message = (parts[name] for name in ("figure", "words", "message"))
+    changed = [figure, words, message, again, last]
     alone = {**quiet, "concurrency_id": "imgcap", "concurrency_limit": 1}
 
     def choose(event:gr.EventData): return drawings[event.name]
+
+    def arrive(path, seen):
+        now = {again: _button(), last: None}
+        if path: return {**now, words: "", message: _WAITING, turn: next(turns)}
+        if seen and seen["refused"]: return now # the message stays
+        return {**now, **dict(zip((figure, words, message), PageState("", "", _HINT)))}
 
     def button(path, seen, *values):
         if not (path and seen) or seen["refused"]: return _button()
@@ -243,8 +256,11 @@ def _wire(gr, captioner:Captioner, parts:dict, choices:dict):
         return _button(is_on=bool(others))
     write_new, write = _writers(parts, choices, last, captioner)
     parts["examples"].choose(choose, outputs=picture, **quiet)
-    begun = [picture.change(write_new, given, changed, **alone),
+    begun = [turn.change(write_new, given, changed, trigger_mode="multiple", **alone),
              again.click(write, given, changed, **alone)]
+    picture.change(None, cancels=begun, **quiet)
+    picture.change(arrive, [picture, last], [*changed, turn], concurrency_limit=None,
+                   **quiet)
     for done in begun: done.then(button, given, again, **quiet)
     for widget in how: widget.change(button, given, again, **quiet)
 

@@ -92,13 +92,14 @@ def about_html(
     config, run = getattr(model, "config", None), run_of(model)
     name, score = str(getattr(config, "name_or_path", "") or getattr(model, "name", "")), ""
     if name == "git-tiny":
-        said = f"It learned from 600,000 drawings, and from no photograph: {_DRAWN}"
+        said = ("It learned from 600,000 drawings of creatures, things and shapes, and from no "
+                "photograph: a photograph will be described as one of them.")
     elif run: said, score = _run_says(run)
     else: said = _of_checkpoint(model)
     facts = [getattr(config, "model_type", "").upper(), score]
     with suppress(Exception): # graphs do not count them
-        millions = sum(weights.numel() for weights in model.parameters()) / 1e6
-        facts.insert(1, f"{millions:,.1f} million parameters")
+        n = sum(weights.numel() for weights in model.parameters())
+        facts.insert(1, f"{n / 1e6:,.1f} million parameters" if n >= 1e5 else f"{n:,} parameters")
     shown = run.resolve().name if run else Path(name).name if folder_of(model) else name
     return fill_template("app_about.html", name=escape_html(shown or "A model"),
                          said=escape_html(said), facts=escape_html(" · ".join(filter(None, facts))))
@@ -190,9 +191,10 @@ def summary_html(
     remarks:list[str]=(), # What else there is to say
 ) -> str:
     "What is said when all is done; the captions themselves only to those who do not see them."
-    likely = ", ".join(f"{caption.score:.0%}" for caption in captions)
-    sure = (f"The model finds each word {likely} likely, on average. "
-            "That is its own probability, not the chance that it is right.")
+    sure = "Beside each caption stands how likely the model finds its words, on average. "
+    if len(captions) == 1:
+        sure = f"The model finds each word {captions[0].score:.0%} likely, on average. "
+    sure += "That is its own probability, not the chance that it is right."
     return fill_template(
         "app_summary.html", captions=escape_html("; ".join(caption.text for caption in captions)),
         sure=escape_html(sure), remarks="".join(map(message_html, remarks)))
@@ -208,7 +210,8 @@ _OTHER_FILES = ( # Media type as browsers say it, how such a file begins, what a
      "is a web page. Save the picture in it, and give that."),
     ("video/", rb"....ftyp(?!hei|hev|mif|msf|avi)|\x1aE\xdf\xa3",
      "is a video. Give one picture of it, a screenshot for example."),
-    ("text/", rb"[\t\n\r -~]+$", "holds text, and is no picture. Choose another file."))
+    ("text/", rb"\xff\xfe|\xfe\xff|(?=[^\n -~]*[\n -~])[\t\n\r\f -~\x80-\xff]+$",
+     "holds text, and is no picture. Choose another file."))
 
 # %% ../nbs/doors/app_page.ipynb #5c21b7ec
 _REASONS = { # What `decode_image` found: what a person is told
@@ -216,7 +219,7 @@ _REASONS = { # What `decode_image` found: what a person is told
     r"HEIC; to read it: (.+)": "is a HEIC picture, as iPhones take them, which is not read here. "
         f"{_SAVE} Whoever runs this page can have them read: {{0}}",
     r"an archive": "is an archive. Unpack it, and give a picture that was in it.",
-    r"(.+) pixels are (.+) megapixels; at most (\S+)":
+    r"(.+) pixels are (.+?)(?:\.0)? megapixels; at most (\S+?)(?:\.0)? ":
         "has {1} megapixels ({0}); at most {2} are taken. Make it smaller.",
     r"(.+) pixels, a strip": "is a strip of {0} pixels. Cut a part out of it that is less long.",
     r"a JPEG of more than": f"is a JPEG in far too many parts. Open it elsewhere. {_SAVE}",

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from importlib.util import find_spec
@@ -56,6 +57,8 @@ HAND = """async ([event, type, name, bytes]) => {
 SHOWN = """words => JSON.stringify(words) === JSON.stringify(
     [...document.querySelectorAll('.imgcap-caption')]
         .map(caption => [...caption.querySelectorAll('button')].map(b => b.innerText)))"""
+BACKGROUNDS = """[...document.querySelectorAll('.imgcap-word')]
+    .map(word => getComputedStyle(word).backgroundColor)"""
 SEEN_BY_CAMERA = "document.querySelector('#imgcap-picture video').videoWidth > 0"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 HERE = ("127.0.0.1", "localhost", "::1", None)
@@ -200,7 +203,7 @@ def captioned(demo, png, caption):
 def test_upload(open_demo, screen, png, caption):
     demo = open_demo(screen)
     page = demo.page
-    assert page.get_by_text("a photograph will be described as a drawn creature").is_visible()
+    assert page.get_by_text("a photograph will be described as one of them").is_visible()
     assert page.get_by_role("button", name="Write another caption").is_disabled()
     assert demo.in_sight("#imgcap-picture") and demo.in_sight(".imgcap-example")
     demo.accessible(f"{screen}, before a picture")
@@ -223,6 +226,12 @@ def test_upload(open_demo, screen, png, caption):
     assert page.evaluate(OVERFLOW) <= 0, "the page is wider than its window"
     hint = page.locator(".imgcap-hint").first.inner_text()
     assert hint.startswith("Tap a word" if "phone" in screen else "Point at a word")
+    if "phone" in screen:
+        page.evaluate("scrollTo(0, 250)")
+        assert demo.in_sight(".imgcap-stack"), "the map scrolls away from its words"
+    else:
+        page.emulate_media(forced_colors="active")
+        assert len(set(page.evaluate(BACKGROUNDS))) == 2, "which word is lit cannot be seen"
 
 
 def test_heat_map_follows_the_pointer(captioned):
@@ -337,13 +346,38 @@ def test_how_words_are_chosen(captioned, captioner, picture):
     captioned.accessible("with an error")
 
 
-def test_example(demo, captioner):
+def drawing():
+    "The second of the drawings to try."
     from imgcap.data.creatures import draw_creature
 
+    return draw_creature(EXAMPLE, seed=1)
+
+
+def test_example(demo, captioner):
     demo.page.locator(".imgcap-example").nth(1).focus()
     demo.page.keyboard.press("Enter")
     demo.words.first.wait_for()
-    demo.wait_for_caption(captioner(draw_creature(EXAMPLE, seed=1)).text)
+    demo.wait_for_caption(captioner(drawing()).text)
+
+
+def test_nobody_waits_for_words_that_nobody_wants(open_demo, captioner, png):
+    "A picture that is given or taken away ends what was being written for the last."
+    one, two = open_demo(), open_demo()
+    slow = captioner.model.register_forward_hook(lambda *given: time.sleep(0.3))
+    try:
+        one.give(png)
+        one.page.locator(".imgcap-caption").wait_for()
+        two.page.locator(".imgcap-example").nth(1).click()
+        two.wait_for_message("Waiting for the model")
+        one.page.locator(".imgcap-example").nth(2).click()
+        two.page.locator(".imgcap-caption").wait_for(timeout=2000)
+        assert not one.page.locator(".imgcap-stack").is_visible(), "the picture before"
+        one.page.locator(".imgcap-remove").click()
+        one.page.locator(".imgcap-stack").wait_for(state="detached", timeout=2000)
+        one.wait_for_message("Give it a picture")
+    finally:
+        slow.remove()
+    assert two.captions() == [captioner(drawing()).text]
 
 
 def test_what_is_no_picture_or_too_large_is_refused(captioned, tmp_path):
@@ -353,6 +387,7 @@ def test_what_is_no_picture_or_too_large_is_refused(captioned, tmp_path):
         "notes.txt": (b"buy milk", "notes.txt holds text, and is no picture. Choose another file."),
         "plan.pdf": (b"%PDF-1.7", "plan.pdf is a PDF file. Save the page that you mean as"),
         "logo.svg": (b"<svg/>", "logo.svg is an SVG drawing, made of lines. Save it as PNG."),
+        "photo": (b"buy milk", "photo has no ending, such as .jpg or .png, by which a browser"),
         "none.png": (b"", "none.png is empty: 0 bytes. Copy or download it again."),
         "large.png": (bytes(LIMIT * 1_000_000 + 1), "large.png has 1.01 MB; at most 1 are taken."),
     }

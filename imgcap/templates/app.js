@@ -112,6 +112,9 @@ const refusal = file => {
   const other = OTHERS.find(([start]) => type.startsWith(start));
   if (!size) return `${name} is empty: 0 bytes. Copy or download it again.`;
   if (other) return `${name} ${other[1]}`;
+  if (!type && !/\.\w+$/.test(name))
+    return `${name} has no ending, such as .jpg or .png, by which a browser knows a picture. `
+      + 'Rename it, and give it again.';
   if (!type.startsWith('image/'))
     return `${name} is not a picture. Choose a JPEG, PNG, WebP or GIF file.`;
   if (size > MEGABYTES * 1e6)
