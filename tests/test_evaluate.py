@@ -37,7 +37,7 @@ from imgcap.evaluate.pages import example_card
 from imgcap.evaluate.records import strict_json
 from imgcap.evaluate.report import score_systems
 from imgcap.evaluate.scoring import Measured, differences, statistics_in_blocks
-from imgcap.evaluate.verdicts import how_to_read, report_title, variety, verdict
+from imgcap.evaluate.verdicts import how_to_read, on_skipped, report_title, variety, verdict
 from imgcap.files import held, write_atomic
 from imgcap.infer import Captioner
 from imgcap.metrics import caption_scores, caption_statistics, cider_document_frequencies
@@ -1061,6 +1061,10 @@ def test_how_many_captions_differ(captions, said):
     assert variety(captions, None) == said
     copied = variety(captions, 0.5)
     assert ("50% of what it wrote" in copied) == any(map(str.strip, captions))
+
+
+def test_a_picture_in_no_score_is_named_once():
+    assert on_skipped({"a.png": "a.png: damaged"}) == ["1 picture is in no score: a.png (damaged)"]
 
 
 def test_all_pictures_are_the_whole_set():

@@ -101,7 +101,8 @@ def how_to_read(pictures:int, split:str) -> str:
 def on_skipped(skipped:dict[str, str]) -> list[str]:
     "How many pictures are in no score, and why; nothing where all are."
     if not skipped: return []
-    first = "; ".join(f"{k} ({v})" for k, v in islice(skipped.items(), 3))
+    reasons = ((k, v.removeprefix(f"{k}: ")) for k, v in islice(skipped.items(), 3))
+    first = "; ".join(f"{k} ({v})" for k, v in reasons)
     pictures = counted(len(skipped), "picture is", "pictures are")
     return [f"{pictures} in no score: {first}" + "; …" * (len(skipped) > 3)]
 
