@@ -37,6 +37,22 @@ def _has_notes(log:Path) -> bool:
     return any(json.dumps(entry).encode() != line or entry and "step" not in entry
                for line, entry in zip(lines, entries))
 
+# %% ../nbs/ground/runs.ipynb #7c0de1f1
+def _check_goes_on(run:Path):
+    "An OSError where there is nothing to go on with, as far as it is known without data and model."
+    if not run.is_dir():
+        raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
+    _check_unfinished(run, read_run(run) if is_run(run) or is_damaged(run) else {})
+    if not complete_checkpoints(run):
+        raise FileNotFoundError(f"there is nothing to resume in {run}: no complete checkpoint in "
+                                f"{run / 'checkpoints'}; begin it anew without --resume")
+
+
+def _check_unfinished(run:Path, about:dict):
+    if "finished" not in about: return
+    raise FileExistsError(f"{run} is finished, at step {about['finished'].get('steps')}; to train "
+                          f"on, begin a new run with --model {run} and another --out")
+
 # %% ../nbs/ground/runs.ipynb #7c0de111
 def check_run_folder(
     run:str|os.PathLike, # Folder that a run is to be in
@@ -46,12 +62,11 @@ def check_run_folder(
 ):
     "An OSError where a run cannot be made in a folder, before anything is done for it."
     run = Path(run)
-    if resume and not run.is_dir():
-        raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
+    if resume: return _check_goes_on(run)
     check_above(run)
     if run.exists() and not run.is_dir():
         raise FileExistsError(f"{run} is a file; --out names a folder")
-    if resume or not run.is_dir() or not any(run.iterdir()): return
+    if not run.is_dir() or not any(run.iterdir()): return
     if not is_run(run) and (found := strangers(run)):
         raise FileExistsError(f"{run} is not empty and not a run (it holds {some(found)}); "
                               "choose another --out")
@@ -131,9 +146,7 @@ def _newest_whole(run:Path) -> tuple[Path, dict[Path, str]]:
 # %% ../nbs/ground/runs.ipynb #cccf7341
 def _check_same_run(run:Path, old:dict, about:dict, asked:dict|None):
     "Refuse to go on with a run that has ended, or as another one."
-    if "finished" in old:
-        raise FileExistsError(f"{run} is finished, at step {old['finished'].get('steps')}; to "
-                              f"train on, begin a new run with --model {run} and another --out")
+    _check_unfinished(run, old)
     if difference := first_difference(old, about, asked):
         raise ValueError(f"{run} cannot be resumed, since this would be another run: {difference}; "
                          "give what it began with, or choose another --out")

@@ -307,6 +307,9 @@ def test_a_wrong_place_is_told_before_anything_is_loaded_or_drawn(tmp_path):
     for name in ("file", "there.jsonl", "photo.png", "mine/thesis.txt", "old/x", "a.csv.part"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    ended = {"config": {}, "versions": {"imgcap": "1"}, "finished": {"steps": 5}}
+    (tmp_path / "ended").mkdir()
+    (tmp_path / "ended" / "run.json").write_text(json.dumps(ended))
     before = sorted(tmp_path.rglob("*"))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -319,6 +322,10 @@ def test_a_wrong_place_is_told_before_anything_is_loaded_or_drawn(tmp_path):
             "train --data creatures --out file": "file is a file; --out names a folder",
             "train --data creatures --out mine": "mine is not empty and not a run",
             "train --data creatures --out new --resume": "there is nothing to resume in new",
+            "train --data creatures --out old --resume": "; begin it anew without --resume",
+            "train --data creatures --out ended --resume": "ended is finished, at step 5; to train",
+            "caption photo.png none.png": "none.png does not exist",
+            "caption mine *.gif --out new.csv": "*.gif: no pictures",
             "evaluate --data creatures --model git-tiny --out file": "file is a file; --out names",
             "evaluate --data creatures --model git-tiny --out file/x": "file/x cannot be made",
             "export git-tiny --out file/x": "file/x cannot be made",

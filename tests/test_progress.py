@@ -16,6 +16,7 @@ from terminal import COLUMNS, on_terminal, screen, terminal
 import imgcap.cli.learning
 from imgcap.cli import _make_app, main
 from imgcap.cli.learning import _on_screen, _whole_set, what_next
+from imgcap.cli.screen import to_open, to_paste
 from imgcap.config import TrainConfig
 from imgcap.data.creatures import make_creatures
 from imgcap.data.texts import counted_of
@@ -50,7 +51,7 @@ def trained(photos, tiny_run, tmp_path_factory):
 def commands_of(lines):
     "The words of the commands that are named last, each of which the program takes."
     named = [shlex.split(line, comments=True) for line in lines if line.startswith("  ")]
-    for program, name, *words in (each for each in named if each[0] != "open"):
+    for program, name, *words in (each for each in named if each[0] != to_open("")[0]):
         command = PROGRAM.commands[name]
         with command.make_context(name, words, parent=typer.Context(PROGRAM)):
             assert program == "imgcap"
@@ -91,6 +92,12 @@ def test_a_training_ends_with_what_is_kept_and_what_to_do_next(trained, photos):
     ]
 
 
+def test_the_bar_says_that_it_validates_until_it_has(trained):
+    _, written = trained
+    before = re.findall("\r(train|validate) .*?\r", written.partition("epoch")[0])
+    assert len(before) > 5 and before[-1] == "validate"
+
+
 def test_scores_fit_the_screen_and_name_the_page(trained, photos):
     run, _ = trained
     words = ["--data", photos, "--split", "all", "--max-new-tokens", "5"]
@@ -98,7 +105,7 @@ def test_scores_fit_the_screen_and_name_the_page(trained, photos):
     lines = screen(written)
     assert status == 0 and all(len(line) <= COLUMNS for line in lines if str(run) not in line)
     assert not any(line.startswith("evaluate") for line in lines), "the bar is gone"
-    assert commands_of(lines[-5:])[0] == ["open", f"{run}/report-all.html"]
+    assert commands_of(lines[-5:])[0] == [*to_open(run / "report-all.html")]
     assert (run / "report-all.html").is_file()
 
 
@@ -167,9 +174,19 @@ def test_which_step_was_kept(trainer, said):
     assert _ending(trainer) == said and len(said) < COLUMNS
 
 
+@pytest.mark.parametrize("system, page, pasted", [
+    ("linux", "my runs/it's.html", """xdg-open 'my runs/it'"'"'s.html'"""),
+    ("darwin", "runs/a.html", "open runs/a.html"),
+    ("win32", r"runs\mine\report.html", r"explorer runs\mine\report.html"),
+    ("win32", "C:\\my runs\\it's.html", "explorer \"C:\\my runs\\it's.html\"")])
+def test_a_command_can_be_pasted_where_it_was_printed(system, page, pasted, monkeypatch):
+    monkeypatch.setattr(sys, "platform", system)
+    assert to_paste(*to_open(page)) == pasted
+
+
 def test_what_an_app_needs_is_said_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(imgcap.cli.learning, "find_spec", lambda name: None)
-    *_, app = what_next("runs/my birds", "open", "x.html").splitlines()
+    *_, app = what_next("runs/my birds", *to_open("x.html")).splitlines()
     assert app.startswith("  imgcap app --model 'runs/my birds'  # first: pip install ")
 
 

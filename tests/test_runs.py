@@ -522,7 +522,7 @@ def test_a_finished_run_says_so(tmp_path):
         record={**RECORD, "finished": {"steps": 6}},
     )
     checkpoint(run, 6)
-    with pytest.raises(FileExistsError, match="finished, after 6 steps"):
+    with pytest.raises(FileExistsError, match="finished, at step 6"):
         runs.resume_run(run, RECORD)
     assert (run / "metrics.json").exists()
 

@@ -166,6 +166,17 @@ def test_several_pictures_have_their_names_and_what_is_skipped_a_reason(photos, 
     assert last == "4 captioned, 1 unreadable; --out captions.csv keeps them in a file"
 
 
+def test_pictures_with_a_text_file_say_what_replaces_it(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    status, written = on_terminal("caption", folder, *WORDS, "--sidecar")
+    counts, said, end = screen(written)
+    assert status == 0 and counts.endswith("5 skipped") and end == ""
+    assert said.endswith("have a .txt file, which stays; --overwrite replaces it")
+    (folder / "0.txt").unlink()
+    *_, last, _ = screen(on_terminal("caption", folder / "0.png", *WORDS, "--sidecar")[1])
+    assert last == "1 captioned, 0 unreadable"
+
+
 def test_a_picture_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     status, written = on_terminal("caption", tmp_path / "a.png")

@@ -8,7 +8,6 @@ __all__ = ['caption', 'check', 'score', 'export', 'push', 'app', 'bench']
 # %% ../../nbs/cli/commands.ipynb #a406b1bd
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,7 @@ import typer
 from imgcap.cli.options import (
     CaptionColumn, Data, Device, Dtype, ImageColumn, Images, Json, Language, Model, load_rows,
     shown)
-from .screen import CaptionScreen, waiting
+from .screen import CaptionScreen, to_paste, waiting
 from ..config import CommandOptions, TrainConfig
 from ..targets import check_above, check_out, port_to_use
 
@@ -68,8 +67,12 @@ def _check_ways(paths:list[str]|None, pages:list[str]|None, where:dict, changes:
     if not (pages or paths):
         raise ValueError("no pictures were given; give files, folders, patterns in quotes, "
                          "or - for a list on standard input")
-    if where["out"] and os.environ.get("WORLD_SIZE", "1") == "1": # several look at it in turn
+    if os.environ.get("WORLD_SIZE", "1") != "1": return # several look at files in turn
+    if where["out"]:
         check_out(os.path.expanduser(where["out"]), where["resume"], where["overwrite"])
+    from imgcap.picture_files import find_pictures
+    for path in paths or []: # folders are walked later, and only once
+        if path != "-" and not os.path.isdir(os.path.expanduser(path)): find_pictures(path)
 
 # %% ../../nbs/cli/commands.ipynb #b9526d0f
 def _caption_pictures(paths:list[str], model:str, where:dict, how:dict, choices:dict):
@@ -80,6 +83,9 @@ def _caption_pictures(paths:list[str], model:str, where:dict, how:dict, choices:
         if not (where["out"] or where["sidecar"]): raise
         again = f"with --resume goes on with {where['out']}" if where["out"] else "goes on"
         raise KeyboardInterrupt(f"stopped; the same command {again}") from None
+    if where["sidecar"] and counts.skipped and not where["overwrite"] and not where["out"]:
+        print("those that were skipped have a .txt file, which stays; --overwrite replaces it",
+              file=sys.stderr)
     if not counts.worked: raise typer.Exit(2)
 
 
@@ -153,7 +159,7 @@ def _whether_ready(report, told:dict) -> str:
     few = f"few pictures ({n}): enough to try, too few for scores to say much; {_FEW} is a start\n"
     unless = ["", ", if the warning above does not matter", ", if the warnings above do not matter"]
     return (f"{few * (n < _FEW)}ready to train{unless[min(warned, 2)]}: "
-            f"{shlex.join(['imgcap', 'train', *words])}")
+            f"{to_paste('imgcap', 'train', *words)}")
 
 # %% ../../nbs/cli/commands.ipynb #15138cb9
 def check(

@@ -6,7 +6,6 @@
 __all__ = ['demo']
 
 # %% ../../nbs/cli/demonstration.ipynb #2d872cb2
-import shlex
 import shutil
 import textwrap
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from .errors import stopped
 from .learning import what_next
 from .options import shown
+from .screen import to_open, to_paste
 from ..config import TrainConfig
 from ..files import read_object
 
@@ -36,7 +36,7 @@ def _stage(run:Path, config, quick:bool) -> str:
                               "--out, or --overwrite it")
     then = {"quick": about.get("quick", quick), **about["config"]}
     now = {"quick": quick, "epochs": config.epochs, "seed": config.seed}
-    try_it = shlex.join(("imgcap", "app", "--model", str(run)))
+    try_it = to_paste("imgcap", "app", "--model", str(run))
     if differing := [f"{n} {then.get(n)}, not {now[n]}" for n in now if then.get(n) != now[n]]:
         raise FileExistsError(f"{run} holds a demo with other choices ({differing[0]}), which "
                               f"stays: try it with {try_it}; choose another --out, or "
@@ -109,8 +109,8 @@ def _show_demo(run:Path, data:dict):
     _tell(f"the first pictures of both, drawn in {run / 'captions.png'}", "5  infer")
     _caption_demo(run, model, processor, data)
     _tell(f"{run / 'README.md'} is the model card; this puts it on the Hub:", "6  share")
-    print(f"   {shlex.join(('imgcap', 'push', str(run), '--repo-id', 'you/name'))}\n")
-    print(what_next(run, "open", str(run / "report.html")))
+    print(f"   {to_paste('imgcap', 'push', str(run), '--repo-id', 'you/name')}\n")
+    print(what_next(run, *to_open(run / "report.html")))
 
 # %% ../../nbs/cli/demonstration.ipynb #6a1f0406
 _QUICK_DRAWINGS = {"train": 128, "validation": 32, "test": 48, "novel": 48}

@@ -137,4 +137,5 @@ def stopped(run:Path, how:str) -> KeyboardInterrupt:
     from imgcap.run_checkpoints import last_checkpoint
     there = last_checkpoint(run)
     return KeyboardInterrupt(
-        f"stopped; {f'{how} {there}' if there else 'there is no checkpoint yet'}")
+        f"stopped; {how} {there}" if there else
+        "stopped before the first checkpoint; the same command begins anew")

@@ -7,7 +7,6 @@ __all__ = ['train', 'evaluate']
 
 # %% ../../nbs/cli/learning.ipynb #5db3dfd8
 import os
-import shlex
 import shutil
 import sys
 import textwrap
@@ -22,7 +21,7 @@ from .errors import stopped
 from imgcap.cli.options import (
     CaptionColumn, Data, Device, ImageColumn, Images, Language, Model, load_rows, shown,
     split_rows)
-from .screen import waiting
+from .screen import to_open, to_paste, waiting
 from ..config import CommandOptions, TrainConfig, check_samples
 from ..extras import install_hint
 from ..run_files import split_files
@@ -36,7 +35,7 @@ def what_next(
     "What to do with a model, in the order in which one does it."
     run = "imgcap", "app", "--model", str(model)
     missing = "" if find_spec("gradio") else f"  # first: {install_hint('app')}"
-    lines = shlex.join(first), f"imgcap caption PICTURE {shlex.join(run[2:])}", shlex.join(run)
+    lines = to_paste(*first), f"imgcap caption PICTURE {to_paste(*run[2:])}", to_paste(*run)
     return "\n".join(["next:", *(f"  {line}" for line in lines)]) + missing
 
 
@@ -190,7 +189,7 @@ def _keep_report(report, folder:str|None, note:str, model:str):
         write_card(where)
     *_, page = split_files(report.split)
     print(f"scores, captions and a page are in {where};",
-          what_next(model, "open", str(where / page)))
+          what_next(model, *to_open(where / page)))
 
 # %% ../../nbs/cli/learning.ipynb #d20d57fc
 def evaluate(

@@ -8,7 +8,9 @@ __all__ = []
 # %% ../../nbs/cli/screen.ipynb #363b83b8
 import json
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 
 # %% ../../nbs/cli/screen.ipynb #03f1b88d
@@ -95,3 +97,16 @@ class CaptionScreen:
         before = [f"{name.ljust(self.width)}  ", *[" " * (self.width + 2)] * len(captions)]
         for start, caption in zip(before, captions):
             tqdm.write(start * is_named + caption, file=sys.stdout)
+
+# %% ../../nbs/cli/screen.ipynb #1071bef1
+def to_paste(*words:str) -> str:
+    "A command of these words, as the shell of this system takes them."
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def to_open(
+    page:str|os.PathLike, # A file
+) -> tuple[str, str]: # Words of a command
+    "What opens a page in the browser."
+    opener = {"darwin": "open", "win32": "explorer"}.get(sys.platform, "xdg-open")
+    return opener, str(page)

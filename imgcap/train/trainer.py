@@ -262,7 +262,7 @@ class RunLog(TrainerCallback):
         self.loss = logs.get("loss", self.loss)
         if not state.is_world_process_zero: return
         append_log(self.run, {"step": state.global_step, **logs})
-        self._show()
+        self._show("validate" if control.should_evaluate else "train")
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is None: return
