@@ -76,7 +76,7 @@ mutants: .venv/installed
 
 # What a weekly run tries: all tests with the oldest versions that are allowed, and with the newest that pip finds,
 # each in an environment of its own. ruff, mypy and the wheel do not depend on them.
-OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --ignore tests/test_code.py --ignore tests/test_wheel.py
+OTHER_VERSIONS = $(BIN)/python -m pytest -n $(JOBS) --slow --ignore tests/test_code.py --ignore tests/test_wheel.py
 
 oldest: VENV = .venv-oldest
 oldest:

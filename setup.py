@@ -10,7 +10,8 @@ config.read("settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 extras = dict(run_path("imgcap/extras.py")["EXTRAS"])
-dev = [package for name in extras if name != "java" for package in extras[name]]
+outside = {"java", "quantize"} # a Java runtime, a GPU of NVIDIA
+dev = [package for name in extras if name not in outside for package in extras[name]]
 extras["dev"] = cfg["dev_requirements"].split() + dev
 
 setup(

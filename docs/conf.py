@@ -79,6 +79,7 @@ _colours = {
     "color-background-primary": "var(--page)",
     "color-background-secondary": "var(--card)",
     "color-background-border": "var(--line)",
+    "color-sidebar-caption-text": "var(--soft)",
 }
 html_theme_options = {
     "light_css_variables": _colours,

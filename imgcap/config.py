@@ -278,7 +278,7 @@ class TrainConfig:
         "Stop after this many optimizer steps, whatever `epochs` says",
         at_least=1, at_most=10**9)
     batch_size: int|None = option(None,
-        "Pictures per step and process; by default 64 for a small model, 8 for a large one",
+        "Pictures per step and process; by default 64 for a small model, 8 for a large one, 4 for a large chat model",
         **_BATCH)
     captions_per_picture: int = option(1,
         "Captions of each picture per step; a GIT reads the picture once for all of them",
@@ -333,7 +333,7 @@ class TrainConfig:
         "Longest caption written at validation, in tokens", at_least=1, at_most=10_000)
     precision: str = option("auto",
         "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where "
-        "the hardware has it. Captions are written in the weights' own precision",
+        "the hardware has it, else float16 on a GPU. Captions are written in the weights' own",
         choices=_PRECISIONS, metavar="TYPE")
     seed: int = option(42,
         "Seed of weights, data order, caption draws and augmentation",

@@ -41,6 +41,14 @@ def has_bfloat16(
     if device.type != "cpu": return False
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
+# %% ../nbs/ground/devices.ipynb #0d1e2f31
+def training_precision(
+    device, # torch.device: where the model is
+) -> str: # "bfloat16", "float16" or "float32"
+    "The fastest numbers that a training can do with."
+    if has_bfloat16(device): return "bfloat16"
+    return "float16" if device.type == "cuda" else "float32"
+
 # %% ../nbs/ground/devices.ipynb #23823d66
 def is_small(
     model, # Any torch.nn.Module

@@ -14,6 +14,7 @@ EXTRAS = {
     # torch's exporter does not follow the captioner before
     "onnx": ["torch>=2.13", "onnx>=1.17", "onnxruntime>=1.32", "onnxscript>=0.6.2"],
     "peft": ["peft>=0.18"],  # LoRA
+    "quantize": ["bitsandbytes>=0.46"],  # weights in 4 or 8 bits, on a GPU of NVIDIA
 }
 
 # %% ../nbs/ground/extras.ipynb #e1a50006

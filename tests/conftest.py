@@ -39,10 +39,19 @@ def in_ci():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "first: takes long, so it starts early")
+    config.addinivalue_line("markers", "slow: runs with --slow only, as it does every week")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+
+
+def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: not item.get_closest_marker("first"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow and not config.option.slow:
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
 
 
 def pytest_collection_finish():

@@ -6,14 +6,16 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 from chat_models import KINDS, load_chat, make_chat_model
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
+from imgcap.evaluate.explain import word_heatmaps
 from imgcap.families import caption_tokenizer, model_family
-from imgcap.families.chat import QUESTION, render
+from imgcap.families.chat import QUESTION, QUESTIONS, render
 from imgcap.infer import Captioner
 from imgcap.model import (
     caption_loss,
@@ -23,7 +25,7 @@ from imgcap.model import (
     weights_fingerprint,
 )
 from imgcap.preprocess import CaptionCollator
-from imgcap.train import finetune
+from imgcap.train import finetune, self_critical_loss
 
 TYPES = [kind for kind in KINDS if kind != "paligemma"]
 CHATS = [kind for kind in TYPES if kind != "florence2"]
@@ -50,6 +52,13 @@ def rows():
 @pytest.fixture(scope="module")
 def data():
     return make_creatures({"train": 6, "validation": 10, "test": 4})
+
+
+# Trained here in each run of the tests, the others with --slow
+QUICK = ("idefics3", "qwen3_vl", "florence2")
+TRAINED = [
+    kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in TYPES
+]
 
 
 @pytest.fixture(params=TYPES)
@@ -169,6 +178,7 @@ def test_what_is_written_is_what_the_whole_model_would_say(loaded, rows):
     assert streamed.text == batch[0].text and streamed.tokens == batch[0].tokens
 
 
+@pytest.mark.parametrize("loaded", TRAINED, indirect=True)
 def test_pictures_are_learned_word_for_word_and_saved(loaded, rows, tmp_path):
     "And read back by plain Auto classes."
     kind, model, processor = loaded
@@ -176,7 +186,7 @@ def test_pictures_are_learned_word_for_word_and_saved(loaded, rows, tmp_path):
     captions = [row["captions"][0] for row in rows]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
-    for _ in range(120):
+    for _ in range(300):
         loss = caption_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -204,6 +214,7 @@ class StopAt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("loaded", TRAINED, indirect=True)
 def test_a_run_with_lora_from_start_to_captions(loaded, folders, data, tmp_path):
     "Stopped and resumed bit for bit, evaluated, and captioned with by its folder."
     pytest.importorskip("peft")
@@ -249,7 +260,45 @@ def test_lora_touches_the_language_model_only(kind, folders, data, tmp_path):
         assert (run / "model/model.safetensors").is_file(), "merged on request"
 
 
+@pytest.mark.parametrize("kind", ["idefics3", "qwen3_vl", "gemma4", "florence2"])
+def test_words_are_explained_by_painting_over_the_picture(kind, folders, rows):
+    model, processor = load_model(folders(kind), device="cpu")
+    image = rows[0]["image"]
+    maps = word_heatmaps(model, processor, image, "a red creature", batch_size=32)
+    assert [word.word for word in maps] == ["a", "red", "creature"]
+    assert all(word.map.shape == (8, 8) and 0 < word.confidence < 1 for word in maps)
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    plain = word_heatmaps(model, processor, grey, "a red one")
+    assert all(abs(word.map).max() < 1e-5 for word in plain), "grey over grey changes nothing"
+    with pytest.raises(ValueError, match="attention maps are for GIT"):
+        word_heatmaps(model, processor, image, "a red creature", method="attention")
+
+
+def test_a_reward_for_whole_captions(folders, rows):
+    "Its gradient is that of the log-probabilities that the model itself gives."
+    model, processor = load_model(folders("idefics3"), device="cpu")
+    batch = CaptionCollator(processor)(rows[:2]) | {"image_id": ["a", "b"]}
+
+    def reward(ids, captions):
+        return [float(len(caption)) for caption in captions]
+
+    tokenizer = caption_tokenizer(processor)
+    torch.manual_seed(0)
+    loss = self_critical_loss(
+        model, model, tokenizer, reward, batch, samples=2, max_new_tokens=4
+    )
+    loss.backward()
+    assert torch.isfinite(loss) and any(p.grad.abs().sum() > 0 for p in model.parameters()
+                                        if p.grad is not None)
+
+
 # --- the prompt
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_has_a_name(name, folders):
+    _, processor = load_model(folders("qwen3_vl"), device="cpu")
+    assert QUESTIONS[name] in render(processor, name)
 
 
 def test_the_prompt_is_part_of_the_model(folders, rows):

@@ -8,9 +8,14 @@ __all__ = []
 # %% ../../nbs/evaluate/evidence.ipynb #055a9457
 import re
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
+from ..config import Decoding
+from ..families import as_seen, is_prompted, join, see
+from ..families.seen import count_pictures, to_model
 from ..model import model_family
 from ..preprocess import encode_text
 from ..words import CJK
@@ -56,13 +61,13 @@ def fitting_tokens(model:nn.Module, tokenizer, caption:str) -> tuple[list[int], 
 # %% ../../nbs/evaluate/evidence.ipynb #65482a0b
 def log_probabilities(
     model:nn.Module,
-    pixel_values:torch.Tensor, # (B, C, H, W)
+    seen:dict|torch.Tensor, # What it sees of B pictures, or `pixel_values` (B, C, H, W)
     input_ids:list[int], # T tokens
 ) -> torch.Tensor: # (B, T - 1) of each token after the first, in nats
     "How likely a caption's tokens are, given each of the pictures."
-    ids = torch.tensor([input_ids], device=model.device).expand(len(pixel_values), -1)
-    batch = {"pixel_values": pixel_values.to(model.device, model.dtype), "input_ids": ids,
-             "attention_mask": torch.ones_like(ids)}
+    seen = to_model(as_seen(seen), model)
+    ids = torch.tensor([input_ids], device=model.device).expand(count_pictures(seen), -1)
+    batch = {**seen, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
     wanted = nn.functional.pad(torch.ones_like(ids[:, 1:], dtype=torch.bool), (0, 1))
     logits = model_family(model.config).text_logits(model, batch, wanted)
     logits = logits.unflatten(0, (len(ids), -1)).float()
@@ -135,5 +140,43 @@ def occlusion_falls(
                                            mode="nearest")
         painted = pixel_values * (1 - square) + colour * square
         falls.append(whole - log_probabilities(model, painted, input_ids))
+    covered = covered.flatten(1)
+    return torch.cat(falls).T @ covered / covered.sum(0)
+
+# %% ../../nbs/evaluate/evidence.ipynb #f1728395
+GRID = 8 # Squares along a side of a picture that is painted over itself
+
+
+def look(
+    processor, # Of any family
+    pictures:list[Image.Image], # RGB
+    how:Decoding, # Its `prompt` and `system`
+) -> dict[str, torch.Tensor]: # What is seen of them
+    "What a model sees, as its processor makes it and nothing shorter."
+    if is_prompted(processor): return join(see(processor, pictures, how.prompt, how.system))
+    return {"pixel_values": processor.image_processor(images=pictures, return_tensors="pt")
+            .pixel_values}
+
+
+def painted_falls(
+    model:nn.Module,
+    processor, # Of a model that takes a prompt
+    image:Image.Image, # RGB
+    how:Decoding, # Its `prompt` and `system`
+    input_ids:list[int], # T tokens
+    window:int, # Squares of the grid along a side of what is painted over
+    fill:str, # "mean": the picture's colour; else grey
+    batch_size:int,
+) -> torch.Tensor: # (T - 1, squares of the grid)
+    "As `occlusion_falls`, where the picture is painted over before it is seen."
+    covered, pixels = _squares(GRID, GRID, window), np.asarray(image)
+    colour = pixels.mean((0, 1)) if fill == "mean" else 128
+    def paint(square):
+        mask = Image.fromarray(square.numpy() > 0).resize(image.size, Image.Resampling.NEAREST)
+        return Image.fromarray(np.where(np.asarray(mask)[..., None], colour, pixels)
+                               .astype(np.uint8))
+    whole = log_probabilities(model, look(processor, [image], how), input_ids)
+    falls = [whole - log_probabilities(model, look(processor, list(map(paint, some)), how),
+                                       input_ids) for some in covered.split(batch_size)]
     covered = covered.flatten(1)
     return torch.cat(falls).T @ covered / covered.sum(0)

@@ -16,10 +16,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from imgcap.evaluate.evidence import (
-    attention_shares, fitting_tokens, log_probabilities, occlusion_falls, patch_grid, text_room,
-    word_tokens)
+from .evidence import (
+    GRID, attention_shares, fitting_tokens, log_probabilities, look, occlusion_falls,
+    painted_falls, patch_grid, text_room, word_tokens)
 from .pages import html_page, mark_words, picture_uri
+from ..families import caption_tokenizer, is_prompted
 from ..model import Caption, evaluating
 from ..model.checkpoints import check_loaded
 from ..model.decoding import decoding_for, write_captions
@@ -66,16 +67,30 @@ class WordMap:
 def _check_choice(name:str, value:str, *choices:str):
     if value not in choices: raise ValueError(f"{name}={value!r}: choose {' or '.join(choices)}")
 
-def _tokens_of(model, processor, pixel_values, caption:str|None) -> tuple[list[int], list]:
+def _tokens_of(model, processor, seen, how, caption:str|None) -> tuple[list[int], list]:
     "As `word_tokens`, of a caption or of what the model writes."
+    tokenizer = caption_tokenizer(processor)
     if caption is None:
-        [written] = write_captions(model, processor, pixel_values, decoding_for(model))
-        return fitting_tokens(model, processor.tokenizer, written.text)
-    input_ids, words = word_tokens(processor.tokenizer, caption)
+        [written] = write_captions(model, processor, seen, how)
+        return fitting_tokens(model, tokenizer, written.text)
+    input_ids, words = word_tokens(tokenizer, caption)
     if len(input_ids) > (room := text_room(model)):
         raise ValueError(f"the caption has {len(input_ids)} tokens, and the model has room "
                          f"for {room}; give a shorter one")
     return input_ids, words
+
+def _falls(model, processor, image, how, input_ids, *options) -> torch.Tensor:
+    "How much less likely each token becomes where squares are painted over."
+    if is_prompted(processor):
+        return painted_falls(model, processor, image, how, input_ids, *options)
+    pixel_values = look(processor, [image], how)["pixel_values"]
+    return occlusion_falls(model, pixel_values, input_ids, *options)
+
+
+def _grid_of(model, processor, image, seen) -> tuple[tuple[int, int], tuple]:
+    "Rows and columns of a map, and what of the picture it covers."
+    if is_prompted(processor): return (GRID, GRID), (0., 0., 1., 1.)
+    return patch_grid(model, seen["pixel_values"]), _covers(processor, image)
 
 # %% ../../nbs/evaluate/explain.ipynb #68636043
 @torch.inference_mode()
@@ -95,14 +110,15 @@ def word_heatmaps(
     check_loaded(model, processor, "word_heatmaps(model, processor, picture)")
     _check_choice("method", method, "occlusion", "attention")
     _check_choice("fill", fill, "mean", "grey")
-    image = decode_image(image)
-    pixel_values = processor.image_processor(images=image, return_tensors="pt").pixel_values
+    image, how = decode_image(image), decoding_for(model)
+    seen = look(processor, [image], how)
     with evaluating(model):
-        input_ids, words = _tokens_of(model, processor, pixel_values, caption)
-        logp = log_probabilities(model, pixel_values, input_ids)[0]
-        if method == "attention": maps = attention_shares(model, pixel_values, input_ids, layers)
-        else: maps = occlusion_falls(model, pixel_values, input_ids, window, fill, batch_size)
-    grid, covers = patch_grid(model, pixel_values), _covers(processor, image)
+        input_ids, words = _tokens_of(model, processor, seen, how, caption)
+        logp = log_probabilities(model, seen, input_ids)[0]
+        if method == "attention":
+            maps = attention_shares(model, seen["pixel_values"], input_ids, layers)
+        else: maps = _falls(model, processor, image, how, input_ids, window, fill, batch_size)
+    grid, covers = _grid_of(model, processor, image, seen)
     def word_map(word, places):
         at = [place - 1 for place in places] # that predict it
         found = maps[at].sum(0) if method == "occlusion" else maps[at].mean(0)
@@ -300,12 +316,12 @@ def ablate(
     if regions is None: regions = _nine_boxes(image.size)
     if not regions: raise ValueError("regions: there is no part to paint over")
     pictures = [image, *(paint_over(image, region, fill=fill) for region in regions.values())]
-    pixel_values = processor.image_processor(images=pictures, return_tensors="pt").pixel_values
     how = decoding_for(model, **options)
-    before, *after = write_captions(model, processor, pixel_values, how)
+    seen = look(processor, pictures, how)
+    before, *after = write_captions(model, processor, seen, how)
     with evaluating(model):
-        input_ids, words = fitting_tokens(model, processor.tokenizer, before.text)
-        logp = log_probabilities(model, pixel_values, input_ids)
+        input_ids, words = fitting_tokens(model, caption_tokenizer(processor), before.text)
+        logp = log_probabilities(model, seen, input_ids)
     predicted = [[place - 1 for place in places] for _, places in words]
     sure = [[float(row[places].sum().exp()) for places in predicted] for row in logp]
     def changed(now): return [(word, a, b) for (word, _), a, b in zip(words, sure[0], now)]

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['caption_loss', 'load_model', 'FAMILIES', 'Family', 'add_ends', 'last_token', 'model_family', 'Caption',
            'begin_caption', 'caption_from_tokens', 'check_numbers', 'evaluating', 'generate_captions',
-           'generate_tokens', 'new_git_tiny', 'train_tokenizer', 'weights_fingerprint', 'is_small', 'keep_freed_memory',
-           'pick_device', 'quiet_transformers']
+           'generate_tokens', 'new_git_tiny', 'new_smol_tiny', 'train_tokenizer', 'weights_fingerprint', 'is_small',
+           'keep_freed_memory', 'pick_device', 'quiet_transformers']
 
 # %% ../../nbs/04_model.ipynb #f7460cac
 import os
@@ -22,11 +22,11 @@ from ..families import FAMILIES, Family, add_ends, last_token, model_family, unw
 from ..families.git import set_image_size
 from ..hub import offline_if_unreachable, quiet_transformers
 from .checkpoints import (
-    find_checkpoint, load_error, read_checkpoint, weights_fingerprint)
+    find_checkpoint, load_error, quantization, read_checkpoint, weights_fingerprint)
 from .generation import (
     Caption, begin_caption, caption_from_tokens, evaluating, generate_captions, generate_tokens)
 from .settings import check_numbers
-from .tiny import new_git_tiny, train_tokenizer
+from .tiny import new_git_tiny, new_smol_tiny, train_tokenizer
 from ..run_record import name_model
 
 # %% ../../nbs/04_model.ipynb #6aefcf3b
@@ -52,21 +52,23 @@ def caption_loss(
 
 # %% ../../nbs/04_model.ipynb #70b42850
 def load_model(
-    name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" (Hub)
+    name:str|os.PathLike, # "git-tiny", "smol-tiny", a run or checkpoint folder, or "owner/name" (Hub)
     *,
     device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
-    dtype:str|torch.dtype="auto", # "auto" is float32; training in bfloat16 is autocast's business
+    dtype:str|torch.dtype="auto", # "auto" is float32, but for large chat models on a GPU
     image_size:int|None=None, # Side of the square picture a GIT sees, in pixels; None: its own
+    quantize:str|None=None, # "4bit" or "8bit" weights of a large model on a GPU (bitsandbytes)
 ) -> tuple[nn.Module, object]: # The model, in evaluation mode, and its processor
     "Load a captioning model and its processor, whole, or say what is missing."
-    chosen = "float32" if dtype == "auto" else str(dtype).removeprefix("torch.")
-    if chosen not in ("float32", "bfloat16", "float16"):
+    chosen, place = str(dtype).removeprefix("torch."), pick_device(device)
+    if chosen not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"dtype is {dtype}; it is auto, float32, bfloat16 or float16")
+    less = quantization(quantize, place)
     checkpoint = find_checkpoint(name)
     is_here = Path(checkpoint).is_dir()
     try:
         with quiet_transformers(), nullcontext() if is_here else offline_if_unreachable():
-            model, processor = read_checkpoint(checkpoint, getattr(torch, chosen))
+            model, processor = read_checkpoint(checkpoint, chosen, place, less)
     except Exception as error:
         raise load_error(name, error, is_here) from error
     name_model(model, name, checkpoint if is_here else None)
@@ -75,11 +77,12 @@ def load_model(
             raise ValueError(f"image_size can be changed for GIT only, "
                              f"and {name} is of type {kind}")
         set_image_size(model, processor, image_size)
-    return model.to(pick_device(device)).eval(), processor
+    if less is None: model = model.to(place) # quantized weights are there already
+    return model.eval(), processor
 
 # %% ../../nbs/04_model.ipynb #5c0e71aa
 _all_ = ["FAMILIES", "Family", "add_ends", "last_token", "model_family",
          "Caption", "begin_caption", "caption_from_tokens", "check_numbers", "evaluating",
-         "generate_captions", "generate_tokens", "new_git_tiny", "train_tokenizer",
+         "generate_captions", "generate_tokens", "new_git_tiny", "new_smol_tiny", "train_tokenizer",
          "weights_fingerprint", "is_small",
          "keep_freed_memory", "pick_device", "quiet_transformers"]

@@ -8,10 +8,12 @@ __all__ = ['ADAPTER', 'weights_fingerprint']
 # %% ../../nbs/model/checkpoints.ipynb #686e6581
 import copy
 import hashlib
+import importlib.util
 import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -19,11 +21,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, BitsAndBytesConfig
 
 from ..data.texts import counted, counted_of
-from ..families import Family, model_family
+from ..families import CHAT, Family, model_family
 from ..files import check_regular, parse_json, put_back
+from ..devices import has_bfloat16
 from ..extras import install_hint
 from .processors import load_processor
 from .settings import check_numbers, check_settings, naming, one_line
@@ -43,11 +46,14 @@ def _of_run(folder:Path) -> str:
     return f"; the run {run} has not written its model yet: finish it with resume"
 
 # %% ../../nbs/model/checkpoints.ipynb #05508aae
+_OURS = ("git-tiny", "smol-tiny") # Come with the package
+
+
 def find_checkpoint(
     name:str|os.PathLike, # What `load_model` takes
 ) -> str: # The folder that holds `config.json` or an adapter's, or the name on the Hub
     "Where the checkpoint of a name is."
-    if str(name) == "git-tiny": return str(files("imgcap") / "checkpoints" / "git-tiny")
+    if str(name) in _OURS: return str(files("imgcap") / "checkpoints" / str(name))
     path = Path(name).expanduser()
     for folder in (path / "model", path / "adapter", path):
         put_back(folder)
@@ -61,7 +67,7 @@ def find_checkpoint(
                          "a checkpoint is a folder with config.json and model.safetensors")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(name)):
         raise FileNotFoundError(f"{name} does not exist; give a checkpoint folder, a run folder, "
-                                "a name on the Hub, or git-tiny")
+                                f"a name on the Hub, {' or '.join(_OURS)}")
     return str(name)
 
 # %% ../../nbs/model/checkpoints.ipynb #c4063c01
@@ -148,10 +154,46 @@ def _check_loaded(model:nn.Module, found:dict):
         raise ValueError("its file of weights has layers that its config.json does not have, "
                          f"such as {more[0]}")
 
+# %% ../../nbs/model/checkpoints.ipynb #27384951
+TRIED = ("gemma3", "gemma4", "idefics3", "internvl", "llava", "qwen2_5_vl", "qwen3_5", "qwen3_vl",
+         "smolvlm") # Chat models of which a small one goes through the tests
+
+
+def quantization(
+    bits:str|None, # "4bit", "8bit", or None
+    device:torch.device, # Where the model will be
+): # What transformers takes, or None
+    "How weights are stored in fewer bits, or an error where they cannot be."
+    if bits is None: return None
+    if bits not in ("4bit", "8bit"):
+        raise ValueError(f"quantize is {bits!r}; it is 4bit or 8bit")
+    if device.type != "cuda":
+        raise ValueError(f"quantize={bits!r} needs a GPU of NVIDIA, and the model would be on "
+                         f"{device.type}; leave quantize out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(f"quantize needs the library bitsandbytes: {install_hint('quantize')}")
+    if bits == "8bit": return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
+                              bnb_4bit_compute_dtype=torch.bfloat16)
+
+
+def weights_type(
+    dtype:str, # Of the weights, or "auto"
+    folder:Path, # Of the checkpoint, where it is here
+    family:Family,
+    device:torch.device, # Where it will be
+) -> torch.dtype:
+    "The precision of the weights."
+    if dtype != "auto": return getattr(torch, dtype)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    large = size > 80_000_000 or not folder.is_dir() # bytes: 20 million weights or more
+    half = family is CHAT and large and device.type == "cuda" and has_bfloat16(device)
+    return torch.bfloat16 if half else torch.float32
+
 # %% ../../nbs/model/checkpoints.ipynb #e6071824
 def read_adapter(
     folder:Path, # With an adapter, and the processor that it was trained with
-    dtype:torch.dtype, # Of the weights
+    dtype:str, device:torch.device, less, # As for `read_checkpoint`
 ) -> tuple[nn.Module, object]: # The whole model and its processor
     "A model with what LoRA adds to it."
     try: from peft import PeftModel
@@ -160,22 +202,25 @@ def read_adapter(
     with naming(folder, ADAPTER):
         base = parse_json((folder / ADAPTER).read_bytes()).get("base_model_name_or_path")
     if not base: raise ValueError(f"its {ADAPTER} does not name the model that it was trained with")
-    try: model, _ = read_checkpoint(find_checkpoint(base), dtype)
+    try: model, _ = read_checkpoint(find_checkpoint(base), dtype, device, less)
     except (OSError, ValueError) as error:
         raise ValueError(f"it was trained with the model {base}, which cannot be loaded: "
                          f"{one_line(error)}") from error
     with naming(folder, ADAPTER, "adapter_model.safetensors"):
-        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        model = PeftModel.from_pretrained(model, folder)
+        if less is None: model = model.merge_and_unload() # nothing is merged into 4 or 8 bits
     return model, load_processor(folder, model.config)
 
 # %% ../../nbs/model/checkpoints.ipynb #11641a6d
 def read_checkpoint(
     checkpoint:str, # Folder, or name on the Hub
-    dtype:torch.dtype, # Of the weights
+    dtype:str, # Of the weights, or "auto", as `load_model` takes it
+    device:torch.device, # Where it will be
+    less, # As `quantization` has it
 ) -> tuple[nn.Module, object]: # The model and its processor
     "A whole model with its processor, or an error that says what it lacks."
     folder, is_here = Path(checkpoint), Path(checkpoint).is_dir()
-    if (folder / ADAPTER).is_file(): return read_adapter(folder, dtype)
+    if (folder / ADAPTER).is_file(): return read_adapter(folder, dtype, device, less)
     if is_here:
         check_settings(folder)
         check_numbers(folder)
@@ -184,10 +229,15 @@ def read_checkpoint(
     if is_here:
         _check_files(folder, family)
         _check_size(folder, config, family)
+    options = {} if less is None else {"quantization_config": less, "device_map": {"": device}}
+    if family is CHAT and config.model_type not in TRIED:
+        warnings.warn(f"models of type {config.model_type} have not been tried here; tried are "
+                      f"{', '.join(TRIED)}", stacklevel=4)
     with naming(checkpoint, "config.json", "generation_config.json"):
         model, found = family.model_class.from_pretrained(
-            checkpoint, config=config, dtype=dtype, use_safetensors=True,
-            output_loading_info=True, ignore_mismatched_sizes=True) # _check_loaded does
+            checkpoint, config=config, dtype=weights_type(dtype, folder, family, device),
+            use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
+            **options) # of sizes _check_loaded complains
     _check_loaded(model, found)
     return model, load_processor(checkpoint, config)
 
@@ -201,7 +251,7 @@ def load_error(
     reason = one_line(error)
     if not is_here and "connect" in reason:
         reason = ("it is no folder here, and the Hub cannot be reached; "
-                  "without a network use git-tiny or a checkpoint folder")
+                  f"without a network use {', '.join(_OURS)} or a checkpoint folder")
     return (OSError if isinstance(error, OSError) else ValueError)(f"cannot load {name}: {reason}")
 
 # %% ../../nbs/model/checkpoints.ipynb #f5466522

@@ -42,8 +42,9 @@ def _check_model_file(name:str, path:Path):
 # %% ../../nbs/08_share.ipynb #8e31f0a4
 def _model_files(run:Path) -> dict[str, Path|bytes]:
     "The checkpoint, file by file, or the reason why it cannot be published."
-    paths = {path.relative_to(run / "model").as_posix(): path
-             for path in sorted((run / "model").rglob("*")) if path.is_file()}
+    kept = run / "model" if (run / "model").is_dir() else run / "adapter" # what LoRA adds to one
+    paths = {path.relative_to(kept).as_posix(): path
+             for path in sorted(kept.rglob("*")) if path.is_file()}
     hidden = re.compile(r"(^|/)\.") # these stay here
     files:dict[str, Path|bytes] = {
         name: path for name, path in paths.items() if not hidden.search(name)}
@@ -62,7 +63,7 @@ def published_files(
 ) -> dict[str, Path|bytes]: # Name in the repository → file here, or content
     "What a push would send."
     run = Path(run).expanduser()
-    put_back(run / "model")
+    for kept in ("model", "adapter"): put_back(run / kept)
     files = _model_files(run)
     found = public_run(run)
     for split in found.scores:

@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from ..config import TrainConfig
 from ..data import caption_language
 from ..devices import has_bfloat16
+from ..families import caption_tokenizer
 from ..files import write_atomic
 from ..fingerprints import fingerprint
 from ..model import weights_fingerprint
@@ -60,9 +61,10 @@ def finetune(
     check_loaded(model, processor, "finetune(model, processor, data)")
     check_splits(data)
     check_start(model, source, asked)
-    config = fill_defaults(asked, model, processor.tokenizer)
+    tokenizer = caption_tokenizer(processor)
+    config = fill_defaults(asked, model, tokenizer)
     args, language = training_arguments(model, data, config), caption_language(data["train"])
-    scoring, why = choose_scoring(data, config, processor.tokenizer, language)
+    scoring, why = choose_scoring(data, config, tokenizer, language)
     about = describe_start(model, processor, data, config, args, language, source, notes)
     doubts = captions_doubt(data["train"], language), why, stopped_doubt(model, config, about)
     opening = opened_run(config, about, args, asked, echo)

@@ -63,6 +63,7 @@ def save_checkpoint(
     partial = beside(folder, f".{secrets.token_hex(8)}.partial")
     try:
         with quiet_transformers(): model.save_pretrained(partial)
+        (partial / "README.md").unlink(missing_ok=True) # peft's, without content
         processor.save_pretrained(partial)
         _take_its_place(folder, partial)
     finally: shutil.rmtree(partial, ignore_errors=True)

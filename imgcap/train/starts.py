@@ -24,10 +24,10 @@ from transformers.integrations import get_available_reporting_integrations
 import imgcap
 from ..config import Decoding, TrainConfig
 from ..data import keep_encoded
-from ..devices import has_bfloat16, is_small
+from ..devices import is_small, training_precision
 from ..files import held, some
 from ..fingerprints import describe_data, settings_fingerprints
-from ..model import weights_fingerprint
+from ..model import model_family, weights_fingerprint
 from ..places import recorded
 from ..run_checkpoints import last_checkpoint
 from ..run_files import clear_run
@@ -71,12 +71,13 @@ def fill_defaults(
 ) -> TrainConfig: # A copy in which batch size, learning rate, precision are chosen
     "Choose by the model's size and the hardware what was left open, and refuse what cannot work."
     small, config = is_small(model), TrainConfig(**asdict(config))
-    if config.batch_size is None: config.batch_size = 64 if small else 8
+    in_chat = model_family(model.config).reads_on # whose prompts take as much room as captions
+    if config.batch_size is None: config.batch_size = 64 if small else 4 if in_chat else 8
     if config.learning_rate is None:
         config.learning_rate = 1e-3 if small else 2e-4 if config.lora else 5e-5
         if config.objective == "cider": config.learning_rate /= 20
     if config.precision == "auto":
-        config.precision = "bfloat16" if has_bfloat16(model.device) else "float32"
+        config.precision = training_precision(model.device)
     _check_precision(config.precision, model)
     check_vocabulary(model, tokenizer)
     _fit_positions(config, model, tokenizer)

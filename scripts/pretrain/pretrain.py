@@ -1,9 +1,10 @@
-"""Pretrain git-tiny on drawings of `world.py`, made on the fly: none is stored or seen twice.
+"""Pretrain a tiny model on drawings of `world.py`, made on the fly: none is stored or seen twice.
 
-    python scripts/pretrain/pretrain.py --samples 1000000 --out RUN            # about an hour on
-                                                                               # two quiet cores
-    python scripts/pretrain/pretrain.py --samples 1000000 --out RUN --resume   # goes on where it
-                                                                               # was stopped
+    python scripts/pretrain/pretrain.py --samples 600000 --out RUN            # git-tiny: about an
+                                                                              # hour on a quiet core
+    python scripts/pretrain/pretrain.py --samples 600000 --out RUN --resume   # goes on where it
+                                                                              # was stopped
+    python scripts/pretrain/pretrain.py --kind smol --samples 600000 --out RUN        # smol-tiny
 
 On a CPU that others use too, OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 before the command keeps two
 threads from waiting in circles.
@@ -31,11 +32,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from PIL import Image
 from transformers import AutoProcessor
 
 import world
-from imgcap.families.git import GitForCausalLM
-from imgcap.model import caption_loss, new_git_tiny
+from imgcap.families import caption_tokenizer, is_chat, model_family, see
+from imgcap.families.chat import render
+from imgcap.model import caption_loss, generate_captions, new_git_tiny, new_smol_tiny
+
+KINDS = {"git": new_git_tiny, "smol": new_smol_tiny}
 
 CHUNK = 1024          # pictures a drawing process hands over at a time
 CHECK_PICTURES = 128  # held-out pictures, from a world with a seed of its own
@@ -85,9 +90,18 @@ def vocabulary_texts(seed: int, captions: int = 4000) -> list[str]:
     return texts + ENGLISH*20 + FREQUENT*60 + names*20
 
 
-def new_model(seed: int):
-    "git-tiny with random weights, and its processor."
-    return new_git_tiny(vocabulary_texts(seed), seed=seed)
+def new_model(kind: str, seed: int):
+    "A tiny model with random weights, and its processor."
+    return KINDS[kind](vocabulary_texts(seed), seed=seed)
+
+
+def load_start(folder: Path):
+    "The same as it was saved."
+    config = transformers.AutoConfig.from_pretrained(folder)
+    model = model_family(config).model_class.from_pretrained(folder, dtype=torch.float32)
+    # torch's fused attention on a CPU is twice as slow for so few places
+    if config.model_type != "git": model.set_attn_implementation("eager")
+    return model, AutoProcessor.from_pretrained(folder)
 
 
 # --- Drawing ahead --------------------------------------------------------------------------------
@@ -156,14 +170,28 @@ def batches(seed: int, first_step: int, steps: int, batch_size: int, ahead: int,
 
 
 # --- Training -------------------------------------------------------------------------------------
-def to_batch(pictures, captions, tokenizer, device):
-    "uint8 pictures and strings to what GIT takes; labels are -100 at the padding."
-    text = tokenizer(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
-    ids, mask = text["input_ids"], text["attention_mask"]
-    pixels = torch.from_numpy(pictures).to(device).float()
-    pixels = pixels.div_(127.5).sub_(1)   # the processor's mean and std of 0.5
-    return {"pixel_values": pixels, "input_ids": ids.to(device), "attention_mask": mask.to(device),
-            "labels": ids.masked_fill(mask == 0, -100).to(device)}
+class Batches:
+    "uint8 pictures and captions to what a model takes; labels are -100 at the padding."
+
+    def __init__(self, processor, device):
+        self.tokenizer, self.device = caption_tokenizer(processor), device
+        # pictures are of one size, so all but the pixels is the same for each: the prompt
+        self.one = see(processor, [Image.new("RGB", (world.SIZE, world.SIZE))])[0]
+
+    def see(self, pictures):
+        pixels = torch.from_numpy(pictures).to(self.device).float()
+        pixels = pixels.div_(127.5).sub_(1)   # the processor's mean and std of 0.5
+        shape = self.one["pixel_values"].shape[1:]
+        others = {name: tensor.to(self.device).expand(len(pictures), *tensor.shape[1:])
+                  for name, tensor in self.one.items() if name != "pixel_values"}
+        return {"pixel_values": pixels.view(-1, *shape)} | others
+
+    def __call__(self, pictures, captions):
+        text = self.tokenizer(captions, padding=True, truncation=True, max_length=64,
+                              return_tensors="pt").to(self.device)
+        ids, mask = text["input_ids"], text["attention_mask"]
+        return self.see(pictures) | {"input_ids": ids, "attention_mask": mask,
+                                     "labels": ids.masked_fill(mask == 0, -100)}
 
 
 def parameter_groups(model, weight_decay: float):
@@ -194,18 +222,17 @@ def word_f1(predictions, references) -> float:
 
 
 @torch.no_grad()
-def check(model, tokenizer, seed, device, autocast):
+def check(model, processor, batch_of, seed, autocast):
     "Held-out loss, and word F1 of greedy captions against the full ones."
     drawn = [world.draw(seed + CHECK_SEED, i) for i in range(CHECK_PICTURES)]
     pictures = np.stack([np.asarray(p).transpose(2, 0, 1) for p, _ in drawn])
     references = [c[0] for _, c in drawn]
     model.eval()
-    batch = to_batch(pictures, references, tokenizer, device)
     with autocast():
-        loss = caption_loss(model, batch).item()
-        out = model.generate(pixel_values=batch["pixel_values"], max_new_tokens=40, do_sample=False)
+        loss = caption_loss(model, batch_of(pictures, references)).item()
+        written = generate_captions(model, processor, batch_of.see(pictures), max_new_tokens=40)
     model.train()
-    predictions = [t.strip() for t in tokenizer.batch_decode(out, skip_special_tokens=True)]
+    predictions = [caption.text for caption in written]
     scenes = [world.scene_of(seed + CHECK_SEED, i) for i in range(CHECK_PICTURES)]
     def f1(some):
         return round(word_f1([predictions[k] for k in some], [references[k] for k in some]), 4)
@@ -235,6 +262,7 @@ def save_atomically(state, path: Path) -> None:
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--kind", choices=KINDS, default="git")
     p.add_argument("--samples", type=int, default=1_000_000)
     p.add_argument("--batch-size", type=int, default=64)
     p.add_argument("--lr", type=float, default=1e-3)
@@ -262,24 +290,24 @@ def main():
     names = "samples", "batch_size", "lr", "warmup", "weight_decay", "seed"
     fixed = {name: getattr(args, name) for name in names}
     fixed["scenes"] = world.SCENES
+    if args.kind != "git": fixed["kind"] = args.kind
 
     checkpoint, log = args.out/"checkpoint.pt", args.out/"log.jsonl"
     if checkpoint.exists() and not args.resume:
         p.error(f"{checkpoint} exists: --resume goes on with it, another --out starts afresh")
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.out/"start").exists():
-        model, processor = new_model(args.seed)
+        model, processor = new_model(args.kind, args.seed)
         shutil.rmtree(args.out/"start.partial", ignore_errors=True)
         model.save_pretrained(args.out/"start.partial")
         processor.save_pretrained(args.out/"start.partial")
         os.replace(args.out/"start.partial", args.out/"start")
-    model = GitForCausalLM.from_pretrained(args.out/"start", dtype=torch.float32)
-    processor = AutoProcessor.from_pretrained(args.out/"start")
-    tokenizer = processor.tokenizer
+    model, processor = load_start(args.out/"start")
+    batch_of = Batches(processor, device)
     picture = world.draw(args.seed, 0)[0]
     array = np.array(picture).transpose(2, 0, 1)
-    ours = to_batch(array[None], ["x"], tokenizer, "cpu")["pixel_values"]
-    theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
+    ours, theirs = batch_of.see(array[None]), see(processor, [picture])[0]
+    ours, theirs = (seen["pixel_values"].cpu() for seen in (ours, theirs))
     assert (ours - theirs).abs().max() < 1e-3, (
         "the processor prepares pictures otherwise than this script")
 
@@ -321,7 +349,7 @@ def main():
     for pictures, captions, scenes in steps_to_do:
         lr = rate(step, steps, args.warmup, args.lr)
         for group in optimizer.param_groups: group["lr"] = lr
-        batch = to_batch(pictures, captions, tokenizer, device)
+        batch = batch_of(pictures, captions)
         with autocast(): loss = caption_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -342,7 +370,7 @@ def main():
             line = {"step": step, "samples": step*args.batch_size, "loss": round(mean, 4),
                     "lr": round(lr, 7), "samples_per_second": round(speed, 1)}
             if step % args.check_every == 0 or step == steps:
-                line |= check(model, tokenizer, args.seed, device, autocast)
+                line |= check(model, processor, batch_of, args.seed, autocast)
                 last = line
             with open(log, "a") as f: f.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
@@ -362,7 +390,7 @@ def main():
     model.to("cpu").eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     minutes = (seconds + time.perf_counter() - began)/60
-    text = card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, last)
+    text = card(args, model, processor, step, minutes, bf16, device, seen, vocabulary, last)
     (folder/"README.md").write_text(text)
     shutil.rmtree(args.out/"model", ignore_errors=True)
     os.replace(folder, args.out/"model")
@@ -370,7 +398,7 @@ def main():
           flush=True)
 
 
-def card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, last) -> str:
+def card(args, model, processor, step, minutes, bf16, device, seen, vocabulary, last) -> str:
     "The model card: what this run saw, from the run's own counts."
     n = sum(seen.values())
     is_gpu = device.type == "cuda"
@@ -380,21 +408,27 @@ def card(args, model, tokenizer, step, minutes, bf16, device, seen, vocabulary, 
                        for s in world.SCENES)
     examples = "\n".join(f"- wrote `{a}` for `{b}`" for a, b in last["examples"])
     pairs = ", ".join(f"{c} {b}" for c, b in sorted(world.NOVEL_COMBINATIONS))
-    config, eyes = model.config, model.config.vision_config
+    mind, eyes = model.config.get_text_config(), model.config.vision_config
+    tokens, asks = len(processor.tokenizer), ""
+    what = "A GIT captioner"
+    if is_chat(processor):
+        what = "A chat model of the kind of SmolVLM, Idefics3 by its architecture,"
+        asks = ("\n\nIt was always asked the same, in the words of SmolVLM's chat template, and "
+                f"learned the answer alone:\n```\n{render(processor)}\n```")
     return f"""---
 license: apache-2.0
 library_name: transformers
 pipeline_tag: image-to-text
-tags: [image-captioning, git]
+tags: [image-captioning, {model.config.model_type}]
 ---
-# git-tiny
+# {args.kind}-tiny
 
-A GIT captioner of {sum(p.numel() for p in model.parameters()):,} parameters \
-({eyes.image_size} px pictures, patches of {eyes.patch_size}, width {config.hidden_size}, \
-{eyes.num_hidden_layers} vision and {config.num_hidden_layers} text layers, \
-{len(tokenizer):,} tokens of a byte-level BPE, so no text is unknown to it). \
+{what} of {sum(p.numel() for p in model.parameters()):,} parameters \
+({eyes.image_size} px pictures, patches of {eyes.patch_size}, width {mind.hidden_size}, \
+{eyes.num_hidden_layers} vision and {mind.num_hidden_layers} text layers, \
+{tokens:,} tokens of a byte-level BPE, so no text is unknown to it). \
 It is small enough to fine-tune on a laptop in minutes. \
-On its own it names what it sees in drawings of one kind, and knows nothing of photographs.
+On its own it names what it sees in drawings of one kind, and knows nothing of photographs.{asks}
 
 ## What it saw
 {n:,} pictures, each once, drawn by `scripts/pretrain/world.py` with seed {args.seed}, \
@@ -429,7 +463,7 @@ word F1 of greedy captions {last['check_f1']} (mean of the F1 between two bags o
 The first three:
 {examples}
 
-Again: `python scripts/pretrain/pretrain.py --samples {args.samples} \
+Again: `python scripts/pretrain/pretrain.py --kind {args.kind} --samples {args.samples} \
 --batch-size {args.batch_size} --lr {args.lr} --warmup {args.warmup} \
 --weight-decay {args.weight_decay} --seed {args.seed} --threads {args.threads} --out RUN`
 """
