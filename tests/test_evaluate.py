@@ -1189,9 +1189,9 @@ def test_groups_of_words_and_numbers():
 @pytest.mark.parametrize("values, sizes", [
     (["none given", None, "none given", "sea"], {"none given": 2, "sea": 1, "(none given)": 1}),
     (["none given", "(none given)", []], {"none given": 1, "(none given)": 1, "((none given))": 1}),
-    (["1 others"] * 2 + ["a"] * 2 + ["b"], {"1 others": 2, "a": 2, "(1 others)": 1}),
-    (["a"] * 2 + ["b"] * 2 + ["1 others"], {"a": 2, "b": 2, "(1 others)": 1}),
-    (["a", "1 others", "b", "b", None], {"a": 1, "b": 2, "(1 others)": 1, "none given": 1}),
+    (["1 other"] * 2 + ["a"] * 2 + ["b"], {"1 other": 2, "a": 2, "(1 other)": 1}),
+    (["a"] * 2 + ["b"] * 2 + ["1 other"], {"a": 2, "b": 2, "(1 other)": 1}),
+    (["a", "1 other", "b", "b", None], {"a": 1, "b": 2, "(1 other)": 1, "none given": 1}),
 ])
 def test_a_value_called_like_one_of_our_groups_is_kept_apart(values, sizes):
     groups = group_rows(values, bins=3, most=2)
@@ -1378,7 +1378,7 @@ def test_the_command_writes_as_it_is_told(photos, tmp_path, capsys):
         )
         == 0
     )
-    assert f"open {tmp_path}/report.html" in capsys.readouterr().out
+    assert f"{tmp_path}/report-all.html" in capsys.readouterr().out
     rows = [
         json.loads(line)
         for line in (tmp_path / "predictions-all.jsonl").read_text(encoding="utf-8").splitlines()
