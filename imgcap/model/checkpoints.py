@@ -46,7 +46,7 @@ def _of_run(folder:Path) -> str:
     return f"; the run {run} has not written its model yet: finish it with resume"
 
 # %% ../../nbs/model/checkpoints.ipynb #05508aae
-_OURS = ("git-tiny", "smol-tiny") # Come with the package
+_OURS = ("git-tiny",) # Come with the package
 
 
 def find_checkpoint(
