@@ -278,7 +278,8 @@ class TrainConfig:
         "Stop after this many optimizer steps, whatever `epochs` says",
         at_least=1, at_most=10**9)
     batch_size: int|None = option(None,
-        "Pictures per step and process; by default 64 for a small model, 8 for a large one, 4 for a large chat model",
+        "Pictures per step and process; by default 64 for a small model, 8 for a large one, "
+        "4 for a large chat model",
         **_BATCH)
     captions_per_picture: int = option(1,
         "Captions of each picture per step; a GIT reads the picture once for all of them",
