@@ -33,7 +33,7 @@ def test_validation_and_captioner_see_as_many_at_a_time(weights, together):
     class Collator:
         def __init__(self): self.processor = processor
 
-        def pixel_values(self, rows):
+        def see(self, rows):
             seen.append(len(rows))
             return rows[:1], pixels(processor, 1)
 

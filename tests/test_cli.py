@@ -357,7 +357,7 @@ def scored(home, *words):
     run_folder = str(home / "run")
     status, out, err = run("evaluate", "--model", run_folder, "--max-new-tokens", "5", *words)
     assert status == 0, err
-    folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0])
+    folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0].removesuffix("; next:"))
     found = json.loads((folder / "metrics.json").read_text())
     return {split: int(systems["model"]["n"]) for split, systems in found.items()}, folder
 
@@ -417,7 +417,7 @@ def test_the_test_pictures_are_those_of_the_run_that_a_run_began_from(thirty, tm
     words = ["--data", str(thirty / "photos"), "--model", str(tmp_path / "child")]
     status, out, err = run("evaluate", *words, "--max-new-tokens", "5")
     assert status == 0 and "were scored" not in err, err
-    folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0])
+    folder = Path(out.rsplit(" are in ", 1)[1].splitlines()[0].removesuffix("; next:"))
     rows = (folder / "predictions.jsonl").read_text().splitlines()
     test = split_captions(load_captions(str(thirty / "photos")), seed=7)["test"]
     assert [json.loads(row)["image_id"] for row in rows] == test["image_id"]
@@ -449,7 +449,8 @@ def test_the_language_of_the_run_counts_where_the_set_says_none(thirty, tmp_path
         "--out", str(tmp_path / "run"), "--max-steps", "2", "--validations", "1",
         "--language", "de")
     assert status == 0, err
-    command = shlex.split(out.rsplit("next: imgcap ", 1)[1])  # as it was printed
+    line = next(line for line in out.splitlines() if line.startswith("  imgcap evaluate"))
+    _, *command = shlex.split(line)  # as it was printed
     status, _, err = run(*command, "--max-new-tokens", "5")
     assert status == 0, err
     record = json.loads((tmp_path / "run/measured.json").read_text())

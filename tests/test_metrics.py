@@ -748,7 +748,7 @@ def test_lines_of_the_caption_command(tmp_path):
         '{"path": "p/1.jpg", "caption": "a dog", "score": -1}\n'
         '{"path": "p/2.jpg", "error": "no picture"}\n',
     )
-    with pytest.warns(UserWarning, match="1 of 2 pictures have an error"):
+    with pytest.warns(UserWarning, match="1 of 2 pictures has an error"):
         assert read_predictions(path) == {"p/1.jpg": "a dog", "p/2.jpg": ""}
 
 
@@ -1276,7 +1276,7 @@ def test_clip_score_of_a_file_and_what_it_refuses(learned, photos, tmp_path):
     for call, named in (
         (lambda: clip_scores(WAVES, photos, bert), "is a bert model"),
         (lambda: clip_scores({"1": None}, photos, clip), "a prediction is one text"),
-        (lambda: clip_scores(WAVES, {"1": photos["1"]}, clip), "ha[sve]+ no picture: image '2'"),
+        (lambda: clip_scores(WAVES, {"1": photos["1"]}, clip), "have no picture: image '2'"),
         (lambda: clip_scores({"1": "a"}, {"1": b"garbage"}, clip), ""),
     ):
         with pytest.raises(ValueError) as error:

@@ -159,7 +159,7 @@ def demo(
         check_run_folder(run, overwrite=overwrite)
     if stage == "whole":
         print(f"{run} holds this demo; --overwrite begins it anew, --out makes another\n"
-              f"{what_next(run, 'open', str(run / 'report.html'))}")
+              f"{what_next(run, *to_open(run / 'report.html'))}")
         return
     try: _run_demo(run, config, quick, stage)
     except KeyboardInterrupt:

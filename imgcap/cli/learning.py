@@ -24,7 +24,6 @@ from imgcap.cli.options import (
 from .screen import to_open, to_paste, waiting
 from ..config import CommandOptions, TrainConfig, check_samples
 from ..extras import install_hint
-from ..run_files import split_files
 from ..targets import check_above
 
 # %% ../../nbs/cli/learning.ipynb #25506354
@@ -187,6 +186,7 @@ def _keep_report(report, folder:str|None, note:str, model:str):
     if all((where / name).is_file() for name in ("run.json", "README.md")): # a card cites scores
         from imgcap.share import write_card
         write_card(where)
+    from imgcap.run_files import split_files
     *_, page = split_files(report.split)
     print(f"scores, captions and a page are in {where};",
           what_next(model, *to_open(where / page)))

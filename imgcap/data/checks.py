@@ -10,6 +10,7 @@ import functools
 import html
 import re
 import statistics
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -195,7 +196,7 @@ def _inspected(part, decode, label):
     inspect = functools.partial(inspect_picture, decode=decode)
     return tqdm(over_pictures(inspect, part, "image_id", "captions"), desc=label or None,
                 total=len(part) if hasattr(part, "__len__") else None, unit=" pictures",
-                leave=False, disable=not label)
+                leave=not sys.stderr.isatty(), disable=not label)
 
 # %% ../../nbs/data/checks.ipynb #77befd1d
 def _measure_split(name, part, texts, where, report, decode, progress):

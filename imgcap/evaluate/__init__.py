@@ -8,6 +8,7 @@ __all__ = ['evaluate_model', 'Report', 'ScoreTable', 'foreign_weights', 'html_pa
 
 # %% ../../nbs/06_evaluate.ipynb #6534599a
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ def _kept(row:dict, caption, pictures:TrainingPictures|None, split:str) -> dict:
 def _bar(rows, progress:bool|None) -> tqdm:
     "A bar on standard error."
     return tqdm(total=len(rows) if hasattr(rows, "__len__") else None, desc="evaluate",
-                unit="picture", leave=False, bar_format="{l_bar}{bar}{r_bar}\r",
+                unit="picture", leave=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{r_bar}\r",
                 disable=None if progress is None else not progress)
 
 # %% ../../nbs/06_evaluate.ipynb #6ea7b1b0

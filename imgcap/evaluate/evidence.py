@@ -74,24 +74,23 @@ def log_probabilities(
     return logits.log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
 
 # %% ../../nbs/evaluate/evidence.ipynb #ce6846b0
-def _text_attentions(model:nn.Module, pixel_values:torch.Tensor, input_ids:list[int]) -> tuple:
+def _text_attentions(model:nn.Module, seen:dict, input_ids:list[int]) -> tuple:
     "(1, heads, positions, positions) of each text layer."
     if model.config.model_type != "git":
         raise ValueError(f"attention maps are for GIT; for {model.config.model_type!r} use "
                          "method='occlusion'")
     ids = torch.tensor([input_ids], device=model.device)
-    pixels = pixel_values.to(model.device, model.dtype)
-    return model(pixel_values=pixels, input_ids=ids, attention_mask=torch.ones_like(ids),
+    return model(**to_model(seen, model), input_ids=ids, attention_mask=torch.ones_like(ids),
                  output_attentions=True, use_cache=False).attentions
 
 def attention_shares(
     model:nn.Module,
-    pixel_values:torch.Tensor, # (1, C, H, W)
+    seen:dict|torch.Tensor, # What it sees of a picture, or `pixel_values` (1, C, H, W)
     input_ids:list[int], # T tokens
     layers:list[int]|None, # Which text layers are averaged; None: all
 ) -> torch.Tensor: # (T - 1, patches)
     "Each patch's share of the attention with which each token after the first was predicted."
-    found = _text_attentions(model, pixel_values, input_ids)
+    found = _text_attentions(model, as_seen(seen), input_ids)
     if layers is not None and not all(-len(found) <= i < len(found) for i in layers):
         raise ValueError(f"layers={layers}: the model has {len(found)} text layers")
     chosen = found if layers is None else [found[i] for i in layers]
@@ -157,7 +156,7 @@ def look(
     return {"pixel_values": processor.image_processor(images=pictures, return_tensors="pt")
             .pixel_values}
 
-
+# %% ../../nbs/evaluate/evidence.ipynb #f1728396
 def painted_falls(
     model:nn.Module,
     processor, # Of a model that takes a prompt

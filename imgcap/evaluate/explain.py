@@ -115,8 +115,7 @@ def word_heatmaps(
     with evaluating(model):
         input_ids, words = _tokens_of(model, processor, seen, how, caption)
         logp = log_probabilities(model, seen, input_ids)[0]
-        if method == "attention":
-            maps = attention_shares(model, seen["pixel_values"], input_ids, layers)
+        if method == "attention": maps = attention_shares(model, seen, input_ids, layers)
         else: maps = _falls(model, processor, image, how, input_ids, window, fill, batch_size)
     grid, covers = _grid_of(model, processor, image, seen)
     def word_map(word, places):

@@ -178,4 +178,4 @@ def picture_bar(wanted:bool|None, total:int|None, on_screen:bool=True) -> tqdm:
     "A bar with rate and time left, gone at the end; by itself on a terminal without other lines."
     if wanted is None: wanted = sys.stderr.isatty() and not (on_screen and sys.stdout.isatty())
     return tqdm(total=total, unit=" pictures", smoothing=0.1, disable=not wanted,
-                leave=False)
+                leave=not sys.stderr.isatty())

@@ -46,14 +46,14 @@ def _of_run(folder:Path) -> str:
     return f"; the run {run} has not written its model yet: finish it with resume"
 
 # %% ../../nbs/model/checkpoints.ipynb #05508aae
-_OURS = ("git-tiny",) # Come with the package
+_IN_PACKAGE = ("git-tiny",) # Come with the package
 
 
 def find_checkpoint(
     name:str|os.PathLike, # What `load_model` takes
 ) -> str: # The folder that holds `config.json` or an adapter's, or the name on the Hub
     "Where the checkpoint of a name is."
-    if str(name) in _OURS: return str(files("imgcap") / "checkpoints" / str(name))
+    if str(name) in _IN_PACKAGE: return str(files("imgcap") / "checkpoints" / str(name))
     path = Path(name).expanduser()
     for folder in (path / "model", path / "adapter", path):
         put_back(folder)
@@ -67,7 +67,7 @@ def find_checkpoint(
                          "a checkpoint is a folder with config.json and model.safetensors")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(name)):
         raise FileNotFoundError(f"{name} does not exist; give a checkpoint folder, a run folder, "
-                                f"a name on the Hub, {' or '.join(_OURS)}")
+                                f"a name on the Hub, {' or '.join(_IN_PACKAGE)}")
     return str(name)
 
 # %% ../../nbs/model/checkpoints.ipynb #c4063c01
@@ -251,7 +251,7 @@ def load_error(
     reason = one_line(error)
     if not is_here and "connect" in reason:
         reason = ("it is no folder here, and the Hub cannot be reached; "
-                  f"without a network use {', '.join(_OURS)} or a checkpoint folder")
+                  f"without a network use {', '.join(_IN_PACKAGE)} or a checkpoint folder")
     return (OSError if isinstance(error, OSError) else ValueError)(f"cannot load {name}: {reason}")
 
 # %% ../../nbs/model/checkpoints.ipynb #f5466522
