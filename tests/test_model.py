@@ -426,7 +426,7 @@ def test_weights_in_several_files(git, tmp_path):
         torch.equal(a, b) for a, b in zip(model.parameters(), load_model(git)[0].parameters())
     )
     parts[1].unlink()
-    refused(git, f"1 of the {len(parts)} files", parts[1].name)
+    refused(git, f"1 of {len(parts)} files is missing", parts[1].name)
 
 
 def test_a_weight_that_is_missing(checkpoint):
