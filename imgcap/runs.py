@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .files import parse_json, read_file, some, write_atomic
+from .files import held, parse_json, read_file, some, write_atomic
 from .fingerprints import same_pictures
 from .run_checkpoints import checkpoint_step, complete_checkpoints, damage
 from .run_files import (
@@ -44,6 +44,7 @@ def _check_goes_on(run:Path):
         raise FileNotFoundError(f"there is nothing to resume in {run}: it is no folder")
     _check_unfinished(run, read_run(run) if is_run(run) or is_damaged(run) else {})
     if not complete_checkpoints(run):
+        with held(run): pass # or who is writing it is told: it may come to its first
         raise FileNotFoundError(f"there is nothing to resume in {run}: no complete checkpoint in "
                                 f"{run / 'checkpoints'}; begin it anew without --resume")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 import imgcap.cli
 from imgcap.cli import _COMMANDS, main
@@ -49,6 +50,7 @@ def finished(*words, **options):
     "words", ["train --data creatures --out run", "caption creature.png", "check --data creatures"]
 )
 def test_an_interrupt_at_the_start_is_one_line(words, delay, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "creature.png")
     process = start(*words.split(), cwd=tmp_path)
     time.sleep(delay)
     if process.poll() is not None:
