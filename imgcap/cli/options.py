@@ -20,7 +20,7 @@ import typer
 from .help import HelpfulCommand, name_of
 from .screen import first_line, waiting
 from ..config import CommandOptions, check_value
-from ..devices import keep_freed_memory
+from ..devices import keep_freed_memory, pick_device
 
 # %% ../../nbs/cli/options.ipynb #651e1d49
 def _metavar(field:dataclasses.Field) -> str|None:
@@ -86,14 +86,7 @@ def split_rows(
 # %% ../../nbs/cli/options.ipynb #d1567be4
 def _check_device(device:str) -> str:
     "Refuse a device that cannot count here."
-    if device in ("auto", "cpu"): return device
-    import torch
-    try:
-        with warnings.catch_warnings(action="ignore"): torch.ones(1, device=device).sum().item()
-    except Exception as error: # of many kinds; "meta" knows shapes and no values
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise ValueError(f"device {device!r} cannot be used here ({reason}); "
-                         "try auto or cpu") from None
+    if device not in ("auto", "cpu"): pick_device(device) # for these nobody waits for PyTorch
     return device
 
 # %% ../../nbs/cli/options.ipynb #76af2038

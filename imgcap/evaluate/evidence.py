@@ -122,6 +122,14 @@ def _squares(rows:int, columns:int, window:int) -> torch.Tensor:
     return covered
 
 # %% ../../nbs/evaluate/evidence.ipynb #ff727d7c
+def _mean_falls(model, seen, input_ids, parts, paint) -> torch.Tensor: # (T - 1, patches)
+    "Mean fall of each token over the squares, given in parts, that cover a patch."
+    whole = log_probabilities(model, seen, input_ids)
+    falls = [whole - log_probabilities(model, paint(part), input_ids) for part in parts]
+    covered = torch.cat(parts).flatten(1)
+    return torch.cat(falls).T @ covered / covered.sum(0)
+
+
 def occlusion_falls(
     model:nn.Module,
     pixel_values:torch.Tensor, # (1, C, H, W)
@@ -133,14 +141,11 @@ def occlusion_falls(
     "Mean fall of each token's log-probability over the squares that cover a patch, in nats."
     covered = _squares(*patch_grid(model, pixel_values), window)
     colour = pixel_values.mean((2, 3), keepdim=True) if fill == "mean" else torch.zeros(1)
-    whole, falls = log_probabilities(model, pixel_values, input_ids), []
-    for some in covered.split(batch_size):
+    def paint(some):
         square = nn.functional.interpolate(some[:, None], size=pixel_values.shape[-2:],
                                            mode="nearest")
-        painted = pixel_values * (1 - square) + colour * square
-        falls.append(whole - log_probabilities(model, painted, input_ids))
-    covered = covered.flatten(1)
-    return torch.cat(falls).T @ covered / covered.sum(0)
+        return pixel_values * (1 - square) + colour * square
+    return _mean_falls(model, pixel_values, input_ids, covered.split(batch_size), paint)
 
 # %% ../../nbs/evaluate/evidence.ipynb #f1728395
 GRID = 8 # Squares along a side of a picture that is painted over itself
@@ -161,6 +166,7 @@ def painted_falls(
     model:nn.Module,
     processor, # Of a model that takes a prompt
     image:Image.Image, # RGB
+    seen:dict[str, torch.Tensor], # What `look` has of it
     how:Decoding, # Its `prompt` and `system`
     input_ids:list[int], # T tokens
     window:int, # Squares of the grid along a side of what is painted over
@@ -174,8 +180,5 @@ def painted_falls(
         mask = Image.fromarray(square.numpy() > 0).resize(image.size, Image.Resampling.NEAREST)
         return Image.fromarray(np.where(np.asarray(mask)[..., None], colour, pixels)
                                .astype(np.uint8))
-    whole = log_probabilities(model, look(processor, [image], how), input_ids)
-    falls = [whole - log_probabilities(model, look(processor, list(map(paint, some)), how),
-                                       input_ids) for some in covered.split(batch_size)]
-    covered = covered.flatten(1)
-    return torch.cat(falls).T @ covered / covered.sum(0)
+    def paint_all(some): return look(processor, [paint(square) for square in some], how)
+    return _mean_falls(model, seen, input_ids, covered.split(batch_size), paint_all)

@@ -79,12 +79,10 @@ def _tokens_of(model, processor, seen, how, caption:str|None) -> tuple[list[int]
                          f"for {room}; give a shorter one")
     return input_ids, words
 
-def _falls(model, processor, image, how, input_ids, *options) -> torch.Tensor:
+def _falls(model, processor, image, seen, how, *options) -> torch.Tensor:
     "How much less likely each token becomes where squares are painted over."
-    if is_prompted(processor):
-        return painted_falls(model, processor, image, how, input_ids, *options)
-    pixel_values = look(processor, [image], how)["pixel_values"]
-    return occlusion_falls(model, pixel_values, input_ids, *options)
+    if is_prompted(processor): return painted_falls(model, processor, image, seen, how, *options)
+    return occlusion_falls(model, seen["pixel_values"], *options)
 
 
 def _grid_of(model, processor, image, seen) -> tuple[tuple[int, int], tuple]:
@@ -116,7 +114,7 @@ def word_heatmaps(
         input_ids, words = _tokens_of(model, processor, seen, how, caption)
         logp = log_probabilities(model, seen, input_ids)[0]
         if method == "attention": maps = attention_shares(model, seen, input_ids, layers)
-        else: maps = _falls(model, processor, image, how, input_ids, window, fill, batch_size)
+        else: maps = _falls(model, processor, image, seen, how, input_ids, window, fill, batch_size)
     grid, covers = _grid_of(model, processor, image, seen)
     def word_map(word, places):
         at = [place - 1 for place in places] # that predict it

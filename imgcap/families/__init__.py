@@ -24,7 +24,7 @@ from .chat import (
     begin_answer, chat_template, chat_text_logits, chat_tokenizer, see_with_prompt)
 from .florence import begin_task, florence_text_logits, see_with_task
 from .git import GitForCausalLM
-from .seen import as_seen, join, see_pixels
+from .seen import as_seen, join, repeat, see_pixels, unwrap
 
 # %% ../../nbs/families/table.ipynb #b4aa9e50
 _all_ = ["as_seen", "join"]
@@ -56,14 +56,8 @@ def _git_text_logits(model:nn.Module, batch:dict, wanted:torch.Tensor) -> torch.
 def _one_for_each_caption(batch:dict) -> torch.Tensor:
     "Each picture as often as it has captions: (N, C, H, W)."
     pixels = batch["pixel_values"]
-    return pixels.repeat_interleave(len(batch["input_ids"]) // len(pixels), dim=0)
-
-# %% ../../nbs/families/table.ipynb #990ef753
-def unwrap(
-    model:nn.Module, # May stand in a wrapper such as DistributedDataParallel
-) -> nn.Module: # Without it
-    "The model inside a wrapper."
-    return getattr(model, "module", model)
+    times = len(batch["input_ids"]) // len(pixels)
+    return repeat({"pixel_values": pixels}, times)["pixel_values"]
 
 # %% ../../nbs/families/table.ipynb #f8c28972
 def _blip_text_logits(model:nn.Module, batch:dict, wanted:torch.Tensor) -> torch.Tensor:

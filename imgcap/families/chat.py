@@ -15,7 +15,7 @@ from PIL import Image
 from tokenizers import normalizers, processors
 from torch import nn
 
-from .seen import PROMPT, repeat, seen_of, to_model
+from .seen import PROMPT, for_each_caption
 
 # %% ../../nbs/families/chat.ipynb #86f6537f
 QUESTION = "Describe this image in one short sentence."
@@ -143,11 +143,9 @@ def chat_text_logits(
     wanted:torch.Tensor, # (N, T) True where scores of the next token are wanted
 ) -> torch.Tensor: # (K, V)
     "Logits of a chat model at caption positions only."
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    bare, seen = getattr(model, "module", model), seen_of(batch)
-    seen = to_model(repeat(seen, len(ids) // len(seen[f"{PROMPT}input_ids"])), bare)
-    longest = ids.shape[1]
-    logits = model(**_read_on(seen, ids, mask), use_cache=False, logits_to_keep=longest).logits
+    ids, seen = batch["input_ids"], for_each_caption(batch, model)
+    inputs, longest = _read_on(seen, ids, batch["attention_mask"]), ids.shape[1]
+    logits = model(**inputs, use_cache=False, logits_to_keep=longest).logits
     return logits[:, -longest:][wanted]
 
 

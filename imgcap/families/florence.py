@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from .seen import PROMPT, repeat, seen_of, to_model
+from .seen import PROMPT, for_each_caption, unwrap
 
 # %% ../../nbs/families/florence.ipynb #b0437f3f
 TASKS = ("<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>")
@@ -50,11 +50,10 @@ def florence_text_logits(
     wanted:torch.Tensor, # (N, T) True where scores of the next token are wanted
 ) -> torch.Tensor: # (K, V)
     "Logits of a Florence-2 at caption positions."
-    ids, bare, seen = batch["input_ids"], getattr(model, "module", model), seen_of(batch)
-    seen = to_model(repeat(seen, len(ids) // len(seen["pixel_values"])), bare)
+    seen = for_each_caption(batch, model)
+    started = _started(unwrap(model).config, batch["input_ids"])
     # the mask of captions is not needed: what is padded stands behind, and nobody looks there
-    logits = model(**_for_encoder(seen), decoder_input_ids=_started(bare.config, ids),
-                   use_cache=False).logits
+    logits = model(**_for_encoder(seen), decoder_input_ids=started, use_cache=False).logits
     return logits[:, 1:][wanted]
 
 # %% ../../nbs/families/florence.ipynb #5b4f4a31

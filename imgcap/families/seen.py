@@ -108,3 +108,19 @@ def to_model(
     def moved(tensor):
         return tensor.to(model.device, model.dtype if tensor.is_floating_point() else None)
     return {name: moved(tensor) for name, tensor in seen.items()}
+
+# %% ../../nbs/families/seen.ipynb #990ef753
+def unwrap(
+    model:nn.Module, # May stand in a wrapper such as DistributedDataParallel
+) -> nn.Module: # Without it
+    "The model inside a wrapper."
+    return getattr(model, "module", model)
+
+# %% ../../nbs/families/seen.ipynb #a3c1d0f8
+def for_each_caption(
+    batch:dict, # For training: B pictures, and captions (N, T), N a multiple of B
+    model:nn.Module, # That is to look at them; it may stand in a wrapper
+) -> dict[str, torch.Tensor]: # Of N pictures, as the model takes it
+    "What is seen, once for each caption."
+    seen = seen_of(batch)
+    return to_model(repeat(seen, len(batch["input_ids"]) // count_pictures(seen)), unwrap(model))

@@ -30,6 +30,7 @@ from ..devices import has_bfloat16
 from ..extras import install_hint
 from .processors import load_processor
 from .settings import check_numbers, check_settings, naming, one_line
+from ..run_files import put_back_models
 from ..run_record import folder_of
 
 # %% ../../nbs/model/checkpoints.ipynb #4b1a3f80
@@ -297,7 +298,7 @@ def _tensors(model) -> Iterator[torch.Tensor]:
         yield from model.state_dict().values()
         return
     folder = Path(model).expanduser()
-    for name in ("model", "adapter"): put_back(folder / name)
+    put_back_models(folder)
     folder = next((part for name in ("model", "adapter") if (part := folder / name).is_dir()),
                   folder)
     for path in sorted(folder.glob("*.safetensors")):

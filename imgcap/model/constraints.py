@@ -284,4 +284,4 @@ def behind_prompt(
     n:int, # Tokens of the prompt, padding included
 ) -> LogitsProcessorList: # The same, of captions behind a prompt
     "Have steps look at captions only."
-    return LogitsProcessorList([_BehindPrompt(step, n) for step in steps]) if n else steps
+    return LogitsProcessorList([_BehindPrompt(step, n) for step in steps])

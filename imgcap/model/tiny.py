@@ -70,6 +70,13 @@ def _layers(hidden_size:int, number:int) -> dict:
             "num_hidden_layers": number, "num_attention_heads": hidden_size // 32}
 
 
+def _random_weights(kind:type, config, seed:int):
+    "A model of that kind in evaluation mode; the random numbers of others are left alone."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(config).eval()
+
+
 def _tiny_config(tokenizer, layers:dict, vision_config:dict) -> GitConfig:
     "Settings of a GIT without dropout, whose ends are those of its tokenizer."
     return GitConfig(
@@ -97,13 +104,11 @@ def new_git_tiny(
         tokenizer, _layers(hidden_size, text_layers),
         vision_config=_layers(hidden_size, vision_layers) | {
             "image_size": image_size, "patch_size": patch_size})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = GitForCausalLM(config)
+    model = _random_weights(GitForCausalLM, config, seed)
     sees = CLIPImageProcessorPil(
         size={"height": image_size, "width": image_size}, do_center_crop=False,
         image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    return model.eval(), GitProcessor(sees, tokenizer)
+    return model, GitProcessor(sees, tokenizer)
 
 # %% ../../nbs/model/tiny.ipynb #5d0e92b4
 _SMOLVLM = """\
@@ -150,11 +155,9 @@ def new_smol_tiny(
         text_config=text, scale_factor=2, image_token_id=tokenizer.image_token_id, **ends,
         vision_config=_layers(hidden_size, vision_layers) | {
             "image_size": image_size, "patch_size": patch_size})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Idefics3ForConditionalGeneration(config)
+    model = _random_weights(Idefics3ForConditionalGeneration, config, seed)
     sees = Idefics3ImageProcessorPil(
         size={"longest_edge": image_size}, max_image_size={"longest_edge": image_size},
         do_image_splitting=False)
-    return model.eval(), Idefics3Processor(
+    return model, Idefics3Processor(
         sees, tokenizer, image_seq_len=side * side, chat_template=_SMOLVLM)

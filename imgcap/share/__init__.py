@@ -14,9 +14,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from safetensors import SafetensorError, safe_open
 
 from ..evaluate import foreign_weights
-from ..files import put_back
 from ..hub import check_repo_id, one_line_errors, refuse_tokens
-from ..run_files import split_files
+from ..run_files import put_back_models, split_files
 from .cards import model_card, refuse_outdated, write_card
 from .records import (
     json_bytes, public_config, public_predictions, public_run, refuse_places)
@@ -63,7 +62,7 @@ def published_files(
 ) -> dict[str, Path|bytes]: # Name in the repository → file here, or content
     "What a push would send."
     run = Path(run).expanduser()
-    for kept in ("model", "adapter"): put_back(run / kept)
+    put_back_models(run)
     files = _model_files(run)
     found = public_run(run)
     for split in found.scores:
