@@ -3,6 +3,7 @@ each type that `chat_models.py` can make."""
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.evaluate.explain import word_heatmaps
 from imgcap.families import caption_tokenizer, model_family
-from imgcap.families.chat import QUESTION, QUESTIONS, render
+from imgcap.families.chat import ALIKE, QUESTION, QUESTIONS, encode_image, render
+from imgcap.families.seen import PROMPT, seen_of
 from imgcap.infer import Captioner
 from imgcap.model import (
     caption_loss,
@@ -290,6 +292,92 @@ def test_a_reward_for_whole_captions(folders, rows):
     loss.backward()
     assert torch.isfinite(loss) and any(p.grad.abs().sum() > 0 for p in model.parameters()
                                         if p.grad is not None)
+
+
+# --- features of a frozen vision tower
+
+
+@pytest.mark.parametrize("kind", CHATS)
+def test_features_say_what_the_picture_says(kind, folders, rows):
+    "To the last bit, also where a picture has several captions; of types that see all alike."
+    model, processor = load_model(folders(kind), device="cpu")
+    batch = CaptionCollator(processor, captions_per_picture=2)(rows[:3])
+    pictures = {name for name in seen_of(batch) if not name.startswith(PROMPT)}
+    with torch.no_grad():
+        features = encode_image(model, seen_of(batch))
+        assert (features is None) is (kind not in ALIKE)
+        if features is None:
+            return
+        kept = {name: value for name, value in batch.items() if name not in pictures}
+        loss = caption_loss(model, {**kept, "image_features": features})
+        assert features.shape[0] == 3 and loss == caption_loss(model, batch)
+
+
+class Encoded(TrainerCallback):
+    "Counts the pictures that the vision tower sees in training; may take the feature file away."
+
+    def __init__(self, keep=True):
+        self.keep, self.seen, self.kept = keep, 0, None
+
+    def note(self, module, args, kwargs):
+        self.seen += len(kwargs["pixel_values"]) if module.training else 0
+
+    def on_train_begin(self, args, state, control, model, train_dataloader, **kwargs):
+        collator = train_dataloader.base_dataloader.collate_fn
+        self.kept = collator.features
+        if not self.keep:
+            collator.features = None
+        model.get_encoder(modality="image").register_forward_pre_hook(self.note, with_kwargs=True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_with_features_is_the_run_without(precision, folders, tmp_path):
+    "And reads each picture once; stopped and resumed with them it is the same, bit for bit."
+    pytest.importorskip("peft")
+    data = make_creatures({"train": 5, "validation": 1})
+
+    def train(name, note, *more, **options):
+        asked = {"max_steps": 6, "validations": 2, "max_new_tokens": 2, "batch_size": 3} | options
+        run = finetune(
+            *load_model(folders("idefics3"), device="cpu"), data, out=tmp_path / name, lora=2,
+            callbacks=[note, *more], augment=False, precision=precision, echo=str, **asked
+        )
+        assert note.keep == (not list(run.glob("features*")))
+        return weights_fingerprint(run)
+
+    whole, without, half, rest = Encoded(), Encoded(keep=False), Encoded(), Encoded()
+    weights = train("whole", whole)
+    assert whole.kept.made_of == (5, (16, 64), getattr(torch, precision))
+    assert whole.seen == 5, "two batches, three epochs"
+    assert train("without", without) == weights and without.seen == 15
+    with pytest.raises(KeyboardInterrupt):
+        train("half", half, StopAt(5))
+    assert train("half", rest, resume=True) == weights and rest.seen <= 7, "from step 3"
+
+
+@pytest.mark.parametrize("options", [{"augment": True}, {"lora_vision": True}, {"lora": None}])
+def test_no_features_where_they_would_change(options, folders, data, tmp_path):
+    pytest.importorskip("peft")
+    note = Encoded()
+    asked = {"lora": 2, "augment": False, "max_steps": 1, "validations": 1, "max_new_tokens": 2}
+    finetune(
+        *load_model(folders("idefics3"), device="cpu"), data, out=tmp_path / "run", echo=str,
+        callbacks=[note], **asked | options
+    )
+    assert note.kept is None and note.seen
+
+
+def test_features_that_do_not_fit_the_disk(folders, data, tmp_path, monkeypatch):
+    "The run goes on without them, and says so."
+    pytest.importorskip("peft")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    note = Encoded()
+    with pytest.warns(UserWarning, match="features of 6 pictures need .* read anew in each epoch"):
+        finetune(
+            *load_model(folders("idefics3"), device="cpu"), data, out=tmp_path / "run", echo=str,
+            callbacks=[note], lora=2, augment=False, max_steps=1, validations=1, max_new_tokens=2
+        )
+    assert note.kept is None and note.seen
 
 
 # --- the prompt

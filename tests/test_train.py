@@ -1486,9 +1486,7 @@ def test_features_are_kept_as_the_model_computes(data, tmp_path, precision):
         and not list(kept.glob("features*"))
     )
     a, b = (load_model(run, device="cpu")[0] for run in (kept, again))
-    assert max((p - q).abs().max().item() for p, q in zip(a.parameters(), b.parameters())) < (
-        1e-7 if precision == "float32" else 0.01
-    )
+    assert max((p - q).abs().max().item() for p, q in zip(a.parameters(), b.parameters())) < 1e-7
 
 
 def test_a_feature_file_is_shared(tmp_path):

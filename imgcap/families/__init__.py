@@ -21,7 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from .chat import (
-    begin_answer, chat_template, chat_text_logits, chat_tokenizer, see_with_prompt)
+    begin_answer, chat_template, chat_text_logits, chat_tokenizer, encode_image, see_with_prompt)
 from .florence import begin_task, florence_text_logits, see_with_task
 from .git import GitForCausalLM
 from .seen import as_seen, join, repeat, see_pixels, unwrap
@@ -42,7 +42,7 @@ class Family:
     begin: Callable # (what is seen, tokens (B, S)) -> what `generate` takes
     told_ends: bool = True # Whether `generate` takes the end and padding tokens; BLIP's knows them
     reads_on: bool = False # Whether the caption follows the prompt in one text
-    encode: Callable|None = None # (model, pixels) -> (B, P, C), `image_features` for `text_logits`
+    encode: Callable|None = None # (model, what is seen) -> (B, P, C) or None, `image_features`
 
 
 # %% ../../nbs/families/table.ipynb #43771433
@@ -88,7 +88,8 @@ FAMILIES = { # By `config.model_type`
     "git": Family(
         GitForCausalLM, "git.image_encoder", _git_text_logits,
         begin=lambda seen, tokens: {**seen, "input_ids": tokens},
-        encode=lambda model, pixels: model.git.image_encoder(pixels).last_hidden_state),
+        encode=lambda model, seen:
+            model.git.image_encoder(seen["pixel_values"]).last_hidden_state),
     "blip": Family(
         BlipForConditionalGeneration, "vision_model", _blip_text_logits,
         begin=lambda seen, tokens: {**seen, "input_ids": F.pad(tokens, (0, 1))},
@@ -104,7 +105,8 @@ FAMILIES = { # By `config.model_type`
         Florence2ForConditionalGeneration, None, florence_text_logits, begin=begin_task),
 }
 CHAT = Family( # Whatever else is asked about an image in words, and has a chat template
-    AutoModelForImageTextToText, None, chat_text_logits, begin=begin_answer, reads_on=True)
+    AutoModelForImageTextToText, None, chat_text_logits, begin=begin_answer, reads_on=True,
+    encode=encode_image)
 
 # %% ../../nbs/families/table.ipynb #6f179934
 def model_family(

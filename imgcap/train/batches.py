@@ -10,6 +10,7 @@ import os
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import datasets
@@ -20,6 +21,8 @@ from transformers import TrainerCallback
 
 from ..config import TrainConfig
 from ..data import keep_encoded
+from ..families import join, see
+from ..families.seen import PROMPT, seen_of, to_model
 from ..model import model_family
 from ..formats import ImageError
 from ..preprocess import CaptionCollator
@@ -98,35 +101,43 @@ class FeatureFile:
         self.done_path.unlink(missing_ok=True)
 
 # %% ../../nbs/train/batches.ipynb #6a1f03e6
+def _tried_on(model:nn.Module, processor, config:TrainConfig, size:tuple[int, int]):
+    "What the encoder makes of a picture of that size, with what a gradient would need."
+    picture = Image.new("RGB", size)
+    seen = join(see(processor, [picture], config.prompt, config.system))
+    with torch.enable_grad(): return model_family(model.config).encode(model, to_model(seen, model))
+
+
 def feature_file(
-    model:nn.Module, # As it learns
+    model:nn.Module, # As it learns, without wrappers
     config:TrainConfig, # Filled in
     path:Path, # Of the file
     processor, # Of the model
     n_rows:int, # Pictures
 ) -> FeatureFile|None: # None where features change, or cannot be taken
     "Where features of a frozen image encoder go."
-    family = model_family(model.config)
-    if family.encode is None: return None
-    learns = any(p.requires_grad for p in model.get_submodule(family.vision).parameters())
-    if learns: return None
-    if config.augment or config.lora or config.objective != "likelihood": return None
-    picture = Image.new("RGB", (64, 64))
-    pixels = processor.image_processor(images=picture, return_tensors="pt").pixel_values
-    with torch.no_grad(): seen = family.encode(model, pixels.to(model.device, model.dtype))
-    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    return FeatureFile(path, n_rows, tuple(seen.shape[1:]), dtype)
+    if model_family(model.config).encode is None: return None
+    if config.augment or config.objective != "likelihood": return None
+    square, wide = (_tried_on(model, processor, config, size) for size in ((64, 64), (256, 64)))
+    if square is None or square.requires_grad or square.shape != wide.shape: return None
+    half = torch.bfloat16 in (square.dtype, getattr(torch, config.precision))
+    dtype = torch.bfloat16 if half else torch.float32
+    try: return FeatureFile(path, n_rows, tuple(square.shape[1:]), dtype)
+    except OSError as error:
+        warnings.warn(f"{error}: pictures are read anew in each epoch", stacklevel=2)
+    return None
 
 # %% ../../nbs/train/batches.ipynb #911f5287
 def encode_once(
     model:nn.Module, # Without wrappers
     kept:FeatureFile, # Where features go
-    batch:dict, # Changed: `pixel_values` become `image_features`
+    batch:dict, # Changed: what is seen of pictures becomes `image_features`
     rows:list[int], # Numbers of its rows
 ):
     "Ask the image encoder, and keep what it says."
-    encode, pixels = model_family(model.config).encode, batch.pop("pixel_values")
-    with torch.no_grad(): features = encode(model, pixels)
+    pictures = {name: batch.pop(name) for name in seen_of(batch) if not name.startswith(PROMPT)}
+    encode = model_family(model.config).encode
+    with torch.no_grad(): features = encode(model, to_model(pictures, model))
     kept.put(rows, features)
     batch["image_features"] = features
 
@@ -136,6 +147,10 @@ class TrainCollator(CaptionCollator):
     "Also names the pictures of a batch, and takes their features from a file once they are there."
     features: FeatureFile|None = None
     rows: EpochRows|None = None # The split, for pictures that stand in
+
+    def __post_init__(self):
+        if self.features is not None: self.cache_bytes = 0 # a picture is read once
+        super().__post_init__()
 
     def __call__(self, rows):
         known = set(self.skipped)
@@ -152,9 +167,16 @@ class TrainCollator(CaptionCollator):
         readable = [row for row in rows if row["image_id"] not in self.skipped]
         numbers = [row["row"] for row in readable]
         if readable and self.features is not None and self.features.has(numbers):
-            return readable, {"image_features": self.features.features[numbers].float()}
+            features = {"image_features": self.features.features[numbers].float()}
+            return readable, features | join([self._prompt] * len(readable))
         readable, seen = self.see(readable)
         return (readable, seen) if readable else self._stand_in(rows[0])
+
+    @cached_property
+    def _prompt(self) -> dict[str, torch.Tensor]:
+        "What stands before each caption: that of any picture, as all have as many places in it."
+        seen, = see(self.processor, [Image.new("RGB", (64, 64))], self.prompt, self.system)
+        return {name: tensor for name, tensor in seen.items() if name.startswith(PROMPT)}
 
     def _stand_in(self, row:dict) -> tuple[list[dict], dict]:
         "The next row that can be read, and what is seen of it."

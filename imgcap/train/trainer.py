@@ -89,7 +89,8 @@ class CaptionTrainer(Trainer):
         kept = self.data_collator.features
         self.data_collator.note(inputs.pop("skipped", {}))
         if kept is not None and "image_features" not in inputs:
-            encode_once(self.bare_model, kept, inputs, numbers)
+            with self.accelerator.autocast():
+                encode_once(self.bare_model, kept, inputs, numbers)
         loss = self.loss(self, model, {**inputs, "image_id": ids}, num_items_in_batch)
         if not torch.isfinite(loss): raise _loss_error(loss, self.state.global_step + 1, ids)
         return (loss, None) if return_outputs else loss
@@ -193,13 +194,13 @@ def make_trainer(
 ) -> CaptionTrainer:
     "A trainer for these choices."
     rows, asked = EpochRows(data["train"]), dict(prompt=config.prompt, system=config.system)
-    collator = TrainCollator(processor, max_length=config.max_length, seed=config.seed, rows=rows,
-                             augment=augment_picture if config.augment else None,
-                             captions_per_picture=config.captions_per_picture, **asked)
     if args.should_save:  # what an interrupted run left
         for old in ("features", "features.done"): (run / old).unlink(missing_ok=True)
     args.distributed_state.wait_for_everyone()
-    collator.features = feature_file(model, config, run / "features", processor, len(rows))
+    kept = feature_file(model, config, run / "features", processor, len(rows))
+    collator = TrainCollator(processor, max_length=config.max_length, seed=config.seed, rows=rows,
+                             augment=augment_picture if config.augment else None, features=kept,
+                             captions_per_picture=config.captions_per_picture, **asked)
     if config.patience: callbacks = [*callbacks, Patience(config.patience, by)]
     trainer = CaptionTrainer(
         model=model, args=args, config=config, train_dataset=rows, data_collator=collator,
