@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from transformers import TrainerCallback, set_seed
+from transformers import AttentionInterface, TrainerCallback, set_seed
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ..config import TrainConfig
 from ..extras import install_hint
@@ -85,6 +86,55 @@ def _checkpoint_activations(model:nn.Module):
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.disable_input_require_grads()
 
+# %% ../../nbs/train/parts.ipynb #7b20c1a1
+def _bias(mask:torch.Tensor|None, causal:bool, scores:torch.Tensor) -> torch.Tensor|float:
+    "What is added to scores (N, H, T, T), so that nothing is seen where it must not be."
+    if mask is None:
+        if not causal: return 0.
+        mask = scores.new_ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if mask.dtype != torch.bool: return mask
+    return scores.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(scores.dtype).min)
+
+
+def _written_out(query, key, value, mask, dropout, scaling, causal):
+    "Attention of heads (N, H, T, C); as in the fused one, scores are float32."
+    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], dim=1)
+                  for part in (key, value))
+    with torch.autocast("cpu", enabled=False):
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        scores = (query.float() * scaling) @ key.float().mT
+        weights = (scores + _bias(mask, causal, scores)).softmax(-1)
+    return (nn.functional.dropout(weights, dropout).to(value.dtype) @ value).transpose(1, 2)
+
+
+# %% ../../nbs/train/parts.ipynb #7b20c1a3
+_PAYS_UP_TO = 192 # positions to which it pays
+
+
+def _attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
+    "Attention as transformers calls it, fused or written out."
+    length, special = key.shape[2], ("softcap", "position_bias", "cache")
+    if (not torch.is_autocast_enabled("cpu") or query.device.type != "cpu"
+            or query.shape[2] != length or length > _PAYS_UP_TO
+            or any(others.get(name) is not None for name in special)):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
+                                      scaling=scaling, **others)
+    causal = others.get("is_causal")
+    if causal is None: causal = getattr(module, "is_causal", True)
+    heads = _written_out(query, key, value, attention_mask, dropout, scaling, causal)
+    return heads.contiguous(), None
+
+
+# %% ../../nbs/train/parts.ipynb #7b20c1a4
+@contextmanager
+def _short_attention(model:nn.Module) -> Iterator[None]:
+    "Within, a chat model attends so."
+    if not model_family(model.config).reads_on: return (yield)
+    AttentionInterface.register("sdpa", _attend)
+    try: yield
+    finally: AttentionInterface.register("sdpa", sdpa_attention_forward)
+
+
 # %% ../../nbs/train/parts.ipynb #6a1f03e1
 @contextmanager
 def made_ready(
@@ -97,7 +147,7 @@ def made_ready(
     checkpoints = config.gradient_checkpointing and not model.is_activation_checkpointing
     learning = model
     try:
-        with evaluating(model):
+        with evaluating(model), _short_attention(model):
             if config.threads: torch.set_num_threads(config.threads)
             set_seed(config.seed)
             learning = choose_parts(model, config)
