@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .files import put_back, read_object, some
 from .fingerprints import file_digest
-from .run_record import is_run, read_run
+from .run_record import WEIGHTS, is_run, read_run
 
 # %% ../nbs/ground/run_files.ipynb #7c0de007
 _OF_CHECKPOINT = r"""(config|generation_config|(video_)?(pre)?processor_config|tokenizer
@@ -220,7 +220,15 @@ def drop_scores(
 # %% ../nbs/ground/run_files.ipynb #3f838824
 def put_back_models(run:Path):
     "What a process moved aside to replace it is in its place again, where the process was killed."
-    for name in ("model", "adapter"): put_back(run / name)
+    for name in WEIGHTS: put_back(run / name)
+
+
+def weights_folder(
+    folder:str|os.PathLike, # Of a run, or a checkpoint
+) -> Path: # The folder itself where it is no run, or one without weights
+    "Where the weights are: a whole model counts before what LoRA adds to one."
+    put_back_models(folder := Path(folder).expanduser())
+    return next((folder / name for name in WEIGHTS if (folder / name).is_dir()), folder)
 
 
 def drop_halves(run:Path):
@@ -236,5 +244,5 @@ def drop_halves(run:Path):
 # %% ../nbs/ground/run_files.ipynb #0a25f322
 def has_products(run:Path) -> bool:
     "Whether a run wrote weights, scores or pictures: what failed at its start left none."
-    names = ("model", "adapter", "evaluations", *_SCORE_RECORDS, *_DEMO)
+    names = (*WEIGHTS, "evaluations", *_SCORE_RECORDS, *_DEMO)
     return any((run / name).exists() for name in names)

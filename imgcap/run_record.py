@@ -118,13 +118,16 @@ def folder_of(
     return path
 
 # %% ../nbs/ground/run_record.ipynb #7c0de0f2
+WEIGHTS = ("model", "adapter") # Folders of a run with weights; the first that is there counts
+
+
 def run_of(
     model, # A model, or the name that `load_model` takes
 ) -> Path|None:
     "The run folder that a model is from: RUN, RUN/model, RUN/checkpoints/…"
     if (path := folder_of(model)) is None: return None
     folders = [path]
-    if path.name in ("model", "adapter"): folders.append(path.parent)
+    if path.name in WEIGHTS: folders.append(path.parent)
     if path.parent.name == "checkpoints": folders.append(path.parent.parent)
     run = next((folder for folder in folders
                 if is_run(folder) or is_damaged(folder)), None)

@@ -24,7 +24,8 @@ STAGES = {
     "viz": "viz.figures viz.diagrams viz.comparison viz.plots viz",
     "families": "families.git families.seen families.chat families.florence families",
     "preprocess": "preprocess.tokens preprocess.memory preprocess",
-    "model": """model.tiny model.settings model.processors model.checkpoints model.generation
+    "model": """model.tiny model.settings model.processors model.adapters model.checkpoints
+        model.generation
         model.constraints model.decoding model""",
     "metrics": "metrics.predictions metrics.ngrams metrics.learned metrics",
     "train": """train.checkpoints train.parts train.rewards train.validation train.batches

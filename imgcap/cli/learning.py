@@ -69,8 +69,9 @@ def train(
     if os.environ.get("RANK", "0") != "0": return
     told = {"--model": run, "--data": data, "--images": images, "--image-column": image_column,
             "--caption-column": caption_column}
-    print(f"the model is in {run / 'model'}; "
-          + what_next(run, "imgcap", "evaluate", *_words(told)))
+    from imgcap.run_files import weights_folder
+    kept = weights_folder(run)
+    print(f"the {kept.name} is in {kept}; " + what_next(run, "imgcap", "evaluate", *_words(told)))
 
 # %% ../../nbs/cli/learning.ipynb #2b181166
 def _seed_of(about:dict) -> int: return about.get("config", {}).get("seed", TrainConfig.seed)

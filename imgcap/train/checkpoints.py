@@ -19,7 +19,7 @@ from ..files import beside, put_back, replace_folder, some, write_atomic
 from ..hub import quiet_transformers
 from ..run_checkpoints import check_weights, weight_digests
 from ..run_files import checkpoint_strangers, drop_scores
-from ..run_record import is_run
+from ..run_record import WEIGHTS, is_run
 
 # %% ../../nbs/train/checkpoints.ipynb #ef68351d
 def check_vocabulary(
@@ -45,7 +45,7 @@ def _take_its_place(folder:Path, partial:Path):
         raise FileExistsError(
             f"{folder} holds {some(found)}, which belongs to no checkpoint, so "
             "it is not replaced; choose a folder that is new or empty")
-    if folder.name == "model" and is_run(folder.parent): drop_scores(folder.parent)
+    if folder.name in WEIGHTS and is_run(folder.parent): drop_scores(folder.parent)
     replace_folder(folder, partial, lambda old: not checkpoint_strangers(old, written))
 
 # %% ../../nbs/train/checkpoints.ipynb #858660a9

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from ..config import TrainConfig
 from ..extras import install_hint
 from ..families import module_name, vision_name
 from ..model import evaluating, model_family
+from ..model.checkpoints import base_name
 
 # %% ../../nbs/train/parts.ipynb #4f60903f
 def _freeze(
@@ -57,7 +59,11 @@ def _add_lora(model:nn.Module, config:TrainConfig) -> nn.Module:
         exclude_modules=None if config.lora_vision else _but_language(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft calls a method by its old name
-        return get_peft_model(model, additions)
+        wrapped = get_peft_model(model, additions)
+    wrapped.peft_config["default"].base_model_name_or_path = base_name(model)
+    # peft would ask the Hub at each checkpoint whether the vocabulary was changed
+    wrapped.save_pretrained = partial(wrapped.save_pretrained, save_embedding_layers=False)
+    return wrapped
 
 # %% ../../nbs/train/parts.ipynb #c09ebb66
 def what_is_saved(
@@ -66,9 +72,12 @@ def what_is_saved(
 ) -> list[str]: # Folders of a run: "adapter", "model", or both; the last is what is loaded
     "Whether a run ends with a whole model, or with what LoRA adds to one."
     if not config.lora: return ["model"]
-    in_chat = model_family(model.config).reads_on
-    adapter = in_chat or config.merge is False
-    whole = not in_chat if config.merge is None else config.merge
+    in_chat, has_base = model_family(model.config).reads_on, bool(base_name(model))
+    if config.merge is False and not has_base:
+        raise ValueError("an adapter needs the model that it was trained with, and this one comes "
+                         "from no folder and no repository; save it and load it, or merge")
+    adapter = has_base and (in_chat or config.merge is False)
+    whole = not (in_chat and has_base) if config.merge is None else config.merge
     return ["adapter"] * adapter + ["model"] * whole
 
 
@@ -77,6 +86,7 @@ def choose_parts(
     config:TrainConfig, # Its `freeze` and `lora`
 ) -> nn.Module: # The model, or peft's wrapper of it with `lora`
     "Freeze what is not to learn."
+    what_is_saved(config, model) # or an error, before hours of work
     _freeze(model, config.freeze)
     return _add_lora(model, config) if config.lora else model
 

@@ -187,7 +187,8 @@ def named_when_stopped(
     "A model that was changed and not finished is no longer what it was loaded as."
     try: yield
     except BaseException:
-        if step := trainer.state.global_step:
+        step = trainer.state.global_step
+        if step and not trainer.config.lora: # what LoRA adds is out of it again
             trainer.bare_model.config.name_or_path = f"{run}{_STOPPED}{step}"
         raise
 
@@ -217,6 +218,7 @@ def _describe_model(model, processor) -> dict:
     return {"type": model.config.model_type, "name": _recorded_name(model),
             "parameters": sum(p.numel() for p in model.parameters()),
             "weights": weights_fingerprint(model),
+            **({"quantized": True} if getattr(model, "is_quantized", False) else {}),
             **settings_fingerprints(model, processor)}
 
 

@@ -1,0 +1,181 @@
+"""What LoRA adds to a model: it is kept, found with its base, and refused where that is another."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from chat_models import make_chat_model
+
+from imgcap.data.creatures import make_creatures
+from imgcap.evaluate import evaluate_model, read_scores
+from imgcap.infer import Captioner
+from imgcap.model import load_model, new_smol_tiny
+from imgcap.run_files import weights_folder
+from imgcap.train import finetune
+from imgcap.train.checkpoints import save_checkpoint
+
+pytest.importorskip("peft")
+SMALL = {"max_steps": 2, "validations": 1, "max_new_tokens": 4, "batch_size": 4}
+SMALL |= {"precision": "float32", "augment": False, "echo": str, "learning_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_creatures({"train": 6, "validation": 2, "test": 3})
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return make_chat_model("idefics3", tmp_path_factory.mktemp("base") / "idefics3")
+
+
+def train(base, data, out, **options):
+    return finetune(*load_model(base, device="cpu"), data, out=out, **SMALL | options)
+
+
+@pytest.fixture(scope="module")
+def made(base, data, tmp_path_factory):
+    return train(base, data, tmp_path_factory.mktemp("runs") / "run", lora=2)
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    "A copy of it to change."
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def says(name, data):
+    return [each.text for each in Captioner(name, device="cpu").many(list(data["test"]["image"]))]
+
+
+def named(folder, base=None):
+    "What an adapter calls its base; another name where one is given."
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if base is not None:
+        config["base_model_name_or_path"] = base
+        path.write_text(json.dumps(config), encoding="utf-8")
+    return config["base_model_name_or_path"]
+
+
+def refused(name):
+    with pytest.raises(ValueError) as caught:
+        load_model(name, device="cpu")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_base_in_a_folder_is_found_from_anywhere(base, data, tmp_path, monkeypatch):
+    "Also where it was given as seen from another folder."
+    monkeypatch.chdir(base.parent)
+    run = train(base.name, data, tmp_path / "run", lora=2)
+    captions = says(run, data)
+    monkeypatch.chdir(tmp_path)
+    assert named(run / "adapter") == str(base)
+    assert says("run", data) == captions == says(Path("run/adapter"), data)
+
+
+def test_what_comes_with_the_package_goes_by_its_name(data, tmp_path):
+    run = train("git-tiny", data, tmp_path / "run", lora=2, merge=False)
+    assert named(run / "adapter") == "git-tiny"
+    assert weights_folder(run) == run / "adapter" and says(run, data)
+
+
+@pytest.mark.filterwarnings("error::FutureWarning", "error::UserWarning")
+def test_an_adapter_is_trained_on(made, base, data, tmp_path):
+    "The next adapter belongs to the model with the first one in it, and to no other."
+    next_run = train(made, data, tmp_path / "next", lora=2, merge=True)
+    assert named(next_run / "adapter") == str(made / "adapter")
+    merged, added = (load_model(next_run / name, device="cpu")[0] for name in ("model", "adapter"))
+    pairs = zip(merged.parameters(), added.parameters())
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+    assert says(next_run / "model", data) == says(next_run / "adapter", data)
+    named(next_run / "adapter", str(base))
+    assert "other weights" in refused(next_run / "adapter")
+
+
+def test_all_weights_of_an_adapted_model_learn(made, data, tmp_path):
+    run = train(made, data, tmp_path / "run")
+    before, after = load_model(made)[0], load_model(run)[0]
+    assert all(p.requires_grad for p in before.parameters())
+    assert not torch.equal(before.get_input_embeddings().weight,
+                           after.get_input_embeddings().weight)
+
+
+def test_a_model_made_here_is_saved_whole(data, tmp_path):
+    "There is no other place where the rest of it would be found."
+    run = finetune(*new_smol_tiny(vision_layers=1, text_layers=1), data, out=tmp_path / "run",
+                   lora=2, **SMALL)
+    assert weights_folder(run) == run / "model" and not (run / "adapter").exists()
+    assert says(run, data)
+    with pytest.raises(ValueError, match="no folder and no repository"):
+        finetune(*new_smol_tiny(vision_layers=1, text_layers=1), data, out=tmp_path / "other",
+                 lora=2, merge=False, **SMALL)
+    assert not (tmp_path / "other").exists()
+
+
+def test_another_base_is_refused(run, tmp_path):
+    "Of another type, and of the same type with other weights."
+    other = make_chat_model("idefics3", tmp_path / "other", seed=1)
+    named(run / "adapter", str(other))
+    assert f"other weights than those that {other} has now" in refused(run)
+    named(run / "adapter", str(make_chat_model("llava", tmp_path / "llava")))
+    (run / "run.json").unlink()
+    assert f"does not fit the model {tmp_path / 'llava'}" in refused(run / "adapter")
+    named(run / "adapter", "git-tiny")
+    assert "does not fit the model git-tiny" in refused(run / "adapter")
+
+
+def test_half_an_adapter_is_refused(run):
+    from safetensors.torch import load_file, save_file
+
+    path = run / "adapter" / "adapter_model.safetensors"
+    weights = load_file(path)
+    lost = weights.pop(sorted(weights)[0])
+    save_file(weights, path, {"format": "pt"})
+    assert "asked for by its adapter_config.json and not in its file" in refused(run)
+    save_file({**load_file(path), "base_model.model.more.lora_A.weight": lost}, path)
+    refused(run)
+    path.unlink()
+    (run / "adapter" / "adapter_model.bin").write_bytes(b"x")
+    assert "not its weights (adapter_model.safetensors)" in refused(run)
+
+
+def test_a_base_that_is_gone_is_named(run):
+    named(run / "adapter", "/no/such/base")
+    said = refused(run)
+    assert "trained with the model /no/such/base" in said and "write its place into" in said
+    (run / "adapter" / "adapter_config.json").write_text("{}")
+    assert "does not name the model" in refused(run)
+
+
+def test_an_adapter_of_others_is_read_with_the_processor_of_its_base(run, base, data):
+    captions = says(run, data)
+    for path in (run / "adapter").iterdir():
+        if not path.name.startswith("adapter_"):
+            path.unlink()
+    (run / "adapter" / "README.md").write_text("An adapter.")
+    assert says(run, data) == captions
+
+
+def test_scores_of_an_older_adapter_go(run, base, data):
+    "As those of an older model do, where others come into its place."
+    evaluate_model(run, data, resamples=5, device="cpu").save(run)
+    assert read_scores(run)[0]
+    save_checkpoint(*load_model(base, device="cpu"), run / "adapter")
+    assert not (run / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("part", ["", "adapter", "model"])
+def test_a_merged_run_is_known_by_each_of_its_parts(part, merged, data, tmp_path):
+    report = evaluate_model(merged / part, data, resamples=5, device="cpu")
+    assert [row["caption"] for row in report.predictions] == says(merged, data)
+    assert Captioner(merged / part, device="cpu").decoding.max_new_tokens == 4
+    report.save(tmp_path / "scores")
+
+
+@pytest.fixture(scope="module")
+def merged(base, data, tmp_path_factory):
+    return train(base, data, tmp_path_factory.mktemp("merged") / "run", lora=2, merge=True)
