@@ -7,10 +7,11 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from servers import serving
 
 TOKEN = "hf_" + "NotATokenOfAnybody" * 2
 LARGE = (".safetensors", ".png")
@@ -155,12 +156,8 @@ def little_hub():
     import huggingface_hub
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Server", (Answers,), {"hub": hub}))
-    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     constants = huggingface_hub.constants
     before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
-    try: yield hub
-    finally:
-        constants.HF_HUB_DISABLE_XET = before
-        server.shutdown()
-        server.server_close()
+    try:
+        with serving(server) as hub.endpoint: yield hub
+    finally: constants.HF_HUB_DISABLE_XET = before

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +10,7 @@ import copies
 import pytest
 import torch
 from PIL import Image
+from servers import serving
 from small_models import BUILDERS, pictures, small_model
 
 from imgcap import targets
@@ -660,9 +660,8 @@ def web(monkeypatch):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving(server) as address:
+        yield address
 
 
 def test_dead_addresses_cost_a_line_each(photos, captioner, web):

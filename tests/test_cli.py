@@ -231,6 +231,19 @@ def test_a_second_demo_shows_the_first_and_takes_nothing_away(demo_of):
     assert contents(folder) == before
 
 
+def test_a_demo_leaves_what_a_run_leaves_and_its_pictures(small_demo):
+    folder, _ = small_demo
+    left = {path.name for path in folder.iterdir()}
+    assert {"model", "checkpoints", "run.json", "log.jsonl", "metrics.json", "predictions.jsonl",
+            "gallery.png", "README.md", "creatures.png", "captions.png"} <= left, left
+    scores = json.loads((folder / "metrics.json").read_text())
+    assert set(scores) == {"test", "novel"}
+    assert {"model", "shuffled_pictures", "constant_caption", "nearest_picture", "human"} <= set(
+        scores["test"])
+    assert {"cider_d", "cider_d_ci", "bleu_4", "rouge_l", "wer", "attribute_f1"} <= set(
+        scores["test"]["model"])
+
+
 def test_help_says_what_an_option_takes():
     status, said, _ = run("caption", "--help")
     takes = dict(re.findall(r"^  (--[a-z-]+) (\S+) ", said, re.M))

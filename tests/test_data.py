@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import threading
 import unicodedata
 import urllib.parse
 import warnings
@@ -22,6 +21,7 @@ from datasets.distributed import split_dataset_by_node
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from servers import serving
 
 from imgcap.data import (
     caption_language, decode_image, describe_captions, keep_encoded, load_captions,
@@ -939,16 +939,14 @@ show("ada/nightmare")
 def test_sets_of_a_hub_and_what_goes_wrong_there(tmp_path):
     hub = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     hub.repositories, hub.asked = repositories(), []
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")
                    and not k.lower().endswith("_proxy")}
-    environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-                    "HF_HOME": str(tmp_path / "home"),
+    environment |= {"HF_HOME": str(tmp_path / "home"),
                     "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
                     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
-    done = subprocess.run([sys.executable, "-c", TRIAL], env=environment, capture_output=True,
-                          text=True, timeout=120)
-    hub.shutdown()
+    with serving(hub) as address:
+        done = subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, text=True,
+                              timeout=120, env={**environment, "HF_ENDPOINT": address})
     assert done.returncode == 0, done.stderr
     birds = "[['a red roof'], ['a house'], ['a green lawn']] (24, 16)"
     lines = done.stdout.splitlines()

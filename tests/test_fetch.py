@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 from PIL import Image
+from servers import serving
 
 from imgcap.fetch import _is_public, _unfolded
 from imgcap.pictures import (ImageError, decode_image, fetch_picture, inspect_picture,
@@ -104,10 +104,8 @@ def web():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     server.handle_error = lambda *args: None
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(server) as address:
+        yield address
 
 
 GOOD = ["good.png", "unsaid.png", "moved.png", "far.png", "猫 1.png", "%E7%8C%AB%201.png", "gzip",
@@ -357,12 +355,10 @@ class Proxy(BaseHTTPRequestHandler):
 @pytest.fixture
 def proxy(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{server.server_port}")
     Proxy.seen.clear()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_a_proxy_is_used_and_looks_names_up_itself(proxy):

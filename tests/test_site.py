@@ -4,14 +4,18 @@ and ask no other server; links and pictures are there; search finds."""
 import ast
 import functools
 import http.server
+import re
+import shutil
 import sys
-import threading
+from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from browser import complaints_of
+from servers import serving
 from sphinx.util.inventory import InventoryFile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +57,12 @@ LOOK = """async () => {
     buttons: [...document.querySelectorAll('.buttons a')].map(a => a.innerText),
   }
 }"""
-# The sidebar is made once for all pages (docs/ext/navigation.py), and looked at on the first.
-NO_SIDEBAR = "document.querySelector('.sidebar-tree')?.remove()"
+# Code is cut into thousands of coloured pieces, which take long to look through and change nothing
+# but the contrast.
+NO_COLOURS = """() => {
+  for (const code of document.querySelectorAll('pre'))
+    if (!code.querySelector(':not(span)')) code.textContent = code.textContent;
+}"""
 
 # What sticks out of the window, unless it is in a box that scrolls by itself.
 TOO_WIDE = """() => {
@@ -69,9 +77,9 @@ SIDEWAYS = """() => [...document.querySelectorAll(
     'article :is(pre, table, .table-wrapper, .output)')]
   .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible')
   .map(e => `${e.scrollWidth} > ${e.clientWidth} pixels: ${e.innerText}`)"""
-# Contrast is slow to judge, and a page has ten thousand words of a few kinds: what holds only kinds
-# that were judged before, here or on another page, is taken away.
-ONLY_NEW_KINDS = """known => {
+# Contrast is slow to judge, and a page has ten thousand words of a few kinds: [kinds that were not
+# seen before, here or on another page; what of the page holds them].
+NEW_KINDS = """known => {
   const seen = new Set(known), kinds = new Map(), stay = new Set(), fresh = [];
   const kind = e => {
     if (!e || e === document.documentElement) return '';
@@ -79,17 +87,26 @@ ONLY_NEW_KINDS = """known => {
       + [...e.classList].sort().join('.') + (e.getAttribute('style') || ''));
     return kinds.get(e);
   };
-  for (const e of document.body.querySelectorAll('*')) {
+  for (const e of document.body.querySelectorAll('*:not(script, style)')) {
     const says = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
     if (seen.has(kind(e)) || !says) continue;
     seen.add(kind(e));
     fresh.push(kind(e));
     for (let outer = e; outer; outer = outer.parentElement) stay.add(outer);
   }
-  for (const e of document.body.querySelectorAll('*'))
-    if (e.isConnected && !stay.has(e)) e.remove();
-  return fresh;
+  const held = e => {
+    const copy = e.cloneNode(e.tagName === 'STYLE');
+    for (const n of e.tagName === 'STYLE' ? [] : e.childNodes)
+      if (n.nodeType === 3) copy.append(n.data);
+      else if (stay.has(n) || n.tagName === 'STYLE') copy.append(held(n));
+    return copy;
+  };
+  return [fresh, fresh.length ? held(document.body).innerHTML : ''];
 }"""
+SHOW = "pieces => { document.body.innerHTML = pieces.join(''); }"
+# All pages have it, made once for all of them (docs/ext/navigation.py).
+SIDEBAR = re.compile(r'<div class="sidebar-tree">.*?(?=</aside>)', re.DOTALL)
+LINK = re.compile(r'<a [^>]*href="([^"]+)"')
 
 
 class QuietServer(http.server.ThreadingHTTPServer):
@@ -136,22 +153,26 @@ def site(build):
     return build("-W", "--keep-going", "-E")
 
 
+@contextmanager
+def served(folder):
+    "The address of a server of a folder on the loopback interface."
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with serving(QuietServer(("127.0.0.1", 0), handler)) as address:
+        yield f"{address}/"
+
+
 @pytest.fixture(scope="module")
 def url(site):
-    "The address of a server of the site on the loopback interface."
-    server = QuietServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
+    with served(site) as address:
+        yield address
 
 
 class Reader:
     "A tab that goes through the site, and what was wrong."
 
     def __init__(self, browser, url):
-        self.url, self.faults, self.ids, self.links, self.kinds, self.page = url, [], {}, [], [], ""
-        self.buttons = {}
+        self.url, self.faults, self.ids, self.links, self.page = url, [], {}, [], ""
+        self.buttons, self.kinds, self.pieces = {}, [], []
         self.context = browser.new_context(color_scheme="light", reduced_motion="reduce")
         self.tab = self.context.new_page()
         self.tab.on(
@@ -188,10 +209,9 @@ class Reader:
             self.fault(f"{scheme}: {complaint}")
 
     def look(self, page):
-        "One page in a wide window, in the dark, and on a phone."
+        "One page in a wide window and on a phone."
         tab = self.tab
         tab.set_viewport_size(WIDE)
-        tab.emulate_media(color_scheme="light")
         self.open(page)
         seen = tab.evaluate(LOOK)
         if len(seen["text"]) < 20 and page != "search.html":
@@ -206,20 +226,25 @@ class Reader:
         self.ids[page] = set(seen["ids"])
         self.links += [(page, link) for link in seen["links"]]
         self.buttons[page] = seen["buttons"]
-        if len(self.ids) > 1:
-            tab.evaluate(NO_SIDEBAR)
+        kinds, piece = tab.evaluate(NEW_KINDS, self.kinds)
+        self.kinds += kinds
+        self.pieces.append(piece)
+        tab.evaluate(NO_COLOURS)
         self.axe("light", RULES)
         for element in tab.evaluate(SIDEWAYS)[:3]:
             self.fault(f"scrolls sideways: {element[:150]}")
         tab.set_viewport_size(PHONE)
         for element in tab.evaluate(TOO_WIDE)[:3]:
             self.fault(f"is wider than a phone of 360: {element[:150]}")
-        self.kinds += (new := tab.evaluate(ONLY_NEW_KINDS, self.kinds))
-        if not new:
-            return
-        tab.set_viewport_size(WIDE)
+
+    def look_at_colours(self):
+        "All kinds of words that the pages have, on one page, bright and dark."
+        self.tab.set_viewport_size(WIDE)
+        self.open("index.html")
+        self.page = "somewhere"
+        self.tab.evaluate(SHOW, self.pieces)
         for scheme in ("light", "dark"):
-            tab.emulate_media(color_scheme=scheme)
+            self.tab.emulate_media(color_scheme=scheme)
             self.axe(scheme, ["color-contrast"])
 
 
@@ -233,14 +258,25 @@ def pages(site):
 
 
 @pytest.fixture(scope="module")
-def reader(browser, url, pages):
-    "A reader who has been on every page."
-    reader = Reader(browser, url)
-    reader.context.add_init_script(AXE_SCRIPT)
-    for page in pages:
-        reader.look(page)
-    yield reader
-    reader.context.close()
+def reader(browser, site, pages, tmp_path_factory):
+    "A reader who has been on every page; the sidebar was there on the first, its links on each."
+    folder = shutil.copytree(site, tmp_path_factory.mktemp("copy") / "site")
+    links = []
+    for page in pages[1:]:
+        text = (folder / page).read_text(encoding="utf-8")
+        (folder / page).write_text(SIDEBAR.sub("", text), encoding="utf-8")
+        links += [
+            (page, unescape(link)) for part in SIDEBAR.findall(text) for link in LINK.findall(part)
+        ]
+    with served(folder) as url:
+        reader = Reader(browser, url)
+        reader.links += [(page, urljoin(url + page, link)) for page, link in links]
+        reader.context.add_init_script(AXE_SCRIPT)
+        for page in pages:
+            reader.look(page)
+        reader.look_at_colours()
+        yield reader
+        reader.context.close()
 
 
 @pytest.fixture
@@ -256,9 +292,9 @@ def test_pages(reader, pages):
     assert len(pages) > 40 and not reader.faults, "\n".join(reader.faults)
 
 
-def test_links(reader, site, url):
+def test_links(reader, site):
     "Every link inside the site leads to a page and a place that are there."
-    faults = []
+    url, faults = reader.url, []
     for page, link in reader.links:
         if link.startswith("invalid:"):
             faults.append(f"{page} links to {link}")

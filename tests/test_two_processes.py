@@ -7,6 +7,7 @@ import sys
 import copies
 import pytest
 
+pytestmark = pytest.mark.first
 TWO = 2
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={TWO}"]
 

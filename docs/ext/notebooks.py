@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -53,6 +54,7 @@ def shown(cell):
     return bool(DIRECTIVE.sub("", cell.source).strip() or cell.outputs)
 
 
+@cache
 def only_imports(source):
     "Whether a cell does nothing but import."
     try: lines = ast.parse(source).body
