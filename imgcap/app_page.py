@@ -91,7 +91,7 @@ def about_html(
     "The head of the page: which model writes, what it learned from, what it does not know."
     config, run = getattr(model, "config", None), run_of(model)
     name, score = str(getattr(config, "name_or_path", "") or getattr(model, "name", "")), ""
-    if name == "git-tiny":
+    if name in ("git-tiny", "smol-tiny"):
         said = ("It learned from 600,000 drawings of creatures, things and shapes, and from no "
                 "photograph: a photograph will be described as one of them.")
     elif run: said, score = _run_says(run)

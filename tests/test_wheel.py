@@ -147,9 +147,9 @@ def test_wheel_holds_what_it_should(wheel):
     for extra, requirements in EXTRAS.items():
         for requirement in requirements:
             assert f'Requires-Dist: {requirement}; extra == "{extra}"' in about
-    assert "imgcap/py.typed" in names and any(
-        name.endswith("git-tiny/model.safetensors") for name in names
-    )
+    assert "imgcap/py.typed" in names
+    for model in ("git-tiny", "smol-tiny"):
+        assert f"imgcap/checkpoints/{model}/model.safetensors" in names
     assert package_files() <= set(names), f"not in the wheel: {package_files() - set(names)}"
     assert not [name for name in names if name.startswith(("tests/", "nbs/", "docs/", "scripts/"))]
 

@@ -52,7 +52,7 @@ def caption_loss(
 
 # %% ../../nbs/04_model.ipynb #70b42850
 def load_model(
-    name:str|os.PathLike, # "git-tiny", a run folder, a checkpoint folder, or "owner/name" (Hub)
+    name:str|os.PathLike, # "git-tiny", "smol-tiny", a run, a checkpoint, or "owner/name" (Hub)
     *,
     device:str="auto", # "auto" takes CUDA, then Apple's MPS, then the CPU
     dtype:str|torch.dtype="auto", # "auto" is float32, but for large chat models on a GPU

@@ -46,7 +46,7 @@ def _of_run(folder:Path) -> str:
     return f"; the run {run} has not written its model yet: finish it with resume"
 
 # %% ../../nbs/model/checkpoints.ipynb #05508aae
-_IN_PACKAGE = ("git-tiny",) # Come with the package
+_IN_PACKAGE = "git-tiny", "smol-tiny" # Come with the package
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 

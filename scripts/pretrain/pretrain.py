@@ -99,7 +99,7 @@ def load_start(folder: Path):
     "The same as it was saved."
     config = transformers.AutoConfig.from_pretrained(folder)
     model = model_family(config).model_class.from_pretrained(folder, dtype=torch.float32)
-    # torch's fused attention on a CPU is twice as slow for so few places
+    # of torch's fused attention on a CPU the gradient in bfloat16 is slow for so few places
     if config.model_type != "git": model.set_attn_implementation("eager")
     return model, AutoProcessor.from_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""A broad drawn world: pictures and plain captions made from `(seed, index)`, to pretrain git-tiny.
+"""A broad drawn world: pictures and plain captions made from `(seed, index)`, to pretrain models.
 
     picture, captions = draw(seed=0, index=17)        # 64x64 RGB, one or two captions
 
