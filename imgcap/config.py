@@ -284,11 +284,11 @@ class TrainConfig:
     captions_per_picture: int = option(1,
         "Captions of each picture per step; a GIT reads the picture once for all of them",
         at_least=1, at_most=1000)
-    accumulate: int = option(1,
-        "Batches whose gradients are added up before a step", at_least=1, at_most=1_000_000)
+    accumulate: int|None = option(None, "Batches whose gradients are added up before a step; by "
+        "default 1, of a large chat model as many as make 16 pictures", **_BATCH)
     learning_rate: float|None = option(None,
-        "Peak learning rate; by default 1e-3 for a small model, 5e-5 for a large one (as in the "
-        "Hugging Face guide), 2e-4 with `lora`, a twentieth of that with objective cider",
+        "Peak learning rate; by default 1e-3 for a small model, 5e-5 for a large one, 2e-5 for a "
+        "large chat model, 2e-4 with `lora`, a twentieth of that with objective cider",
         above=0, at_most=1000)
     warmup: float = option(0.05,
         "Share of the steps in which the learning rate rises to its peak (30 steps at least, half "
@@ -308,18 +308,18 @@ class TrainConfig:
     freeze: str = option("",
         "Parts that do not learn: vision, or names of modules, separated by commas",
         metavar="PARTS")
-    lora: int|None = option(None,
-        "LoRA: train additions of this rank to linear layers, of a chat model to those of its "
-        "language model (Hu et al. 2021, arXiv:2106.09685); needs peft", at_least=1, at_most=10**5)
+    lora: int|None = option(None, "LoRA (arXiv:2106.09685; needs peft): train additions of this "
+        "rank to linear layers, of a chat model to its language model's; by default 16 for a chat "
+        "model of a billion weights or more, else 0: no additions", at_least=0, at_most=10**5)
     lora_vision: bool = option(False, "With lora: to what sees the image in a chat model, too")
     merge: bool|None = option(None,
         "With lora: save a whole model, not the additions; by default of all but chat models")
     ema: float|None = option(None,
         "Keep an exponential moving average of the weights with this decay, such as 0.999, and "
         "validate and save that", above=0, below=1)
-    gradient_checkpointing: bool = option(False,
+    gradient_checkpointing: bool|None = option(None,
         "Compute activations again in the backward pass instead of keeping them: less memory, "
-        "more time")
+        "more time; by default for a chat model of a billion weights or more")
     augment: bool = option(True, "Move, zoom and mirror pictures where captions stay true")
     max_length: int|None = option(None,
         "Longest caption in tokens; by default the tokenizer's limit, at most 128",

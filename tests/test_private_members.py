@@ -40,6 +40,8 @@ TABLE = [
            "load the weights in `on_train_begin`, which comes after the library's own loading"),
     Member("transformers", "Trainer", "_loss_shifts_labels", "train/trainer.py", None,
            "count the tokens of a step in `get_batch_samples`, without each row's first"),
+    Member("transformers", "TrainingArguments", "_n_gpu", "train/trainer.py", None,
+           "refuse a training that sees several GPUs, and say CUDA_VISIBLE_DEVICES and torchrun"),
     Member("transformers.generation", "GenerationMixin", "_expand_inputs_for_generation",
            "families/git.py", ("self", "expand_size", "is_encoder_decoder", "input_ids"),
            "multiply the captions before `generate`, as many as there are beams"),

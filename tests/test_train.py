@@ -1587,7 +1587,7 @@ WRONG = [
     {"label_smoothing": -0.1},
     {"objective": "bleu"},
     {"samples": 1},
-    {"lora": 0},
+    {"lora": -1},
     {"ema": 0},
     {"ema": 1},
     {"max_length": 2},

@@ -86,7 +86,7 @@ def _check_fit(found):
 def put_on(
     model:nn.Module, # The base; changed
     folder:Path, # Of the adapter
-    merge:bool=True, # Put it into the weights; else it stays beside them, in peft's wrapper
+    merge:bool=True, # Put it into the weights; else it stays beside them
 ) -> nn.Module:
     "A model with what LoRA adds to it."
     from peft import PeftConfig, PeftModel
@@ -94,4 +94,5 @@ def put_on(
         with naming(folder, ADAPTER): config = PeftConfig.from_pretrained(str(folder))
         whole = PeftModel(model, config)
         _check_fit(whole.load_adapter(str(folder), whole.active_adapter))
-        return whole.merge_and_unload().requires_grad_(True) if merge else whole
+        if not merge: return whole.get_base_model() # with peft's layers
+        return whole.merge_and_unload().requires_grad_(True)

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import importlib.util
 import json
+import logging
 import math
 import os
 import re
@@ -182,9 +183,23 @@ def quantization(
                          f"{device.type}; leave quantize out")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"quantize needs the library bitsandbytes: {install_hint('quantize')}")
-    if bits == "8bit": return BitsAndBytesConfig(load_in_8bit=True)
+    if bits == "8bit":
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel("ERROR") # it tells each cast
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-                              bnb_4bit_compute_dtype=torch.bfloat16)
+                              bnb_4bit_compute_dtype=_half(device))
+
+# %% ../../nbs/model/checkpoints.ipynb #27384953
+def _half(device:torch.device) -> torch.dtype:
+    "Numbers of two bytes with which a GPU is fast."
+    return torch.bfloat16 if has_bfloat16(device) else torch.float16
+
+
+def is_quantized(
+    model:nn.Module,
+) -> bool: # Such weights cannot learn, and nothing can be merged into them
+    "Whether a model was loaded with weights of 4 or 8 bits."
+    return bool(getattr(model, "is_quantized", False))
 
 
 def weights_type(
@@ -192,9 +207,11 @@ def weights_type(
     folder:Path, # Of the checkpoint, where it is here
     family:Family,
     device:torch.device, # Where it will be
+    less=None, # As `quantization` has it
 ) -> torch.dtype:
-    "The precision of the weights."
+    "The precision of the weights, of quantized models that of the few which stay as they are."
     if dtype != "auto": return getattr(torch, dtype)
+    if less is not None: return _half(device)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     large = size > 80_000_000 or not folder.is_dir() # bytes: 20 million weights or more
     half = family is CHAT and large and device.type == "cuda" and has_bfloat16(device)
@@ -264,7 +281,7 @@ def read_checkpoint(
                       f"{', '.join(TRIED)}", stacklevel=4)
     with naming(checkpoint, "config.json", "generation_config.json"):
         model, found = family.model_class.from_pretrained(
-            checkpoint, config=config, dtype=weights_type(dtype, folder, family, device),
+            checkpoint, config=config, dtype=weights_type(dtype, folder, family, device, less),
             use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
             **options) # of sizes _check_loaded complains
     _check_loaded(model, found)

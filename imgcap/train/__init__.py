@@ -31,7 +31,8 @@ from .endings import train_and_keep
 from .parts import WeightAverage, choose_parts, made_ready
 from .rewards import advantages, self_critical_loss
 from .starts import captions_doubt, check_splits, check_start, choose_scoring
-from .starts import describe_start, fill_defaults, opened_run, stopped_doubt
+from .starts import describe_start, fill_defaults, first_lines, opened_run
+from .starts import stopped_doubt
 from .trainer import CaptionTrainer, RunLog, make_trainer, training_arguments
 from .validation import best_validation, caption_rows, chosen_by
 from .validation import validation_scores, without_autocast
@@ -69,7 +70,7 @@ def finetune(
     doubts = captions_doubt(data["train"], language), why, stopped_doubt(model, config, about)
     opening = opened_run(config, about, args, asked, echo)
     with made_ready(model, config) as learning, opening as (run, about, checkpoint):
-        for line in filter(None, doubts if args.should_save else ()): echo(line)
+        for line in first_lines(doubts, asked, config, model, args): echo(line)
         callbacks = [RunLog(run, echo, scoring["by"]), *callbacks]
         trainer = make_trainer(learning, processor, data, config, args, run, callbacks, **scoring)
         train_and_keep(trainer, processor, run, about, checkpoint, echo)

@@ -18,6 +18,7 @@ from ..files import some
 from ..formats import ImageError
 from ..hub import quiet_transformers
 from ..model import weights_fingerprint
+from ..model.checkpoints import is_quantized
 from ..run_files import refuse_links
 from ..run_record import name_model, write_run
 from .checkpoints import save_checkpoint
@@ -102,7 +103,8 @@ def _save_trained(trainer:CaptionTrainer, processor, run:Path):
     folders = what_is_saved(config, trainer.bare_model)
     try:
         if "adapter" in folders: save_checkpoint(trained, processor, run / "adapter")
-        if config.lora: trained = trained.merge_and_unload()
+        if config.lora and not is_quantized(trainer.bare_model): # into 4 bits nothing is merged
+            trained = trained.merge_and_unload()
         if "model" in folders: save_checkpoint(trained, processor, run / "model")
     except (OSError, SafetensorError) as error:
         raise OSError(f"cannot write {run / folders[-1]}: {error}. The checkpoints are whole: make "

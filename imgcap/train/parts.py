@@ -22,7 +22,7 @@ from ..config import TrainConfig
 from ..extras import install_hint
 from ..families import module_name, vision_name
 from ..model import evaluating, model_family
-from ..model.checkpoints import base_name
+from ..model.checkpoints import base_name, is_quantized
 
 # %% ../../nbs/train/parts.ipynb #4f60903f
 def _freeze(
@@ -66,18 +66,23 @@ def _add_lora(model:nn.Module, config:TrainConfig) -> nn.Module:
     return wrapped
 
 # %% ../../nbs/train/parts.ipynb #c09ebb66
+def _stays_apart(model:nn.Module) -> bool:
+    "Whether an adapter is not merged, unless that is asked for."
+    return model_family(model.config).reads_on or is_quantized(model)
+
+
 def what_is_saved(
     config:TrainConfig, # Its `lora` and `merge`
     model:nn.Module, # Without peft's wrapper
 ) -> list[str]: # Folders of a run: "adapter", "model", or both; the last is what is loaded
     "Whether a run ends with a whole model, or with what LoRA adds to one."
     if not config.lora: return ["model"]
-    in_chat, has_base = model_family(model.config).reads_on, bool(base_name(model))
+    alone, has_base = _stays_apart(model), bool(base_name(model))
     if config.merge is False and not has_base:
         raise ValueError("an adapter needs the model that it was trained with, and this one comes "
                          "from no folder and no repository; save it and load it, or merge")
-    adapter = has_base and (in_chat or config.merge is False)
-    whole = not (in_chat and has_base) if config.merge is None else config.merge
+    adapter = has_base and (alone or config.merge is False)
+    whole = not (alone and has_base) if config.merge is None else config.merge
     return ["adapter"] * adapter + ["model"] * whole
 
 
@@ -95,6 +100,13 @@ def _checkpoint_activations(model:nn.Module):
     "Keep fewer activations. Frozen embeddings need no gradient for it, and GIT cannot have one."
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     model.disable_input_require_grads()
+
+
+def _as_learnt(model:nn.Module, config:TrainConfig) -> nn.Module:
+    "The model as it learns: its own weights in float32, where a small step is not rounded away."
+    if not config.lora: model.float()
+    return choose_parts(model, config)
+
 
 # %% ../../nbs/train/parts.ipynb #7b20c1a1
 def _bias(mask:torch.Tensor|None, causal:bool, scores:torch.Tensor) -> torch.Tensor|float:
@@ -155,17 +167,18 @@ def made_ready(
     before, threads = dict(vars(model)), torch.get_num_threads()
     learned = [(p, p.requires_grad) for p in model.parameters()]
     checkpoints = config.gradient_checkpointing and not model.is_activation_checkpointing
-    learning = model
+    learning, ended = model, False
     try:
         with evaluating(model), _short_attention(model):
             if config.threads: torch.set_num_threads(config.threads)
             set_seed(config.seed)
-            learning = choose_parts(model, config)
+            learning = _as_learnt(model, config)
             if checkpoints: _checkpoint_activations(model)
             yield learning
+        ended = is_quantized(model) # then what was learned stays beside the weights
     finally:
         if checkpoints: model.activation_checkpointing_disable()
-        if learning is not model: learning.unload()
+        if learning is not model and not ended: learning.unload()
         for name in vars(model).keys() - before.keys(): delattr(model, name)
         if "forward" in before: model.forward = before["forward"]
         for p, before_ in learned: p.requires_grad, p.grad = before_, None

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -24,10 +24,11 @@ from transformers.integrations import get_available_reporting_integrations
 import imgcap
 from ..config import Decoding, TrainConfig
 from ..data import keep_encoded
-from ..devices import is_small, training_precision
+from ..devices import count_weights, is_small, training_precision
 from ..files import held, some
 from ..fingerprints import describe_data, settings_fingerprints
 from ..model import model_family, weights_fingerprint
+from ..model.checkpoints import is_quantized
 from ..places import recorded
 from ..run_checkpoints import last_checkpoint
 from ..run_files import clear_run
@@ -38,16 +39,65 @@ from .rewards import caption_objective, cider_reward
 from .validation import chosen_by
 from ..words import language_doubt
 
+# %% ../../nbs/train/starts.ipynb #c5b1a011
+_USUAL = {"small": (64, 1e-3), "large": (8, 5e-5), "chat": (4, 2e-5)} # Pictures, learning rate
+_STEP, _RANK, _LORA_RATE = 16, 16, 2e-4
+_HUGE = 1_000_000_000 # Weights
+
+
+def _size_class(model:nn.Module) -> str:
+    "Its row in `_USUAL`."
+    if is_small(model): return "small"
+    return "chat" if model_family(model.config).reads_on else "large"
+
+
+def _processes() -> int: return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _fill_by_size(config:TrainConfig, model:nn.Module):
+    "What nobody chose, by the table."
+    kind = _size_class(model)
+    huge, (pictures, rate) = kind == "chat" and count_weights(model) >= _HUGE, _USUAL[kind]
+    by_lora = huge or is_quantized(model)
+    if config.lora is None and by_lora and not config.freeze: config.lora = _RANK
+    if config.gradient_checkpointing is None: config.gradient_checkpointing = huge
+    if config.batch_size is None: config.batch_size = pictures
+    if config.accumulate is None:
+        together = config.batch_size * _processes()
+        config.accumulate = max(1, _STEP // together) if kind == "chat" else 1
+    if config.learning_rate is None:
+        config.learning_rate = _LORA_RATE if config.lora and kind != "small" else rate
+        if config.objective == "cider": config.learning_rate /= 20
+
+
+# %% ../../nbs/train/starts.ipynb #c5b1a013
+def _check_quantized(config:TrainConfig, model:nn.Module):
+    "Refuse what weights of 4 or 8 bits cannot do."
+    if any(name.endswith(".lora_A") for name, _ in model.named_modules()):
+        raise ValueError("the model has LoRA's additions beside its weights; begin from one with "
+                         "them in its weights, as load_model gives without quantize, or from the "
+                         "one that they were trained with")
+    if not is_quantized(model): return
+    if config.freeze or config.lora == 0:
+        raise ValueError("quantized weights cannot learn: give lora its rank, such as lora=16, "
+                         "or load the model without quantize")
+    if config.merge:
+        raise ValueError("nothing is merged into quantized weights: leave merge out; the run's "
+                         "adapter can be merged by loading the run without quantize")
+
+
 # %% ../../nbs/train/starts.ipynb #6a1f04f1
-def _check_precision(precision:str, model:nn.Module):
-    "Refuse numbers in which small steps are lost."
+def _check_precision(config:TrainConfig, model:nn.Module):
+    "Refuse numbers in which small steps are lost: LoRA's own weights are float32."
+    if is_quantized(model): return
     if model.device.type != "cpu": return
-    if precision == "float16":
+    if config.precision == "float16":
         raise ValueError("precision float16 needs a GPU, where Trainer scales the loss; choose "
                          "bfloat16 or float32")
-    if model.dtype != torch.float32:
+    if model.dtype != torch.float32 and not config.lora:
         raise ValueError(f"the weights are {str(model.dtype)[6:]}, which loses small steps on a "
                          "CPU; load them in float32: precision=bfloat16 is as fast")
+
 
 # %% ../../nbs/train/starts.ipynb #6a1f03d1
 def _fit_positions(config:TrainConfig, model:nn.Module, tokenizer):
@@ -68,23 +118,52 @@ def fill_defaults(
     config:TrainConfig, # As the user gave it
     model:nn.Module, # The model that will be trained
     tokenizer=None, # Its tokenizer, whose limit `max_length` is where nobody chose
-) -> TrainConfig: # A copy in which batch size, learning rate, precision are chosen
+) -> TrainConfig: # A copy in which nothing is left open
     "Choose by the model's size and the hardware what was left open, and refuse what cannot work."
-    small, config = is_small(model), TrainConfig(**asdict(config))
-    in_chat = model_family(model.config).reads_on # whose prompts take as much room as captions
-    if config.batch_size is None: config.batch_size = 64 if small else 4 if in_chat else 8
-    if config.learning_rate is None:
-        config.learning_rate = 1e-3 if small else 2e-4 if config.lora else 5e-5
-        if config.objective == "cider": config.learning_rate /= 20
+    config = TrainConfig(**asdict(config))
+    _check_quantized(config, model)
+    _fill_by_size(config, model)
     if config.precision == "auto":
         config.precision = training_precision(model.device)
-    _check_precision(config.precision, model)
+    _check_precision(config, model)
     check_vocabulary(model, tokenizer)
     _fit_positions(config, model, tokenizer)
     known = ("none", "all", *get_available_reporting_integrations())
     if config.report_to not in known:
         raise ValueError(f"report_to is {config.report_to!r}; installed here: {', '.join(known)}")
     return config
+
+
+# %% ../../nbs/train/starts.ipynb #c5b1a015
+def _filled_in(asked:TrainConfig, config:TrainConfig) -> Iterator[str]:
+    "What was left open, and how it was filled in."
+    for name in ("lora", "batch_size", "accumulate", "learning_rate", "gradient_checkpointing"):
+        value, was_open = getattr(config, name), getattr(asked, name) is None
+        if was_open and value: yield f"{name}={value if value is True else f'{value:g}'}"
+    if asked.precision != "auto": return
+    scaled = " with a scaled loss, since this GPU has no bfloat16"
+    yield f"precision={config.precision}" + scaled * (config.precision == "float16")
+
+
+def first_lines(
+    doubts:Iterable[str], # Sentences, where there are any
+    asked:TrainConfig, # As the user gave it
+    config:TrainConfig, # Filled in
+    model:nn.Module, # That will be trained
+    args, # The same in Trainer's words
+) -> Iterator[str]:
+    "What is said before the first step: doubts, and what size and hardware chose, if it matters."
+    if not args.should_save: return # another process says it
+    yield from filter(None, doubts)
+    chosen = ", ".join(_filled_in(asked, config))
+    if chosen and (_size_class(model) == "chat" or "scaled loss" in chosen):
+        yield f"a model of {count_weights(model) / 1e6:,.0f} million weights; chosen: {chosen}"
+    if config.lora and not asked.lora:
+        yield "LoRA trains small additions to it; with lora=0 all weights would learn"
+    if args.n_gpu > 1:
+        yield (f"one of {args.n_gpu} GPUs is used; for all of them: "
+               f"torchrun --nproc-per-node {args.n_gpu} -m imgcap train …")
+
 
 # %% ../../nbs/train/starts.ipynb #6a1f04f8
 def choose_scoring(
@@ -216,7 +295,7 @@ def _recorded_name(model) -> str:
 def _describe_model(model, processor) -> dict:
     "What tells the model that training starts from."
     return {"type": model.config.model_type, "name": _recorded_name(model),
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": count_weights(model),
             "weights": weights_fingerprint(model),
             **({"quantized": True} if getattr(model, "is_quantized", False) else {}),
             **settings_fingerprints(model, processor)}
@@ -242,12 +321,13 @@ def describe_start(
              if isinstance(rows, datasets.Dataset)}
     decoding = asdict(Decoding(max_new_tokens=config.max_new_tokens, prompt=config.prompt,
                                system=config.system))
+    written_in = str(model.dtype)[6:] if config.lora else "float32" # as all that learns is then
     machine = {"device": str(args.device), "processes": args.world_size,
                "threads": config.threads or torch.get_num_threads(),
                "processor": platform.processor() or platform.machine()}
     return {"source": recorded(source), **(notes or {}),
             "config": asdict(config), "language": language, "data": describe_data(whole),
-            "validation": {"precision": str(model.dtype)[6:], "decoding": decoding},
+            "validation": {"precision": written_in, "decoding": decoding},
             "model": _describe_model(model, processor), "versions": _describe_versions(),
             "machine": machine}
 

@@ -179,6 +179,13 @@ def training_arguments(
         save_strategy="steps", save_steps=every, save_total_limit=2, load_best_model_at_end=True,
         metric_for_best_model="eval_cider_d")  # in name only: `best_validation` decides
 
+# %% ../../nbs/train/trainer.ipynb #6a1f03e9
+def _one_gpu(args:TrainingArguments) -> TrainingArguments:
+    "Without nn.DataParallel; torchrun starts a process for each GPU."
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
+
+
 # %% ../../nbs/train/trainer.ipynb #6a1f03e5
 def make_trainer(
     model:nn.Module, # As it learns
@@ -203,7 +210,7 @@ def make_trainer(
                              captions_per_picture=config.captions_per_picture, **asked)
     if config.patience: callbacks = [*callbacks, Patience(config.patience, by)]
     trainer = CaptionTrainer(
-        model=model, args=args, config=config, train_dataset=rows, data_collator=collator,
+        model=model, args=_one_gpu(args), config=config, train_dataset=rows, data_collator=collator,
         eval_dataset=EpochRows(data["validation"]), callbacks=[SetEpoch(rows), *callbacks],
         validation_collator=CaptionCollator(processor, config.max_length, choose="first", **asked),
         by=by, **options)
