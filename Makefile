@@ -55,6 +55,7 @@ bench: .venv/installed
 	$(BIN)/python bench/metrics.py
 	$(BIN)/python bench/infer.py
 	$(BIN)/python bench/train.py
+	$(BIN)/python bench/chat.py
 
 docs: .venv/installed
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html

@@ -874,6 +874,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'imgcap.families.chat.chat_tokenizer': ( 'families/chat.html#chat_tokenizer',
                                                                                'imgcap/families/chat.py'),
                                       'imgcap.families.chat.encode_image': ('families/chat.html#encode_image', 'imgcap/families/chat.py'),
+                                      'imgcap.families.chat.last_places_together': ( 'families/chat.html#last_places_together',
+                                                                                     'imgcap/families/chat.py'),
                                       'imgcap.families.chat.render': ('families/chat.html#render', 'imgcap/families/chat.py'),
                                       'imgcap.families.chat.see_with_prompt': ( 'families/chat.html#see_with_prompt',
                                                                                 'imgcap/families/chat.py')},

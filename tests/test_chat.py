@@ -131,6 +131,40 @@ def test_the_loss_is_the_cross_entropy_of_captions(loaded, rows):
         assert caption_loss(model, batch) == pytest.approx(float(total / count), abs=2e-5)
 
 
+def test_scores_of_captions_are_those_of_everything(loaded, rows):
+    "Within a millionth, and from states that lie together: else weights are copied for each."
+    kind, model, processor = loaded
+    batch, asked = CaptionCollator(processor, choose="first")(rows[:3]), []
+    inner = model.forward
+
+    def everything(*given, logits_to_keep=0, **named):
+        return inner(*given, **named)
+
+    def note(head, states):
+        asked.append((states[0].shape[1], states[0].is_contiguous()))
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(note)
+    with torch.no_grad():
+        kept = caption_loss(model, batch)
+        model.forward = everything
+        assert kept == pytest.approx(float(caption_loss(model, batch)), abs=1e-6)
+    hook.remove()
+    model.forward = inner
+    if kind in CHATS:
+        assert asked[0] == (batch["input_ids"].shape[1], True) and asked[1][0] > asked[0][0]
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "qwen3_vl"])
+def test_who_writes_puts_the_last_places_together(kind, folders, rows):
+    model, processor = load_model(folders(kind), device="cpu")
+    asked, head = [], model.get_output_embeddings()
+    apply = head.forward
+    head.forward = lambda states: asked.append(states.is_contiguous()) or apply(states)
+    captioner = Captioner(model, processor=processor)
+    assert len(list(captioner.many([row["image"] for row in rows[:2]], max_new_tokens=2))) == 2
+    assert asked and all(asked) and not head._forward_pre_hooks
+
+
 def test_several_captions_of_a_picture_share_it(loaded, rows):
     kind, model, processor = loaded
     several = CaptionCollator(processor, captions_per_picture=2)(rows[:2])

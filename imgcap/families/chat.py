@@ -9,6 +9,8 @@ __all__ = ['QUESTION', 'QUESTIONS', 'TILES', 'ALIKE', 'chat_template', 'render',
 # %% ../../nbs/families/chat.ipynb #7721124d
 import copy
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from PIL import Image
@@ -169,7 +171,8 @@ def chat_text_logits(
     inputs, longest = _read_on(seen, ids, batch["attention_mask"]), ids.shape[1]
     if "image_features" in inputs:
         inputs["mm_encoder_outputs"] = _as_encoded(model, inputs.pop("image_features"))
-    logits = model(**inputs, use_cache=False, logits_to_keep=longest).logits
+    last = torch.arange(-longest, 0, device=ids.device) # by numbers they come to lie together
+    logits = model(**inputs, use_cache=False, logits_to_keep=last).logits
     return logits[:, -longest:][wanted]
 
 
@@ -179,3 +182,14 @@ def begin_answer(
 ) -> dict[str, torch.Tensor]:
     "What `generate` takes."
     return _read_on(seen, tokens, torch.ones_like(tokens))
+
+# %% ../../nbs/families/chat.ipynb #c8a10013
+@contextmanager
+def last_places_together(
+    model:nn.Module, # A chat model
+) -> Iterator[None]:
+    "Within, the states whose scores are wanted lie together in memory."
+    def put_together(head, states): return states[0].contiguous()
+    hook = model.get_output_embeddings().register_forward_pre_hook(put_together)
+    try: yield
+    finally: hook.remove()

@@ -7,7 +7,7 @@ __all__ = ['evaluating', 'begin_caption', 'generate_tokens', 'Caption', 'caption
 
 # %% ../../nbs/model/generation.ipynb #840da4ed
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ..families import caption_tokenizer, last_token, model_family
+from ..families.chat import last_places_together
 from ..families.seen import as_seen, count_pictures, prompt_length, to_model
 from ..hub import quiet_transformers
 from ..preprocess import encode_text
@@ -120,7 +121,7 @@ def generate_tokens(
     begun = torch.tensor([start], device=model.device).repeat(count_pictures(seen), 1)
     asked |= family.begin(seen, begun)
     asked |= {"return_dict_in_generate": True, "output_logits": True}
-    with evaluating(model):
+    with evaluating(model), last_places_together(model) if family.reads_on else nullcontext():
         written = model.generate(**asked)
     return start, *_new_tokens(written)
 
