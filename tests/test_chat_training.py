@@ -2,6 +2,7 @@
 go around: each would make a model worse without a word, or end in an error of somebody else's."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from imgcap.model import caption_loss, load_model
 from imgcap.model.checkpoints import weights_type
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import fill_defaults, finetune
+from imgcap.train.endings import _note_start, _start_of
 from imgcap.train.parts import choose_parts, made_ready, what_is_saved
 from imgcap.train.starts import first_lines
 from imgcap.train.trainer import make_trainer, training_arguments
@@ -147,6 +149,30 @@ def test_one_of_several_gpus_is_used_and_it_is_said(folders, data, tmp_path):
     )
     assert trainer.args.train_batch_size == 2
     assert not isinstance(trainer._wrap_model(model), nn.DataParallel)
+
+
+# --- whether it was of use
+
+
+def test_a_run_that_only_got_worse_than_its_start_says_so(folders, data, tmp_path):
+    pytest.importorskip("peft")
+    few, last = {**data, "validation": data["validation"].select(range(5))}, {}  # by loss, then
+    for name, rate in ("worse", 1.0), ("better", 1e-3):
+        model, processor = load_model(folders("idefics3"), device="cpu")
+        said, options = [], SHORT | dict(max_steps=2, echo=lambda line: said.append(line))
+        out = tmp_path / name
+        run = finetune(model, processor, few, out=out, lora=8, learning_rate=rate, **options)
+        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        assert log[0].keys() == {"step", "start_loss", "start_cider_d", "start_wer"}
+        assert log[0]["step"] == 0 and sum("eval_loss" in entry for entry in log) == 1
+        last[name] = said[-1]
+    assert "of the model that training began from" in last["worse"]
+    assert "no better" not in last["better"]
+
+
+def test_only_what_writes_already_is_scored_at_the_start(tmp_path):
+    _note_start(SimpleNamespace(bare_model=Sized(*SMALL)), tmp_path)
+    assert _start_of(tmp_path) is None
 
 
 # --- LoRA, and weights of few bits

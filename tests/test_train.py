@@ -923,7 +923,6 @@ FAILING = {
     "new tokens": {"max_new_tokens": 64},
     "precision": {"precision": "float16"},
     "no peft": {"lora": 2},
-    "no room": {"freeze": "vision"},
     "memory": {
         "callbacks": [Watch(begin=lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory")))]
     },
@@ -945,10 +944,6 @@ def test_a_failed_start_leaves_nothing(data, tmp_path, monkeypatch, name, was_th
     with monkeypatch.context() as patch:
         if name == "no peft":
             patch.setitem(sys.modules, "peft", None)
-        if name == "no room":
-            patch.setattr(
-                shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0)
-            )
         with pytest.raises((ValueError, OSError, RuntimeError)) as error:
             train(tiny(), data, run, **FAILING[name])
     assert "\n" not in str(error.value)

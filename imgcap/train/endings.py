@@ -17,10 +17,10 @@ from ..data.texts import counted
 from ..files import some
 from ..formats import ImageError
 from ..hub import quiet_transformers
-from ..model import weights_fingerprint
+from ..model import model_family, weights_fingerprint
 from ..model.checkpoints import is_quantized
 from ..run_files import refuse_links
-from ..run_record import name_model, write_run
+from ..run_record import append_log, name_model, read_log, write_run
 from .checkpoints import save_checkpoint
 from .parts import what_is_saved
 from .starts import named_when_stopped
@@ -60,12 +60,29 @@ def _take_best(trainer:CaptionTrainer, state:TrainerState, checkpoint:Path):
     take_progress(trainer, checkpoint)
     trainer.load_best()
 
+# %% ../../nbs/train/endings.ipynb #c5b2a012
+def _note_start(trainer:CaptionTrainer, run:Path):
+    "What a chat model is worth before the first step, in the log."
+    if not model_family(trainer.bare_model.config).reads_on: return
+    scores = trainer.scores(trainer.eval_dataset)
+    if not trainer.args.should_save: return
+    append_log(run, {"step": 0, **{f"start_{name}": score for name, score in scores.items()}})
+
+
+def _start_of(run:Path) -> dict|None:
+    "The same as an entry of Trainer's log."
+    log = read_log(run) if (run / "log.jsonl").is_file() else []
+    start = next((entry for entry in log if "start_loss" in entry), None)
+    return start and {name.replace("start_", "eval_"): value for name, value in start.items()}
+
+
 # %% ../../nbs/train/endings.ipynb #6a1f03e3
-def _train(trainer:CaptionTrainer, checkpoint:Path|None):
+def _train(trainer:CaptionTrainer, run:Path, checkpoint:Path|None):
     "Train to the end, from a checkpoint or from the start; then the model is the best one."
     trainer.began = time.perf_counter()
     with quiet_transformers():
-        if checkpoint is not None:
+        if checkpoint is None: _note_start(trainer, run)
+        else:
             state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             if _is_over(trainer, state): return _take_best(trainer, state, checkpoint)
         try: trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
@@ -73,13 +90,16 @@ def _train(trainer:CaptionTrainer, checkpoint:Path|None):
         _check_best(trainer)
 
 # %% ../../nbs/train/endings.ipynb #f458cef7
-def _ending(trainer:CaptionTrainer) -> str:
-    "Which validation was the best, out of which, and what came after it."
+def _ending(trainer:CaptionTrainer, start:dict|None=None) -> str:
+    "Which validation was the best, out of which, what came after it, and whether that was of use."
     state, by_loss = trainer.state, trainer.by == "loss"
     steps = [entry["step"] for entry in state.log_history if "eval_loss" in entry]
     best = best_validation(state.log_history, trainer.by)
     score = f"{'validation loss' if by_loss else 'CIDEr-D'} {best[f'eval_{trainer.by}']:.2f}"
     rank = f"{'lowest' if by_loss else 'best'} of {len(steps)}" if steps[1:] else "the only one"
+    if start and best_validation([start, best], trainer.by) is start:
+        rank += (f", and no better than the {start[f'eval_{trainer.by}']:.2f} of the model that "
+                 "training began from: take that one, or a smaller learning_rate")
     if state.global_step < state.max_steps:
         return (f"kept step {best['step']}: {score}, {rank}; stopped at step {state.global_step} "
                 f"of {state.max_steps} by patience {trainer.config.patience}")
@@ -137,8 +157,8 @@ def train_and_keep(
     "Train to the end, save what was best, and say so; a model that was stopped is named so."
     shown = [each for each in trainer.callback_handler.callbacks if isinstance(each, RunLog)]
     with named_when_stopped(trainer, run):
-        try: _train(trainer, checkpoint)
+        try: _train(trainer, run, checkpoint)
         finally:
             for each in shown: each.close()
         _finish_run(trainer, processor, run, about)
-    if trainer.args.should_save: echo(_ending(trainer))
+    if trainer.args.should_save: echo(_ending(trainer, _start_of(run)))

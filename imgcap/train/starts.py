@@ -32,7 +32,7 @@ from ..model.checkpoints import is_quantized
 from ..places import recorded
 from ..run_checkpoints import last_checkpoint
 from ..run_files import clear_run
-from ..run_record import folder_of
+from ..run_record import folder_of, read_log
 from ..runs import begin_run, check_run_folder, resume_run
 from .checkpoints import check_vocabulary
 from .rewards import caption_objective, cider_reward
@@ -334,7 +334,9 @@ def describe_start(
 # %% ../../nbs/train/starts.ipynb #edf977e1
 def _forget_start(run:Path, was_there:bool):
     "Delete the folder of a run that did not come to its first step."
-    if (run / "log.jsonl").exists() or last_checkpoint(run): return
+    with suppress(OSError, ValueError): # before the first step the start may have been validated
+        if any(entry.get("step") for entry in read_log(run)): return
+    if last_checkpoint(run): return
     with suppress(OSError):
         clear_run(run)
         if not was_there: run.rmdir()

@@ -96,18 +96,21 @@ class CaptionTrainer(Trainer):
         return (loss, None) if return_outputs else loss
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        start, rows = time.perf_counter(), eval_dataset or self.eval_dataset
-        share = (self.accelerator.process_index, self.accelerator.num_processes)
-        with self._averaged(), without_autocast(self.model):
-            scores = validation_scores(
-                self.bare_model, self.validation_collator, rows, share=share,
-                language=self.language, max_new_tokens=self.config.max_new_tokens)
+        start, scores = time.perf_counter(), self.scores(eval_dataset or self.eval_dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_runtime"] = time.perf_counter() - start
         self.log(metrics)
         told = self.callback_handler
         self.control = told.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def scores(self, rows) -> dict[str, float]:
+        "Of a validation."
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        with self._averaged(), without_autocast(self.model):
+            return validation_scores(
+                self.bare_model, self.validation_collator, rows, share=share,
+                language=self.language, max_new_tokens=self.config.max_new_tokens)
 
     def _averaged(self): return self.average.in_place() if self.average else nullcontext()
 
