@@ -283,7 +283,7 @@ RUNS = [ # As a run may have been told to write
     {"do_sample": True, "seed": 7, "temperature": 0.05, "top_p": 0.013, "top_k": 40}]
 
 
-@pytest.fixture(params=RUNS, ids=str)
+@pytest.fixture(params=RUNS, ids=str, scope="module")
 def run(request):
     "A captioner with a mind of its own, and its page."
     pytest.importorskip("gradio")
