@@ -159,7 +159,8 @@ def test_a_run_that_only_got_worse_than_its_start_says_so(folders, data, tmp_pat
     few, last = {**data, "validation": data["validation"].select(range(5))}, {}  # by loss, then
     for name, rate in ("worse", 1.0), ("better", 1e-3):
         model, processor = load_model(folders("idefics3"), device="cpu")
-        said, options = [], SHORT | dict(max_steps=2, echo=lambda line: said.append(line))
+        said = []
+        options = SHORT | dict(max_steps=2, echo=said.append)
         out = tmp_path / name
         run = finetune(model, processor, few, out=out, lora=8, learning_rate=rate, **options)
         log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
