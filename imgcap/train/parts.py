@@ -165,7 +165,8 @@ def made_ready(
 ) -> Iterator[nn.Module]: # The model, or peft's wrapper of it
     "The model as it learns; afterwards forward, modes, what may learn, threads are as before."
     before, threads = dict(vars(model)), torch.get_num_threads()
-    learned = [(p, p.requires_grad) for p in model.parameters()]
+    few_bits = is_quantized(model) # such weights never learn, and bitsandbytes puts others there
+    learned = [(p, p.requires_grad) for p in model.parameters() if not few_bits]
     checkpoints = config.gradient_checkpointing and not model.is_activation_checkpointing
     learning, ended = model, False
     try:
@@ -175,7 +176,7 @@ def made_ready(
             learning = _as_learnt(model, config)
             if checkpoints: _checkpoint_activations(model)
             yield learning
-        ended = is_quantized(model) # then what was learned stays beside the weights
+        ended = few_bits # then what was learned stays beside the weights
     finally:
         if checkpoints: model.activation_checkpointing_disable()
         if learning is not model and not ended: learning.unload()
