@@ -18,6 +18,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from .places import hub_id
+from .run_record import is_run
+
 # %% ../nbs/ground/hub.ipynb #4047486d
 class _Reach:
     "How many threads are in `offline_if_unreachable`, and what the first one found"
@@ -88,6 +91,20 @@ def check_repo_id(repo_id:str):
                          "the owner is your name on the Hub, or an organisation")
     try: validate_repo_id(repo_id)
     except ValueError as error: raise ValueError(" ".join(str(error).split())) from error
+
+# %% ../nbs/ground/hub.ipynb #f1d41bf1
+def run_on_hub(
+    name:str, # Any name of a model
+) -> Path|None: # The folder here with its run.json; None where none was published
+    "Where the record of a run is, of a model that is on the Hub."
+    from transformers.utils import cached_file
+    if hub_id(name) is None: return None
+    cases = "missing_entries", "gated_repo", "connection_errors"
+    quietly = {f"_raise_exceptions_for_{case}": False for case in cases}
+    try:
+        with offline_if_unreachable(): found = cached_file(name, "run.json", **quietly)
+    except OSError: return None # who loads the model says what is wrong
+    return Path(found).parent if found and is_run(Path(found).parent) else None
 
 # %% ../nbs/ground/hub.ipynb #8e31f0c1
 def _plain_error(error:BaseException, endpoint:str, repo_id:str, token:str) -> Exception:

@@ -1,18 +1,28 @@
-"""What LoRA adds to a model: it is kept, found with its base, and refused where that is another."""
+"""What LoRA adds to a model: it is kept, found with its base, refused where that is another, and
+published with a card that names it."""
 
+import contextlib
+import io
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from chat_models import make_chat_model
+from huggingface_hub import ModelCard
+from little_hub import TOKEN, little_hub
 
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.infer import Captioner
 from imgcap.model import load_model, new_smol_tiny
 from imgcap.run_files import weights_folder
+from imgcap.share import model_card, published_files, push_run
 from imgcap.train import finetune
 from imgcap.train.checkpoints import save_checkpoint
 
@@ -179,3 +189,116 @@ def test_a_merged_run_is_known_by_each_of_its_parts(part, merged, data, tmp_path
 @pytest.fixture(scope="module")
 def merged(base, data, tmp_path_factory):
     return train(base, data, tmp_path_factory.mktemp("merged") / "run", lora=2, merge=True)
+
+
+# --- published
+
+
+@pytest.fixture
+def hub():
+    with little_hub() as hub:
+        yield hub
+
+
+def put_on_hub(hub, name, folder, card):
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files["README.md"] = card.encode()
+    stored = {name: hub.store(content) for name, content in files.items()}
+    hub.repos[name] = {"private": False, "commits": {}, "main": stored}
+
+
+PROMPT = "Which of red/green/blue is it?"
+ASKED = r"""
+import re, sys
+from pathlib import Path
+from imgcap.infer import Captioner
+captioner = Captioner("ada/adapter", device="cpu")
+print([captioner("picture.png").text, captioner.decoding.prompt, captioner.decoding.system])
+blocks = re.findall(r"```python\n(.*?)```", Path(sys.argv[1]).read_text(), re.S)
+for block in blocks: exec(block, {"print": lambda text: print([text])})
+"""
+
+
+def test_a_stranger_captions_with_a_published_adapter(base, data, hub, tmp_path):
+    "By its name on the Hub, where its base is found too; with imgcap, and without."
+    run = train(base, data, tmp_path / "run", lora=2, prompt=PROMPT, system="Be `brief`.")
+    row = data["test"][0]["image"]
+    row.save(tmp_path / "picture.png")
+    put_on_hub(hub, "ada/base", base, "---\nlicense: other\nlicense_name: fair\n---\nA base.")
+    push_run(run, "ada/adapter", token=TOKEN, endpoint=hub.endpoint, base_model="ada/base")
+    sent = hub.files("ada/adapter")
+    assert json.loads(sent["adapter_config.json"])["base_model_name_or_path"] == "ada/base"
+    assert str(tmp_path).encode() not in b"".join(sent.values())
+    environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, run / "README.md"], env=environment, capture_output=True,
+        text=True, cwd=tmp_path,
+    )
+    assert not done.returncode, done.stderr
+    said, *others = map(eval, done.stdout.splitlines())
+    assert said == [Captioner(run, device="cpu")(row).text, PROMPT, "Be `brief`."]
+    assert others == [said[:1], said[:1]]
+    text = (run / "README.md").read_text(encoding="utf-8")
+    assert f"In training it was told “Be `brief`.” and asked “{PROMPT}”" in text
+    card = ModelCard(text).data
+    assert (card.base_model, card.base_model_relation) == ("ada/base", "adapter")
+    assert (card.library_name, card.pipeline_tag) == ("peft", "image-text-to-text")
+    assert (card.license, card.license_name) == ("other", "fair")
+
+
+def test_a_base_that_others_do_not_have_is_refused(run):
+    with pytest.raises(ValueError, match="folder here .*--base-model OWNER/NAME") as caught:
+        published_files(run)
+    assert "\n" not in str(caught.value)
+    assert published_files(run, base_model="ada/base")
+    with pytest.raises(ValueError, match="base_model is 'base'"):
+        push_run(run, "ada/x", token=TOKEN, endpoint="http://127.0.0.1:9", base_model="base")
+
+
+@pytest.mark.parametrize("chosen", [{}, {"license": "mit"}])
+def test_no_licence_is_invented(chosen, run, base, hub):
+    for card in "A base.", "---\nlicense: Do What You Want\n---\nA base.":
+        put_on_hub(hub, "ada/base", base, card)
+        push_run(run, "ada/x", token=TOKEN, endpoint=hub.endpoint, base_model="ada/base", **chosen)
+        data = ModelCard((run / "README.md").read_text(encoding="utf-8")).data
+        assert data.license == chosen.get("license")
+
+
+def test_an_adapter_takes_the_place_of_a_model_and_the_other_way_round(run, merged, hub):
+    "Nothing of the other kind is left, which would be loaded in its place."
+    for folder, there in (merged, "model"), (run, "adapter_model"), (merged, "model"):
+        push_run(folder, "ada/x", token=TOKEN, endpoint=hub.endpoint, base_model="ada/base")
+        files = hub.files("ada/x")
+        assert [name for name in files if name.endswith(".safetensors")] == [f"{there}.safetensors"]
+        assert ("config.json" in files) == ("adapter_config.json" not in files)
+
+
+def runs_as_the_card_says(card, folder, picture):
+    "What the lines without imgcap print, with a folder for the repository."
+    printed = io.StringIO()
+    code = re.findall(r"```python\n(.*?)```", card, re.S)[1]
+    code = code.replace("ada/x", str(folder)).replace("picture.png", str(picture))
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    return printed.getvalue().strip()
+
+
+@pytest.mark.parametrize("kind", ["git-tiny", "merged", "florence2"])
+def test_the_code_in_the_card_runs(kind, merged, data, tmp_path):
+    "Of an adapter whose base comes with the package, a whole chat model, and Florence-2."
+    picture, run = tmp_path / "picture.png", merged
+    data["test"][0]["image"].save(picture)
+    if kind == "git-tiny":
+        run = train(kind, data, tmp_path / "run", lora=2, merge=False)
+    if kind == "florence2":
+        run = train(make_chat_model(kind, tmp_path / kind), data, tmp_path / "run")
+    said = runs_as_the_card_says(model_card(run, repo_id="ada/x"), weights_folder(run), picture)
+    assert said == Captioner(run, device="cpu")(picture).text
+
+
+def test_a_chat_model_is_not_exported_and_it_is_said_what_others_take(made, tmp_path):
+    from imgcap.share.export import export_onnx
+
+    with pytest.raises(ValueError, match="'git' only; what vLLM .* training with merge saves"):
+        export_onnx(made, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()

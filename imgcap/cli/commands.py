@@ -232,12 +232,19 @@ def push(
         help="Make a new repository private; one that is there stays as it is")]=False,
     license:Annotated[str|None, typer.Option(
         metavar="NAME",
-        help="Licence of the model, as the Hub abbreviates it: apache-2.0, cc-by-4.0, …")]=None,
+        help="Licence of the model, as the Hub abbreviates it: apache-2.0, cc-by-4.0, …  "
+             "[default: that of the model it started from, where that is on the Hub]")]=None,
+    base_model:Annotated[str|None, typer.Option(
+        metavar="NAME",
+        help="owner/name on the Hub of the model that an adapter was trained with, where that was "
+             "a folder here")]=None,
 ):
     "Put a run on the Hugging Face Hub."
     from imgcap.share import model_card, published_files, push_run
-    fields = {"license": license} if license else {}
-    published_files(run), model_card(run, repo_id=repo_id, **fields) # before a login is asked for
+    fields = {"license": license, "base_model": base_model}
+    fields = {name: value for name, value in fields.items() if value}
+    published_files(run, base_model=base_model) # before a login is asked for
+    model_card(run, repo_id=repo_id, **fields)
     print(push_run(run, repo_id, private=private, **fields))
 
 # %% ../../nbs/cli/commands.ipynb #09de3a5b

@@ -27,7 +27,7 @@ from transformers import (
 
 from ..config import Decoding
 from ..devices import in_batches
-from ..hub import offline_if_unreachable, quiet_transformers
+from ..hub import offline_if_unreachable, quiet_transformers, run_on_hub
 from .checkpoints import check_loaded, find_checkpoint
 from imgcap.model.constraints import (
     INSISTENCE, Diverse, ForceWords, GumbelNoise, behind_prompt, check_spelling, picture_seeds,
@@ -261,7 +261,8 @@ def decoding_for(
     **choices, # Fields of `Decoding`, which count more than what the run says
 ) -> Decoding:
     "How a run wrote the captions that it was validated with; for other models, the defaults."
-    run = run_of(model)
+    named = isinstance(model, (str, os.PathLike))
+    run = run_of(model) or run_on_hub(str(model if named else model.config.name_or_path))
     if run is None: return Decoding(**{**_own_length(model), **choices})
     about = read_run(run)
     validation = about.get("validation")

@@ -14,11 +14,14 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from safetensors import SafetensorError, safe_open
 
 from ..evaluate import foreign_weights
+from ..files import parse_json
 from ..hub import check_repo_id, one_line_errors, refuse_tokens
-from ..run_files import put_back_models, split_files
-from .cards import model_card, refuse_outdated, write_card
+from ..model.adapters import ADAPTER
+from ..places import is_path
+from ..run_files import split_files, weights_folder
+from .cards import licence_of_base, model_card, refuse_outdated, write_card
 from .records import (
-    json_bytes, public_config, public_predictions, public_run, refuse_places)
+    json_bytes, places_around, public_config, public_predictions, public_run, refuse_places)
 
 # %% ../../nbs/08_share.ipynb #eb8f75c5
 # Weights, settings, and what tokenizers consist of
@@ -28,7 +31,7 @@ _OF_A_CHECKPOINT = (".safetensors", ".json", ".txt", ".model", ".jinja")
 def _check_model_file(name:str, path:Path):
     "Raise where a file is of no kind that belongs to a checkpoint, or not whole."
     if path.suffix not in _OF_A_CHECKPOINT:
-        raise ValueError(f"model/{name} is refused: a checkpoint consists of "
+        raise ValueError(f"{name} is refused: a checkpoint consists of "
                          f"{', '.join(_OF_A_CHECKPOINT)} files, and other formats can run code "
                          "where they are loaded; remove it or save the model again")
     if path.suffix != ".safetensors": return
@@ -36,35 +39,48 @@ def _check_model_file(name:str, path:Path):
     try:
         with safe_open(path, framework="numpy") as file: file.keys()
     except SafetensorError as error:
-        raise ValueError(f"model/{name} is not a complete safetensors file: {error}") from error
+        raise ValueError(f"{name} is not a complete safetensors file: {error}") from error
 
 # %% ../../nbs/08_share.ipynb #8e31f0a4
 def _model_files(run:Path) -> dict[str, Path|bytes]:
     "The checkpoint, file by file, or the reason why it cannot be published."
-    kept = run / "model" if (run / "model").is_dir() else run / "adapter" # what LoRA adds to one
+    kept = weights_folder(run)
     paths = {path.relative_to(kept).as_posix(): path
-             for path in sorted(kept.rglob("*")) if path.is_file()}
+             for path in sorted(kept.rglob("*")) if path.is_file() and kept != run}
     hidden = re.compile(r"(^|/)\.") # these stay here
     files:dict[str, Path|bytes] = {
         name: path for name, path in paths.items() if not hidden.search(name)}
     for name in list(files):
         path = paths[name]
-        _check_model_file(name, path)
+        _check_model_file(f"{kept.name}/{name}", path)
         if re.fullmatch(r"\w*config\.json", path.name): files[name] = public_config(path, run)
     if not any(name.endswith(".safetensors") for name in files):
         raise FileNotFoundError(f"{run} holds no trained model: there is no .safetensors file in "
                                 "its folder model/; finish the training first")
     return files
 
+# %% ../../nbs/08_share.ipynb #6b8d02f2
+def _with_base(settings:Path|bytes, base:str, run:Path) -> bytes:
+    "The settings of an adapter with the name under which others find its base."
+    if is_path(base, *places_around(run)):
+        raise ValueError(f"{run} holds an adapter, and the model that it was trained with is a "
+                         f"folder here ({base}), which nobody else could load: publish that first "
+                         "and give its name as base_model (--base-model OWNER/NAME), or train "
+                         "with merge, which saves a whole model")
+    content = settings if isinstance(settings, bytes) else settings.read_bytes()
+    return json_bytes({**parse_json(content), "base_model_name_or_path": base})
+
 # %% ../../nbs/08_share.ipynb #d688620d
 def published_files(
     run:str|os.PathLike, # Run folder
+    *,
+    base_model:str|None=None, # "owner/name", where others find what an adapter was trained with
 ) -> dict[str, Path|bytes]: # Name in the repository → file here, or content
     "What a push would send."
     run = Path(run).expanduser()
-    put_back_models(run)
     files = _model_files(run)
     found = public_run(run)
+    if found.adapter: files[ADAPTER] = _with_base(files[ADAPTER], base_model or found.adapter, run)
     for split in found.scores:
         predictions, *others = split_files(split)
         files |= {name: run / name for name in others if (run / name).is_file()}
@@ -79,7 +95,8 @@ def published_files(
 # %% ../../nbs/08_share.ipynb #87f66c67
 _BESIDE_THE_MODEL = (r"README\.md|metrics\.json|measured\.json|predictions[^/]*\.jsonl|"
                      r"gallery[^/]*\.png|report[^/]*\.html")
-_OF_A_PUSH = re.compile(rf"{_BESIDE_THE_MODEL}|[^/]*\.safetensors(\.index\.json)?")
+_OF_A_PUSH = re.compile(rf"{_BESIDE_THE_MODEL}|[^/]*\.safetensors(\.index\.json)?"
+                        r"|((adapter|generation)_)?config\.json") # else a model would be an adapter
 
 
 def _changes(
@@ -94,12 +111,13 @@ def _changes(
 # %% ../../nbs/08_share.ipynb #f7bbf0f7
 def _files_to_push(run:str|os.PathLike, repo_id:str, token:str, fields:dict):
     "The files of a push with a new card, or why they do not go out."
-    published_files(run)
+    base = {"base_model": fields.get("base_model")}
+    published_files(run, **base)
     if said := foreign_weights(run):
         raise ValueError(f"{run} is not published: {said}; put its own weights back, or publish "
                          "these without the run")
     refuse_outdated(write_card(run, repo_id=repo_id, **fields))
-    files = published_files(run)
+    files = published_files(run, **base)
     refuse_tokens(files, token)
     refuse_places(files, Path(run).expanduser())
     return files
@@ -122,8 +140,9 @@ def push_run(
     if not token:
         raise PermissionError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a "
                               "token with the right to write")
-    files = _files_to_push(run, repo_id, token, fields)
     api = HfApi(endpoint=endpoint, token=token, library_name="imgcap")
+    fields = {**licence_of_base(run, fields, api), **fields}
+    files = _files_to_push(run, repo_id, token, fields)
     with one_line_errors(api.endpoint, repo_id, token):
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         if revision: api.create_branch(repo_id, branch=revision, exist_ok=True)

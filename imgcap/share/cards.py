@@ -12,14 +12,17 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
-from huggingface_hub import CardData, ModelCard, ModelCardData
+from huggingface_hub import CardData, HfApi, ModelCard, ModelCardData
+from huggingface_hub.errors import HTTPError
 from transformers import AutoConfig
 
 from ..config import Decoding
 from ..data.texts import counted
 from ..files import read_file, some, write_atomic
+from ..families import Family
+from ..families.chat import QUESTION, QUESTIONS
 from ..model import model_family
-from ..run_files import sealed, split_files
+from ..run_files import sealed, split_files, weights_folder
 from .front_matter import (
     CARD_METRICS, as_list, checked_fields, front_matter, source_of)
 from .records import PublicRun, public_run
@@ -128,24 +131,116 @@ def _training(about:dict) -> str:
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items())])
 
 # %% ../../nbs/share/cards.ipynb #3c9e81d5
-def _auto_class(run:Path, kind:str) -> str:
-    "The class of transformers that loads a kind of model."
-    try: return model_family(AutoConfig.for_model(kind)).model_class.__name__
+def _family_of(run:Path, kind:str) -> Family:
+    "The row of a kind of model in the table of families."
+    try: return model_family(AutoConfig.for_model(kind))
     except (KeyError, ValueError):
         raise ValueError(f"{run / 'run.json'} names a model of type {kind!r}, which is none that "
                          "writes captions; give the folder that training wrote") from None
 
+
+def _as_code(text:str) -> str: return repr(text).replace("`", r"\x60") # no backtick ends the code
+
+
+def _turns(prompt:str, system:str) -> str:
+    "What a chat model is told, as code."
+    told = [f'{{"role": "system", "content": [{{"type": "text", "text": {_as_code(system)}}}]}},'
+            ] if system else []
+    return "\n".join(["turns = [", *(f"    {turn}" for turn in told),
+                      '    {"role": "user", "content": [',
+                      '        {"type": "image", "image": picture},',
+                      f'        {{"type": "text", "text": {_as_code(prompt)}}}]}}]'])
+
+# %% ../../nbs/share/cards.ipynb #3c9e81d6
+_PIXELS = """\
+inputs = processor(images=picture, return_tensors="pt")
+ids = model.generate(pixel_values=inputs["pixel_values"], max_new_tokens={longest})
+print(processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip())"""
+_TASK = """\
+inputs = processor(images=picture, text={task}, return_tensors="pt")
+ids = model.generate(**inputs, max_new_tokens={longest}, num_beams=1)
+print(processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip())"""
+_CHAT = """\
+{turns}
+inputs = processor.apply_chat_template(
+    turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"{more})
+ids = model.generate(**inputs, max_new_tokens={longest}, do_sample=False)
+new = ids[0, inputs["input_ids"].shape[1]:]
+print(processor.tokenizer.decode(new, skip_special_tokens=True).strip())"""
+
+# %% ../../nbs/share/cards.ipynb #3c9e81db
+def _told(found:PublicRun) -> tuple[str, str]:
+    "Prompt and system prompt of a run; empty where it has none of its own."
+    validation = found.about.get("validation")
+    how = validation.get("decoding") if isinstance(validation, dict) else None
+    if not isinstance(how, dict): return "", ""
+    return str(how.get("prompt") or ""), str(how.get("system") or "")
+
+
+def _asking(run:Path, found:PublicRun, family:Family) -> str:
+    "The code that asks a loaded model about `picture`."
+    kind, (prompt, system) = found.about["model"]["type"], _told(found)
+    longest = found.about["config"].get("max_new_tokens", 40)
+    if kind == "florence2":
+        longest += 1 # its first token is given, and counts
+        return _TASK.format(task=_as_code(prompt or "<CAPTION>"), longest=longest)
+    if not family.reads_on: return _PIXELS.format(longest=longest)
+    template = weights_folder(run) / "chat_template.jinja"
+    thinks = template.is_file() and "enable_thinking" in template.read_text(encoding="utf-8")
+    more = ",\n    enable_thinking=False" if thinks else ""
+    if kind == "internvl": more += ',\n    processor_kwargs={"crop_to_patches": False}'
+    turns = _turns(QUESTIONS.get(prompt, prompt or QUESTION), system)
+    return _CHAT.format(turns=turns, more=more, longest=longest)
+
+# %% ../../nbs/share/cards.ipynb #3c9e81d8
+_SOME_BASE = "owner/base" # Until it is known where others will find it
+
+
+def _base_in_code(found:PublicRun, front:ModelCardData) -> tuple[list[str], str]:
+    "Where the base of an adapter is: what is to be imported, and an expression."
+    if "/" in found.adapter or front.base_model: # else it comes with the package
+        return [], f'"{(as_list(front.base_model) or [_SOME_BASE])[0]}"'
+    return ["from importlib.resources import files", ""], (
+        f'files("imgcap") / "checkpoints" / "{found.adapter}"')
+
+
+def _code(run:Path, found:PublicRun, repo_id:str, front:ModelCardData) -> str:
+    "How to caption a picture without imgcap."
+    family = _family_of(run, found.about["model"]["type"])
+    auto, imports, whole = family.model_class.__name__, [], f'"{repo_id}"'
+    if found.adapter: imports, whole = _base_in_code(found, front)
+    imports += ["from PIL import Image", *["from peft import PeftModel"] * bool(found.adapter),
+                f"from transformers import {auto}, AutoProcessor"]
+    loads = [f'processor = AutoProcessor.from_pretrained("{repo_id}")',
+             f"model = {auto}.from_pretrained({whole})"]
+    if found.adapter: loads.append(f'model = PeftModel.from_pretrained(model, "{repo_id}")')
+    return "\n".join([*imports, "", *loads, 'picture = Image.open("picture.png").convert("RGB")',
+                      _asking(run, found, family)])
+
+# %% ../../nbs/share/cards.ipynb #3c9e81da
+def _asked(found:PublicRun) -> str:
+    "The prompt, where a run has one of its own."
+    prompt, system = (" ".join(text.split()) for text in _told(found))
+    said = [f"told “{system}”"] * bool(system) + [f"asked “{prompt}”"] * bool(prompt)
+    if not said: return ""
+    return (f"In training it was {' and '.join(said)}; with other words it writes other "
+            "captions.\n\n")
+
 # %% ../../nbs/share/cards.ipynb #5332dcc1
+def _a(noun:str) -> str: return "an" if noun[0] in "AEIO" else "a"
+
+
 def _introduction(found:PublicRun, front:ModelCardData) -> str:
     "What the model is, what it began from, and its licence."
     model = found.about["model"]
     bases = " and ".join(f"[{each}](https://huggingface.co/{each})"
                          for each in as_list(front.base_model))
     license = ", ".join(as_list(front.license))
+    kind = f"{model['type'].upper()} with {model['parameters'] / 1e6:.1f} million parameters"
+    if found.adapter: what = f"An adapter (LoRA) for {bases or 'its base'}: {_a(kind)} {kind}"
+    else: what = f"{_a(kind).capitalize()} {kind}{f', fine-tuned from {bases}' if bases else ''}"
     return "".join([
-        f"Writes a caption for a picture. A {model['type'].upper()} with "
-        f"{model['parameters'] / 1e6:.1f} million parameters",
-        f", fine-tuned from {bases}" if bases else "",
+        "Writes a caption for a picture. ", what,
         "" if found.foreign else ", trained with imgcap", ". ",
         f"Licence: {license}." if license
         else "No licence has been chosen: ask before you use it."])
@@ -190,8 +285,8 @@ def _card_text(
         "card.md", front_matter=front.to_yaml(), written_by=_WRITTEN_BY, repo_id=repo_id,
         title=front.get("model_name", title), introduction=_introduction(found, front),
         results="\n\n".join(results), trained_on=_trained_on(found, fields),
-        auto_class=_auto_class(run, found.about["model"]["type"]),
-        max_new_tokens=f"{found.about['config'].get('max_new_tokens', 40)}"))
+        libraries="transformers and peft" if found.adapter else "transformers",
+        code=_code(run, found, repo_id, front), asked=_asked(found)))
 
 # %% ../../nbs/share/cards.ipynb #14db2312
 def model_card(
@@ -260,6 +355,24 @@ def write_card(
     repo_id = repo_id or (named[1] if named else "owner/name")
     write_atomic(path, model_card(run, repo_id=repo_id, **{**_chosen(old, path), **fields}))
     return path
+
+# %% ../../nbs/share/cards.ipynb #cc87fa4c
+def licence_of_base(
+    run:str|os.PathLike, # Run folder
+    fields:dict, # Front matter that a person gave
+    api:HfApi, # Of the Hub
+) -> dict: # `license`, and what it may need to be found; empty where nothing is to be taken over
+    "The licence that a run takes over from the model it started from."
+    path = Path(run).expanduser() / "README.md"
+    card, base = _card_in(path), fields.get("base_model") or public_run(run).base
+    chosen = {**_chosen(card, path), **fields}
+    if _was_edited(card) or chosen.get("license") or not isinstance(base, str): return {}
+    try: data = ModelCard.load(api.hf_hub_download(base, "README.md")).data.to_dict()
+    except (OSError, ValueError, HTTPError): return {} # it has no card, or nobody can read it
+    names = ("license", "license_name", "license_link")
+    taken = {name: data[name] for name in names if data.get(name)}
+    try: return checked_fields(taken)
+    except ValueError: return {}
 
 # %% ../../nbs/share/cards.ipynb #b41c7e02
 def refuse_outdated(path:Path):

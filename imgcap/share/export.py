@@ -26,7 +26,7 @@ from ..config import Decoding
 from ..data.creatures import make_creatures
 from ..files import beside, parse_json, put_back, read_file, replace_folder, some
 from ..fingerprints import file_digest, settings_fingerprints
-from ..families import as_seen, last_token
+from ..families import as_seen, is_chat, last_token
 from ..families.git import GitForCausalLM
 from ..infer import Captioner
 from ..model import load_model
@@ -276,8 +276,10 @@ def _exportable(model, processor) -> tuple[nn.Module, object]:
     else: check_loaded(model, processor, "export_onnx(model, folder, processor=processor)")
     config = model.config
     if config.model_type != "git":
+        other = ("; what vLLM and llama.cpp take is a whole checkpoint, which training with merge "
+                 "saves") if is_chat(processor) else ""
         raise ValueError(f"a model of type {config.model_type!r} cannot be exported to ONNX; "
-                         "that is written for 'git' only")
+                         f"that is written for 'git' only{other}")
     if frames := config.num_image_with_embedding:
         raise ValueError(f"this GIT looks at {frames} frames of a video; only those for one "
                          "picture can be exported to ONNX")

@@ -11,6 +11,7 @@ import re
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..families import CHAT, FAMILIES
 from ..places import hub_id
 from .records import PublicRun
 
@@ -60,14 +61,23 @@ def _eval_results(run:PublicRun, named:str) -> list[EvalResult]:
         if systems.get("model", {}).get(metric) is not None]
 
 # %% ../../nbs/share/front_matter.ipynb #5bbfc58a
+def is_asked(
+    kind:str, # `config.model_type`
+) -> bool:
+    "Whether models of a kind are asked in words about a picture: chat models, and Florence-2."
+    return kind == "florence2" or FAMILIES.get(kind, CHAT).reads_on
+
+
 def front_matter(name:str, run:PublicRun, fields:dict) -> ModelCardData:
     "What the Hub reads: library, task, tags, base model, the model's results on each split."
     kind, source = run.about["model"]["type"], source_of(run.about, fields) or "unknown"
     results = _eval_results(run, source)
-    ours = ["image-captioning", "imgcap", kind]
-    known = {"library_name": "transformers", "pipeline_tag": "image-to-text",
+    ours = ["image-captioning", "imgcap", kind, *["lora"] * bool(run.adapter)]
+    known = {"library_name": "peft" if run.adapter else "transformers",
+             "pipeline_tag": "image-text-to-text" if is_asked(kind) else "image-to-text",
              "base_model": run.base, "datasets": run.source, "model_name": name,
              "language": run.about.get("language"), "eval_results": results or None}
+    if run.adapter and {**known, **fields}["base_model"]: known["base_model_relation"] = "adapter"
     tags = list(dict.fromkeys(ours + as_list(fields.get("tags"))))
     return ModelCardData(**{**known, **fields, "tags": tags})
 

@@ -15,18 +15,22 @@ from pathlib import Path
 from ..evaluate import foreign_weights, read_scores, read_splits
 from ..files import parse_json, read_file, read_json_lines
 from ..hub import contents_of
+from ..model.adapters import ADAPTER, base_of
 from ..places import hub_id, is_path, last_part, public_ids, without_paths
+from ..run_files import weights_folder
 from ..run_record import read_run
 
 # %% ../../nbs/share/records.ipynb #8e31f0a1
 # whose value is a path as a whole, or none
 _PATH_FIELDS = {"source", "out", "name", "images", "data"}
+_SAID_TO_MODELS = {"prompt", "system", "prefix"} # of which each letter counts
 
 
 def in_public(value, folders:list[Path], key:str=""):
     "The same JSON value with the last part of each path only."
     if isinstance(value, list): return [in_public(v, folders, key) for v in value]
     if isinstance(value, str):
+        if key in _SAID_TO_MODELS: return value
         if key in _PATH_FIELDS and is_path(value, *folders): return last_part(value)
         return without_paths(value, *folders)
     if not isinstance(value, dict): return value
@@ -76,6 +80,7 @@ class PublicRun:
     measured:dict # {split: how}
     left_out:dict # {split: why its scores are not there}
     foreign:str # What is to be said of weights that the run did not train
+    adapter:str="" # What the run calls the model that its adapter belongs to; empty: it is whole
 
 # %% ../../nbs/share/records.ipynb #091ac6f6
 def public_run(run:str|os.PathLike) -> PublicRun:
@@ -91,11 +96,13 @@ def public_run(run:str|os.PathLike) -> PublicRun:
     base = hub_id(about["model"].get("name"), *folders)
     source = hub_id(named, *folders) if isinstance(named, str) else None
     if foreign: base = source = about["source"] = None
+    kept = weights_folder(run)
+    adapter = base_of(kept) if (kept / ADAPTER).is_file() else ""
     # Digests are of the files here; some are published without their paths.
     measured = {split: {name: value for name, value in record[split].items() if name != "files"}
                 for split in scores}
     return PublicRun(in_public(about, folders), base, source, scores,
-                     in_public(measured, folders), left_out, foreign)
+                     in_public(measured, folders), left_out, foreign, adapter)
 
 # %% ../../nbs/share/records.ipynb #dedd097d
 def json_bytes(value, indent:int|None=2) -> bytes:
