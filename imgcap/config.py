@@ -103,11 +103,13 @@ def check_options(
             object.__setattr__(chosen, field.name, check_value(field, value))
 
 # %% ../nbs/ground/config.ipynb #1bda4874
-def _check_text(text:str):
-    "Complain about what is no text, such as half of a character."
+def _check_text(text:str, name:str=""):
+    "Complain about what is no text, such as half of a character, and a prompt that says nothing."
     try: text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{short_repr(text)} cannot be written as UTF-8") from None
+    if name and text and not text.strip():
+        raise ValueError(f"{name} is {short_repr(text)}, which says nothing; leave it out")
 
 # %% ../nbs/ground/config.ipynb #673b423f
 def _word_tuple(name:str, given) -> tuple[str, ...]:
@@ -167,6 +169,11 @@ def _check_forbidden(how):
             if says(bare_words(text), phrase):
                 raise ValueError(f"{name} says {' '.join(phrase)!r}, which forbid_words forbids")
 
+# %% ../nbs/ground/config.ipynb #d1a40001
+_PROMPT = ("What a chat model is asked about each image: a text, a task of Florence-2, short, "
+           "detailed, alt-text, or a template with {name}, {folder}, {tags} or columns of the set")
+_SYSTEM = "What a chat model is told before the prompt, perhaps with the same fields"
+
 # %% ../nbs/ground/config.ipynb #c76848aa
 @dataclass(frozen=True)
 class Decoding:
@@ -209,10 +216,8 @@ class Decoding:
         "Above 1: words that were said become less likely (Keskar et al. 2019, "
         "arXiv:1909.05858)", at_least=0.01, at_most=100)
     prefix: str = option("", "Start of every caption, which the model goes on from")
-    prompt: str = option("",
-        "What a chat model is asked about each image, or a task of Florence-2; by default as the "
-        "run was trained, else one short sentence is asked for", metavar="TEXT")
-    system: str = option("", "What a chat model is told before that", metavar="TEXT")
+    prompt: str = option("", _PROMPT, metavar="TEXT")
+    system: str = option("", _SYSTEM, metavar="TEXT")
     force_words: Sequence[str] = option((),
         "A word or phrase that every caption has to say; may be given several times",
         metavar="WORD")
@@ -224,8 +229,8 @@ class Decoding:
         for name in ("force_words", "forbid_words"):
             object.__setattr__(self, name, _word_tuple(name, getattr(self, name)))
         check_options(self)
-        texts = self.prefix, self.prompt, self.system, *self.force_words, *self.forbid_words
-        for text in texts: _check_text(text)
+        for text in (self.prefix, *self.force_words, *self.forbid_words): _check_text(text)
+        for name in ("prompt", "system"): _check_text(getattr(self, name), name)
         _check_search(self)
         _check_several(self)
         _check_forbidden(self)
@@ -245,6 +250,7 @@ def check_samples(config):
 
 def _check_together(config):
     "No two choices of a `TrainConfig` of which one makes no sense beside the other."
+    for name in ("prompt", "system"): _check_text(getattr(config, name), name)
     if config.resume and config.overwrite:
         raise ValueError("resume goes on with the run in out, and overwrite deletes it; give one "
                          "of the two")
@@ -351,9 +357,8 @@ class TrainConfig:
         "but a run is there")
     report_to: str = option("none", "Where else the Trainer logs to, such as tensorboard",
         metavar="NAME")
-    prompt: str = option("", "What a chat model is asked about each image, or a task of "
-        "Florence-2; by default one short sentence", metavar="TEXT")
-    system: str = option("", "What a chat model is told before that", metavar="TEXT")
+    prompt: str = option("", _PROMPT, metavar="TEXT")
+    system: str = option("", _SYSTEM, metavar="TEXT")
 
     def __post_init__(self):
         self.out = os.fspath(self.out)

@@ -22,7 +22,8 @@ STAGES = {
         data.text_tables data.json_files data.layouts data.tables data.from_files data.rows
         data.shards data.sources data.splits data.checks data""",
     "viz": "viz.figures viz.diagrams viz.comparison viz.plots viz",
-    "families": "families.git families.seen families.chat families.florence families",
+    "families": """families.git families.seen families.prompts families.chat families.florence
+        families""",
     "preprocess": "preprocess.tokens preprocess.memory preprocess",
     "model": """model.tiny model.settings model.processors model.adapters model.checkpoints
         model.generation

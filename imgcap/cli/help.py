@@ -15,20 +15,21 @@ import typer.core
 SECTIONS = {
     "train": {
         "Data": "data images image_column caption_column language",
-        "Learning": "model epochs batch_size learning_rate lora freeze prompt objective seed",
+        "Learning": "model epochs batch_size learning_rate lora freeze prompt system objective "
+                    "seed",
         "Saving": "out resume overwrite validations patience",
         "Hardware": "device precision gradient_checkpointing threads workers"},
     "evaluate": {
         "What is scored": "model data split images image_column caption_column language",
         "Saving": "out",
-        "How words are chosen": "prompt num_beams max_new_tokens no_repeat_words prefix "
-                                "force_words forbid_words",
+        "How words are chosen": "prompt system num_beams max_new_tokens no_repeat_words "
+                                "prefix force_words forbid_words",
         "Hardware": "batch_size device"},
     "caption": {
         "Pictures": "paths model",
         "Where captions go": "out sidecar as_json alt_text dry_run resume overwrite",
-        "How words are chosen": "prompt prefix num_beams num_return_sequences do_sample "
-                                "temperature top_k top_p seed max_new_tokens force_words "
+        "How words are chosen": "prompt system prefix num_beams num_return_sequences "
+                                "do_sample temperature top_k top_p seed max_new_tokens force_words "
                                 "forbid_words",
         "Hardware": "batch_size device dtype"},
 }
@@ -58,6 +59,7 @@ EXAMPLES = {
                 imgcap train --data captions.csv --images photos --out runs/mine
                 imgcap train --data photos --out runs/mine --resume
                 imgcap train --data photos --model microsoft/git-base --lora 16
+                imgcap train --data set.csv --model CHAT --prompt 'Describe: {tags}'
                 torchrun --nproc-per-node 2 -m imgcap train --data photos --out runs/mine""",
     "evaluate": """imgcap evaluate --model runs/mine --data photos
                    imgcap evaluate --model runs/mine --data others --split all
@@ -68,6 +70,7 @@ EXAMPLES = {
                   find . -name '*.jpg' | imgcap caption - --sidecar
                   imgcap caption --alt-text page.html --dry-run
                   imgcap caption photo.jpg --prefix 'a drawing of' --num-beams 4
+                  imgcap caption photos --model runs/chat --prompt alt-text --out captions.csv
                   imgcap caption photo.jpg --do-sample --top-p 0.9 --num-return-sequences 3
                   torchrun --nproc-per-node 2 -m imgcap caption photos --out captions.jsonl""",
     "score": """imgcap score runs/mine/predictions.jsonl references.jsonl

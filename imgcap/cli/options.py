@@ -120,8 +120,9 @@ class Command(HelpfulCommand):
     "A command in a process of its own, which takes an empty text only where that is the default."
     def invoke(self, ctx):
         for param in self.params:
-            if param.default == "": continue
-            _check_texts(ctx, param)
+            may_be_empty = param.default == "" and param.name != "prompt"
+            typed = ctx.get_parameter_source(param.name).name != "DEFAULT"
+            if typed and not may_be_empty: _check_texts(ctx, param)
         waiting.show(first_line(self.name, ctx.params), stays=self.name != "caption")
         keep_freed_memory()
         try: return super().invoke(ctx)

@@ -111,7 +111,7 @@ def evaluate_model(
     "Caption a split, and score the captions beside those of systems that need no captioner."
     how = one_caption(decoding or decoding_for(model), choices, seed)
     check_numbers(batch_size, resamples, train_pictures)
-    data, rows, train = rows_to_score(data, split, groups)
+    data, rows, train = rows_to_score(data, split, groups, how)
     language, run = spoken_language(language, rows, model), run_of(model)
     writer = CaptionWriter(*loaded_model(model, processor, device), how)
     read = _caption_all(writer, rows, train, split, batch_size, train_pictures, seed, progress)

@@ -9,18 +9,21 @@ __all__ = ['ORANGE', 'BLUE', 'WordMap', 'word_heatmaps', 'paint_heat', 'show_hea
 # %% ../../nbs/evaluate/explain.ipynb #ca5279b0
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import nn
 
+from ..config import Decoding
 from .evidence import (
     GRID, attention_shares, fitting_tokens, log_probabilities, look, occlusion_falls,
     painted_falls, patch_grid, text_room, word_tokens)
 from .pages import html_page, mark_words, picture_uri
 from ..families import caption_tokenizer, is_prompted
+from ..families.prompts import asked
+from ..infer.reading import row_picture
 from ..model import Caption, evaluating
 from ..model.checkpoints import check_loaded
 from ..model.decoding import decoding_for, write_captions
@@ -90,12 +93,24 @@ def _grid_of(model, processor, image, seen) -> tuple[tuple[int, int], tuple]:
     if is_prompted(processor): return (GRID, GRID), (0., 0., 1., 1.)
     return patch_grid(model, seen["pixel_values"]), _covers(processor, image)
 
+# %% ../../nbs/evaluate/explain.ipynb #d1a50001
+def _asked_of(processor, how:Decoding, x) -> Decoding:
+    "The same, with what is asked about this picture in the place of a template."
+    prompt, system = asked(processor, how.prompt, how.system, x)
+    return replace(how, prompt=prompt, system=system)
+
+
+def _looked_at(model, processor, x, how:Decoding|None) -> tuple:
+    "A picture, how it is captioned, and what is seen of it."
+    how, image = _asked_of(processor, how or decoding_for(model), x), decode_image(row_picture(x))
+    return image, how, look(processor, [image], how)
+
 # %% ../../nbs/evaluate/explain.ipynb #68636043
 @torch.inference_mode()
 def word_heatmaps(
     model:nn.Module, # A model of one of the `FAMILIES`; attention for GIT only
     processor, # Its processor
-    image, # Anything that `decode_image` reads
+    image, # Anything that `decode_image` reads, or a row with it
     caption:str|None=None, # The words to explain, whoever wrote them; None: what the model writes
     *,
     method:str="occlusion", # In nats of log-probability; or "attention", in shares of it
@@ -103,13 +118,13 @@ def word_heatmaps(
     window:int=2, # Occlusion: patches along a side of the square that is painted over
     fill:str="grey", # Occlusion: the processor's middle grey, or the picture's "mean" colour
     batch_size:int=64, # Occlusion: pictures at a time
+    decoding:Decoding|None=None, # What is asked, and how words are chosen; None: `decoding_for`
 ) -> list[WordMap]: # One for each word, in order
     "Where in the picture each word of a caption comes from."
     check_loaded(model, processor, "word_heatmaps(model, processor, picture)")
     _check_choice("method", method, "occlusion", "attention")
     _check_choice("fill", fill, "mean", "grey")
-    image, how = decode_image(image), decoding_for(model)
-    seen = look(processor, [image], how)
+    image, how, seen = _looked_at(model, processor, image, decoding)
     with evaluating(model):
         input_ids, words = _tokens_of(model, processor, seen, how, caption)
         logp = log_probabilities(model, seen, input_ids)[0]
@@ -301,7 +316,7 @@ def _nine_boxes(size:tuple[int, int]) -> dict[str, tuple[int, int, int, int]]:
 def ablate(
     model:nn.Module, # A model of one of the `FAMILIES`
     processor, # Its processor
-    image, # Anything that `decode_image` reads
+    image, # Anything that `decode_image` reads, or a row with it
     regions:Mapping|None=None, # Name of a part -> box or mask, for `paint_over`; None: nine boxes
     *,
     fill:str|tuple[int, int, int]="grey", # As for `paint_over`
@@ -309,11 +324,11 @@ def ablate(
 ) -> Ablations:
     "Paint parts of a picture over, one at a time, and caption it each time."
     check_loaded(model, processor, "ablate(model, processor, picture)")
-    image = decode_image(image)
+    how = _asked_of(processor, decoding_for(model, **options), image)
+    image = decode_image(row_picture(image))
     if regions is None: regions = _nine_boxes(image.size)
     if not regions: raise ValueError("regions: there is no part to paint over")
     pictures = [image, *(paint_over(image, region, fill=fill) for region in regions.values())]
-    how = decoding_for(model, **options)
     seen = look(processor, pictures, how)
     before, *after = write_captions(model, processor, seen, how)
     with evaluating(model):

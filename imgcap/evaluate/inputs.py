@@ -16,6 +16,7 @@ import datasets
 
 from ..config import Decoding
 from ..data.rows import caption_language, keep_encoded
+from ..families import check_fields
 from .groups import column_names, column_values
 from .records import foreign_weights, part_in_training
 from ..fingerprints import fingerprint, picture_fingerprint
@@ -74,6 +75,7 @@ def rows_to_score(
     data, # {split: rows}, or the rows of `split`
     split:str,
     groups:tuple[str, ...],
+    how:Decoding=Decoding(), # noqa: B008
 ) -> tuple[dict, Iterable[dict], Iterable[dict]|None]: # All; encoded rows to score; training rows
     "The rows, or the reason why they cannot be scored."
     splits = data if isinstance(data, dict) else {split: data}
@@ -84,6 +86,7 @@ def rows_to_score(
         raise ValueError(f"the data has no split {split!r}, only: {', '.join(splits)}")
     for part in [rows] + [train] * (train is not None): _check_columns(part)
     rows = keep_encoded(rows)
+    if rows.column_names: check_fields(how.prompt, how.system, rows.column_names)
     for column in groups: # refused now, not after an hour
         if column != "length": next(column_values(rows, column), None)
     return splits, rows, train

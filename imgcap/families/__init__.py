@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'CHAT', 'Family', 'model_family', 'is_chat', 'is_prompted', 'see', 'caption_tokenizer', 'last_token',
-           'add_ends', 'as_seen', 'join']
+           'add_ends', 'as_seen', 'asked', 'check_fields', 'join']
 
 # %% ../../nbs/families/table.ipynb #b4aa9e49
 from collections.abc import Callable
@@ -24,10 +24,11 @@ from .chat import (
     begin_answer, chat_template, chat_text_logits, chat_tokenizer, encode_image, see_with_prompt)
 from .florence import begin_task, florence_text_logits, see_with_task
 from .git import GitForCausalLM
+from .prompts import asked, check_fields
 from .seen import as_seen, join, repeat, see_pixels, unwrap
 
 # %% ../../nbs/families/table.ipynb #b4aa9e50
-_all_ = ["as_seen", "join"]
+_all_ = ["as_seen", "asked", "check_fields", "join"]
 
 # %% ../../nbs/families/table.ipynb #dcaa8057
 @dataclass(frozen=True)
@@ -154,18 +155,21 @@ def is_prompted(
 def see(
     processor, # Of a checkpoint
     pictures:list[Image.Image], # RGB, as `decode_image` returns them
-    prompt:str="", # What is asked about each; for chat models, or a task of Florence-2
-    system:str="", # What a chat model is told before that
+    prompt:str|list[str]="", # What is asked; a list: about each. Chat, or a task of Florence-2
+    system:str|list[str]="", # What a chat model is told before that
 ) -> list[dict[str, torch.Tensor]]: # Of each picture; `join` makes batches
     "What a model sees of pictures."
     if is_chat(processor): return see_with_prompt(processor, pictures, prompt, system)
-    if is_prompted(processor): return see_with_task(processor, pictures, prompt, system)
-    if prompt or system:
-        raise ValueError("a prompt is for chat models and Florence-2; this model takes a prefix, "
-                         "which the caption goes on from")
-    return see_pixels(processor, pictures)
+    def of_all(asked): return asked if isinstance(asked, str) else next(iter(asked), "")
+    task, told = of_all(prompt), of_all(system) # no template: a field is no task of Florence-2
+    if is_prompted(processor): return see_with_task(processor, pictures, task, told)
+    if task or told:
+        name = "prompt" if task else "system"
+        raise ValueError(f"{name} is for chat models{' and Florence-2' * bool(task)}; this model "
+                         "takes a prefix, which the caption goes on from")
+    return see_pixels(processor, pictures) if pictures else []
 
-
+# %% ../../nbs/families/table.ipynb #a3c1d0e7
 def caption_tokenizer(
     processor, # Of a checkpoint
 ): # Puts a first and a last token around each caption

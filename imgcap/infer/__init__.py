@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ..config import Decoding
-from ..families import see
+from ..families import asked, check_fields, see
 from ..files import write_atomic
 from .alt_text import AltTextReport, fill_alt_text
 from .jobs import (
@@ -42,11 +42,12 @@ from ..preprocess import decoding_side
 
 # %% ../../nbs/07_infer.ipynb #1a5d0c31
 def _seen(processor, how:Decoding, x) -> dict[str, torch.Tensor]:
-    "What the model sees of a picture in any form."
+    "What the model sees of a picture in any form, or of that of a row."
+    prompt, system = asked(processor, how.prompt, how.system, x)
     x = row_picture(x)
     if is_address(x): x = {"bytes": fetch_picture(x), "path": x}
     image = decode_image(x, at_least=decoding_side(processor))
-    return see(processor, [image], how.prompt, how.system)[0]
+    return see(processor, [image], prompt, system)[0]
 
 # %% ../../nbs/07_infer.ipynb #2b6e1d42
 def _in_places(write:Callable, batch:list) -> Iterator[Caption|CaptionError]:
@@ -115,10 +116,14 @@ class Captioner:
         "Caption pictures one after the other, in batches."
         how = self.how(**options)
         write = self.writer(how)
-        if isinstance(pictures, (str, os.PathLike)): pictures = find_pictures(pictures)
+        fields, columns = (), getattr(pictures, "column_names", None)
+        is_path = isinstance(pictures, (str, os.PathLike))
+        if is_path or isinstance(columns, list):
+            fields = check_fields(how.prompt, how.system, columns)
+        if is_path: pictures = find_pictures(pictures)
         total = len(pictures) if hasattr(pictures, "__len__") else None
         read = partial(_seen, self.processor, how)
-        reader = read_ahead(read, undecoded(pictures), self.workers, 2 * self.batch_size)
+        reader = read_ahead(read, undecoded(pictures, fields), self.workers, 2 * self.batch_size)
         make_bar = partial(picture_bar, progress, total)
         return _batch_by_batch(reader, write, self.batch_size, make_bar)
 
@@ -223,6 +228,14 @@ def _write_job(job:Job, captioner:Captioner, echo, options:dict, several:bool) -
     team.first(lambda: take_place(place, wishes.out))
     return counts
 
+# %% ../../nbs/07_infer.ipynb #d1a10001
+def _how_for_files(model, sidecar:bool, options:dict) -> Decoding:
+    "How files are captioned; a template names what they have, and reads no tags that it writes."
+    how = (model.how if isinstance(model, Captioner) else partial(decoding_for, model))(**options)
+    if "tags" not in check_fields(how.prompt, how.system) or not sidecar: return how
+    raise ValueError("prompt takes {tags} from the .txt files beside the pictures, into which "
+                     "sidecar=True would write captions; write them to a file, with out=")
+
 # %% ../../nbs/07_infer.ipynb #f32459dd
 def caption_files(
     paths:str|os.PathLike|Iterable, # Files, folders, globs, addresses; "-": from standard input
@@ -240,8 +253,8 @@ def caption_files(
     **options, # Fields of `Decoding`
 ) -> CaptionCounts: # Of all processes; without `echo` also said on standard error
     "Caption files and folders into a file, text files beside the pictures, or onto the screen."
-    is_loaded = isinstance(model, Captioner)
-    how, team = (model.how if is_loaded else partial(decoding_for, model))(**options), Team()
+    is_loaded, team = isinstance(model, Captioner), Team()
+    how = _how_for_files(model, sidecar, options)
     wishes = make_wishes(out, sidecar, overwrite, resume, anyway, team)
     with ExitStack() as stack:
         job = see_job(paths, wishes, team, stack)

@@ -9,7 +9,7 @@ __all__ = ['is_many', 'row_picture', 'undecoded', 'read_ahead', 'take']
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -57,8 +57,8 @@ def row_picture(
     return found[0] if len(found) == 1 else x
 
 # %% ../../nbs/infer/reading.ipynb #4a66ecb7
-def _picture_column(data, name:str|None=None) -> Iterable:
-    "One column of a `Dataset` or `IterableDataset`, its pictures undecoded."
+def _picture_column(data, name:str|None=None, beside:Collection[str]=()) -> Iterable:
+    "One column of a `Dataset` or `IterableDataset`, undecoded; rows where more are wanted."
     import datasets
     columns = {column: kind for column, kind in (data.features or {}).items()
                if isinstance(kind, datasets.Image) and name in (None, column)}
@@ -68,13 +68,17 @@ def _picture_column(data, name:str|None=None) -> Iterable:
         raise ValueError(f"several columns hold pictures: {', '.join(columns)}; give one of them, "
                          f"such as data[{next(iter(columns))!r}]")
     column = "image" if "image" in columns else next(iter(columns))
-    data = data.with_format(None).select_columns([column])
-    return (row[column] for row in data.cast_column(column, datasets.Image(decode=False)))
+    beside = [name for name in data.features if name in {*beside} - {column}]
+    data = data.with_format(None).select_columns([column, *beside])
+    rows = iter(data.cast_column(column, datasets.Image(decode=False)))
+    if not beside: return (row[column] for row in rows)
+    return ({"image": row[column], **{name: row[name] for name in beside}} for row in rows)
 
 # %% ../../nbs/infer/reading.ipynb #b87562a8
 def undecoded(
     pictures, # Many, in any form
-): # Likewise many
+    fields:Collection[str]=(), # Of a prompt: columns that are wanted too
+): # Likewise many; rows where there are such columns
     "The same pictures, undecoded where a data set would decode them itself."
     if _from_datasets(pictures, "DatasetDict", "IterableDatasetDict"):
         raise ValueError(f"the data has the splits {', '.join(pictures)}: give one of them, "
@@ -86,7 +90,8 @@ def undecoded(
         if not _from_datasets(pictures.source, "Dataset", "IterableDataset"): return pictures
         return _picture_column(pictures.source, pictures.column_name)
     if not _from_datasets(pictures, "Dataset", "IterableDataset"): return pictures
-    return _picture_column(pictures)
+    if fields: fields = {*fields, "image_id"}
+    return _picture_column(pictures, beside=fields)
 
 # %% ../../nbs/infer/reading.ipynb #374d5629
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def _given_name(x) -> str|None:
 def _read_or_reason(read:Callable, x, number:int) -> torch.Tensor|CaptionError:
     try: return read(x)
     except (OSError, TypeError, ValueError) as error: # ImageError is a ValueError
-        name = _given_name(x)
+        name = _given_name(row_picture(x))
         reason = str(error).removeprefix(f"{shown(name or 'picture')}: ")
         if name: name = row_name(name)
         return CaptionError(name or f"#{number}", reason)
@@ -140,7 +145,7 @@ def _same(x): return x
 
 
 def read_ahead(
-    read:Callable, # A picture in any form -> as the model sees it (C, H, W)
+    read:Callable, # A picture in any form, or its row -> as the model sees it
     pictures:Iterable, # In any form
     workers:int, # Threads
     most:int, # So many wait at most
@@ -149,10 +154,10 @@ def read_ahead(
     pool, waiting, failure = ThreadPoolExecutor(workers), deque(), []
     try:
         for number, x in enumerate(_one_by_one(pictures, failure)):
-            x = row_picture(x)
-            if isinstance(x, _Unread):
-                waiting.append(partial(CaptionError, f"#{number}", x.reason))
-            elif isinstance(x, (str, bytes, os.PathLike, Mapping)):
+            picture = row_picture(x)
+            if isinstance(picture, _Unread):
+                waiting.append(partial(CaptionError, f"#{number}", picture.reason))
+            elif isinstance(picture, (str, bytes, os.PathLike, Mapping)):
                 waiting.append(pool.submit(_read_or_reason, read, x, number).result)
             # What is open or in memory is read now: its owner may soon close or change it.
             else: waiting.append(partial(_same, _read_or_reason(read, x, number)))

@@ -32,10 +32,10 @@ from .checkpoints import check_loaded, find_checkpoint
 from imgcap.model.constraints import (
     INSISTENCE, Diverse, ForceWords, GumbelNoise, behind_prompt, check_spelling, picture_seeds,
     spell, word_steps)
-from ..families import caption_tokenizer, model_family
+from ..families import caption_tokenizer, model_family, see
 from ..families.seen import as_seen, prompt_length
 from .generation import (
-    Caption, begin_caption, caption_room, evaluating, generate_captions)
+    Caption, begin_caption, caption_room, evaluating, generate_captions, spoken)
 from ..run_record import read_run, run_of
 from ..words import CJK
 
@@ -112,8 +112,7 @@ def texts_so_far(
     ids:Iterable[list[int]], # Tokens of each caption, from its first one, which is not shown
 ) -> list[str]: # One for each
     "The whole words of captions that are being written."
-    texts = tokenizer.batch_decode([row[1:] for row in ids], skip_special_tokens=True)
-    return [_whole_words(text) for text in texts]
+    return [_whole_words(spoken(tokenizer, row[1:])) for row in ids]
 
 # %% ../../nbs/model/decoding.ipynb #abd305e6
 class _Listener(StoppingCriteria):
@@ -165,6 +164,7 @@ class CaptionWriter:
     ):
         check_loaded(model, processor, "CaptionWriter(model, processor)")
         self.model, self.processor, self.how = model, processor, how
+        see(processor, [], how.prompt, how.system) # or an error where that cannot be asked
         self.tokenizer = caption_tokenizer(processor)
         self.room = _room_left(model, self.tokenizer, how)
         self.seed = how.seed

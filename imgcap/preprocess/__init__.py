@@ -17,7 +17,8 @@ from PIL import Image
 
 from ..config import check_options, option
 from ..data import ImageError
-from ..families import caption_tokenizer
+from ..families import caption_tokenizer, see
+from ..families.prompts import asked
 from ..families.seen import join
 from ..pixels import augment_picture, decoding_side, picture_pixels, processor_settings
 from .memory import PictureMemory, remembered, see_new, shrink
@@ -77,10 +78,10 @@ def _token_limit(tokenizer, max_length:int|None) -> int:
 
 # %% ../../nbs/03_preprocess.ipynb #5b7e0d1c
 def _picture_of(
-    row:dict, memory:PictureMemory, side:int, augment:Callable|None, seed:int,
+    row:dict, memory:PictureMemory, side:int, augment:Callable|None, seed:int, told:tuple=(),
 ) -> tuple[tuple|None, dict|Image.Image]:
     "A picture's key, and what a model sees of it, or the picture where it has not been seen."
-    key, image = remembered(row["image"], memory, side)
+    key, image = remembered(row["image"], memory, side, told)
     if augment is None: return key, image
     image = shrink(image, side)
     memory.put(key, image)
@@ -104,11 +105,12 @@ class CaptionCollator:
     cache_bytes: int = option(1 << 30,
         "Memory for pictures that were seen before; 0 keeps none", at_least=0)
     skipped: dict[str, str] = field(default_factory=dict) # image_id -> why it could not be decoded
-    prompt: str = "" # What is asked about each image, as for `see`
+    prompt: str = "" # What is asked about each image, as for `see`; it may have fields
     system: str = "" # What a chat model is told before that
 
     def __post_init__(self):
         check_options(self)
+        see(self.processor, [], self.prompt, self.system) # or an error where that cannot be asked
         self.max_length = _token_limit(caption_tokenizer(self.processor), self.max_length)
         self._memory, self._warned_length = PictureMemory(self.cache_bytes), False
 
@@ -135,16 +137,18 @@ class CaptionCollator:
     ) -> tuple[list[dict], dict[str, torch.Tensor]]: # Rows that can be read; what is seen of them
         "Decode and process the pictures."
         memory, side, augment = self._memory, decoding_side(self.processor), self.augment
-        made_by = processor_settings(self.processor.image_processor), self.prompt, self.system
-        memory.keep_for((made_by, augment is None))
-        readable, found = [], []
+        memory.keep_for((processor_settings(self.processor.image_processor), augment is None))
+        readable, found, told = [], [], []
         for row in rows:
-            try: found.append(_picture_of(row, memory, side, augment, self.seed))
+            both = asked(self.processor, self.prompt, self.system, row)
+            try: found.append(_picture_of(row, memory, side, augment, self.seed, both))
             except ImageError as error: self.skip(row["image_id"], error)
-            else: readable.append(row)
+            else:
+                readable.append(row)
+                told.append(both)
         if not readable: return [], {}
         keys, known = zip(*found)
-        seen = see_new(self.processor, known, self.prompt, self.system)
+        seen = see_new(self.processor, known, *zip(*told))
         if augment is None:
             for key, each in zip(keys, seen): memory.put(key, each)
         return readable, join(seen)

@@ -54,13 +54,15 @@ def remembered(
     image, # Of a row
     memory:PictureMemory, # With room for no byte, nothing is looked for
     side:int, # Pixels; a JPEG's shorter side may come out halved to this much
+    asked:tuple=(), # What is asked about this picture and perhaps not about others
 ) -> tuple[tuple|None, dict|Image.Image]:
     "A picture's key, and what is known by it, or the decoded picture."
     key = _picture_key(image) if memory.n_bytes else None
+    if key: key = *key, *asked
     if key in memory.found: return key, memory.found[key]
     picture = decode_image(image, at_least=side)
     if key is not None or not memory.n_bytes: return key, picture
-    key = "pixels", picture.size, hashlib.sha256(picture.tobytes()).digest()
+    key = "pixels", picture.size, hashlib.sha256(picture.tobytes()).digest(), *asked
     return key, memory.found.get(key, picture)
 
 # %% ../../nbs/preprocess/memory.ipynb #dfd7ea4d
@@ -78,10 +80,12 @@ def shrink(
 def see_new(
     processor, # Of a checkpoint
     images:list[dict|Image.Image], # What was seen before stays as it is
-    prompt:str="", # As for `see`
-    system:str="", # As for `see`
+    prompt:str|list[str]="", # As for `see`
+    system:str|list[str]="", # As for `see`
 ) -> list[dict[str, torch.Tensor]]: # Of each picture
     "What a model sees of pictures, in one go, between what it saw of others before."
-    new = [image for image in images if isinstance(image, Image.Image)]
-    made = iter(see(processor, new, prompt, system) if new else [])
+    places = [i for i, image in enumerate(images) if isinstance(image, Image.Image)]
+    def those(asked): return asked if isinstance(asked, str) else [asked[i] for i in places]
+    new = [images[i] for i in places]
+    made = iter(see(processor, new, those(prompt), those(system)) if new else [])
     return [next(made) if isinstance(image, Image.Image) else image for image in images]

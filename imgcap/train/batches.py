@@ -10,7 +10,6 @@ import os
 import shutil
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import datasets
@@ -21,7 +20,7 @@ from transformers import TrainerCallback
 
 from ..config import TrainConfig
 from ..data import keep_encoded
-from ..families import join, see
+from ..families import asked, join, see
 from ..families.seen import PROMPT, seen_of, to_model
 from ..model import model_family
 from ..formats import ImageError
@@ -151,6 +150,7 @@ class TrainCollator(CaptionCollator):
     def __post_init__(self):
         if self.features is not None: self.cache_bytes = 0 # a picture is read once
         super().__post_init__()
+        self._prompts = {}
 
     def __call__(self, rows):
         known = set(self.skipped)
@@ -168,15 +168,19 @@ class TrainCollator(CaptionCollator):
         numbers = [row["row"] for row in readable]
         if readable and self.features is not None and self.features.has(numbers):
             features = {"image_features": self.features.features[numbers].float()}
-            return readable, features | join([self._prompt] * len(readable))
+            return readable, features | join([self._prompt(row) for row in readable])
         readable, seen = self.see(readable)
         return (readable, seen) if readable else self._stand_in(rows[0])
 
-    @cached_property
-    def _prompt(self) -> dict[str, torch.Tensor]:
-        "What stands before each caption: that of any picture, as all have as many places in it."
-        seen, = see(self.processor, [Image.new("RGB", (64, 64))], self.prompt, self.system)
-        return {name: tensor for name, tensor in seen.items() if name.startswith(PROMPT)}
+    def _prompt(self, row:dict) -> dict[str, torch.Tensor]:
+        "What stands before its captions: as with any picture, as all have as many places in it."
+        both = asked(self.processor, self.prompt, self.system, row)
+        if both not in self._prompts:
+            seen, = see(self.processor, [Image.new("RGB", (64, 64))], *both)
+            if len(self._prompts) > 1000: self._prompts.clear()
+            self._prompts[both] = {name: tensor for name, tensor in seen.items()
+                                   if name.startswith(PROMPT)}
+        return self._prompts[both]
 
     def _stand_in(self, row:dict) -> tuple[list[dict], dict]:
         "The next row that can be read, and what is seen of it."

@@ -14,11 +14,13 @@ from safetensors import SafetensorError
 from transformers import TrainerState
 
 from ..data.texts import counted
+from ..families.prompts import check_fields
 from ..files import some
 from ..formats import ImageError
 from ..hub import quiet_transformers
 from ..model import model_family, weights_fingerprint
 from ..model.checkpoints import is_quantized
+from ..model.generation import caption_room
 from ..run_files import refuse_links
 from ..run_record import append_log, name_model, read_log, write_run
 from .checkpoints import save_checkpoint
@@ -145,6 +147,18 @@ def _finish_run(trainer:CaptionTrainer, processor, run:Path, about:dict):
     name_model(trainer.bare_model, run, run / kept)  # no longer what it was loaded as
     args.distributed_state.wait_for_everyone()
 
+# %% ../../nbs/train/endings.ipynb #d1a60002
+def check_asked(
+    trainer:CaptionTrainer, # Made by `make_trainer`
+):
+    "Complain of a prompt that names what the rows do not have, or leaves no room for a caption."
+    collator, rows = trainer.data_collator, trainer.train_dataset
+    for part in rows, trainer.eval_dataset:
+        check_fields(collator.prompt, collator.system, part.split.column_names)
+    if not model_family(trainer.bare_model.config).reads_on: return
+    readable, seen = collator.see([rows[0]])
+    if readable: caption_room(trainer.bare_model, seen)
+
 # %% ../../nbs/train/endings.ipynb #6a1f0501
 def train_and_keep(
     trainer:CaptionTrainer, # Made by `make_trainer`
@@ -155,6 +169,7 @@ def train_and_keep(
     echo:Callable=print, # Shows a line
 ):
     "Train to the end, save what was best, and say so; a model that was stopped is named so."
+    check_asked(trainer)
     shown = [each for each in trainer.callback_handler.callbacks if isinstance(each, RunLog)]
     with named_when_stopped(trainer, run):
         try: _train(trainer, run, checkpoint)
