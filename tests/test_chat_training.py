@@ -19,6 +19,7 @@ from imgcap.model.checkpoints import weights_type
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import fill_defaults, finetune
 from imgcap.train.endings import _note_start, _start_of
+from imgcap.train.batches import reads_anew
 from imgcap.train.parts import choose_parts, made_ready, what_is_saved
 from imgcap.train.starts import first_lines
 from imgcap.train.trainer import make_trainer, training_arguments
@@ -113,6 +114,23 @@ def lines(model, args=None, **asked):
 
 class Alone:
     n_gpu, should_save = 1, True
+
+
+@pytest.mark.parametrize(
+    "model, asked, said",
+    [
+        (CHAT, {"lora": 8}, True),
+        (CHAT, {"lora": 8, "augment": False}, False),
+        (CHAT, {"lora": 8, "lora_vision": True}, False),
+        (CHAT, {"lora": 8, "epochs": 1}, False),
+        (CHAT, {}, False),
+        (HUGE, {"lora": 8}, False),
+    ],
+    ids=str,
+)
+def test_it_is_said_that_images_could_be_read_once(model, asked, said):
+    "Where only the language model learns, of types that see all images alike."
+    assert ("--no-augment" in reads_anew(TrainConfig(**asked), Sized(*model))) is said
 
 
 def test_it_is_said_how_much_of_a_large_chat_model_learns():
