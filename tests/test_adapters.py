@@ -247,10 +247,12 @@ def test_a_stranger_captions_with_a_published_adapter(base, data, hub, tmp_path)
 
 
 def test_a_base_that_others_do_not_have_is_refused(run):
-    with pytest.raises(ValueError, match="folder here .*--base-model OWNER/NAME") as caught:
+    with pytest.raises(ValueError, match="folder here .*owner/name as base_model") as caught:
         published_files(run)
     assert "\n" not in str(caught.value)
     assert published_files(run, base_model="ada/base")
+    with pytest.raises(FileNotFoundError, match="not a run folder"):
+        published_files(run / "adapter", base_model="ada/base")
     with pytest.raises(ValueError, match="base_model is 'base'"):
         push_run(run, "ada/x", token=TOKEN, endpoint="http://127.0.0.1:9", base_model="base")
 

@@ -65,8 +65,8 @@ def _with_base(settings:Path|bytes, base:str, run:Path) -> bytes:
     if is_path(base, *places_around(run)):
         raise ValueError(f"{run} holds an adapter, and the model that it was trained with is a "
                          f"folder here ({base}), which nobody else could load: publish that first "
-                         "and give its name as base_model (--base-model OWNER/NAME), or train "
-                         "with merge, which saves a whole model")
+                         "and give its owner/name as base_model, or train with merge, which saves "
+                         "a whole model")
     content = settings if isinstance(settings, bytes) else settings.read_bytes()
     return json_bytes({**parse_json(content), "base_model_name_or_path": base})
 
@@ -78,8 +78,8 @@ def published_files(
 ) -> dict[str, Path|bytes]: # Name in the repository → file here, or content
     "What a push would send."
     run = Path(run).expanduser()
-    files = _model_files(run)
     found = public_run(run)
+    files = _model_files(run)
     if found.adapter: files[ADAPTER] = _with_base(files[ADAPTER], base_model or found.adapter, run)
     for split in found.scores:
         predictions, *others = split_files(split)
