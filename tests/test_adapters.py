@@ -207,7 +207,7 @@ def put_on_hub(hub, name, folder, card):
     hub.repos[name] = {"private": False, "commits": {}, "main": stored}
 
 
-PROMPT = "Which of red/green/blue is it?"
+PROMPT = "Which of red/green/blue is {{it}}?"
 ASKED = r"""
 import re, sys
 from pathlib import Path
@@ -304,3 +304,15 @@ def test_a_chat_model_is_not_exported_and_it_is_said_what_others_take(made, tmp_
     with pytest.raises(ValueError, match="'git' only; what vLLM .* training with merge saves"):
         export_onnx(made, tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
+
+
+def test_a_template_stands_in_the_card(run):
+    "With its fields to be filled, and braces that are none as they are."
+    path = run / "run.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    about["validation"]["decoding"] |= {"prompt": "A {name}, {{say}} `x`:"}
+    path.write_text(json.dumps(about), encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", model_card(run), re.S)[1]
+    found = {"picture": None}
+    exec(code[code.index("fields = ") : code.index("inputs = ")].replace("''", "'dog'"), found)
+    assert found["turns"][0]["content"][1]["text"] == "A dog, {say} `x`:"

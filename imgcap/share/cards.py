@@ -20,7 +20,7 @@ from ..config import Decoding
 from ..data.texts import counted
 from ..files import read_file, some, write_atomic
 from ..families import Family
-from ..families.chat import QUESTION, QUESTIONS
+from ..families.prompts import prompt_fields, question
 from ..model import model_family
 from ..run_files import sealed, split_files, weights_folder
 from .front_matter import (
@@ -139,14 +139,20 @@ def _family_of(run:Path, kind:str) -> Family:
                          "writes captions; give the folder that training wrote") from None
 
 
-def _as_code(text:str) -> str: return repr(text).replace("`", r"\x60") # no backtick ends the code
+def _as_code(text:str) -> str:
+    "A prompt as an expression; no backtick in it ends the code."
+    fill = ".format(**fields)" if prompt_fields(text) else ""
+    if not fill: text = text.replace("{{", "{").replace("}}", "}")
+    return repr(text).replace("`", r"\x60") + fill
 
 
 def _turns(prompt:str, system:str) -> str:
     "What a chat model is told, as code."
     told = [f'{{"role": "system", "content": [{{"type": "text", "text": {_as_code(system)}}}]}},'
             ] if system else []
-    return "\n".join(["turns = [", *(f"    {turn}" for turn in told),
+    names = dict.fromkeys([*prompt_fields(prompt), *prompt_fields(system)], "")
+    fields = [f"fields = {names} # what the prompt says of each picture"] if names else []
+    return "\n".join([*fields, "turns = [", *(f"    {turn}" for turn in told),
                       '    {"role": "user", "content": [',
                       '        {"type": "image", "image": picture},',
                       f'        {{"type": "text", "text": {_as_code(prompt)}}}]}}]'])
@@ -189,7 +195,7 @@ def _asking(run:Path, found:PublicRun, family:Family) -> str:
     thinks = template.is_file() and "enable_thinking" in template.read_text(encoding="utf-8")
     more = ",\n    enable_thinking=False" if thinks else ""
     if kind == "internvl": more += ',\n    processor_kwargs={"crop_to_patches": False}'
-    turns = _turns(QUESTIONS.get(prompt, prompt or QUESTION), system)
+    turns = _turns(question(prompt), system)
     return _CHAT.format(turns=turns, more=more, longest=longest)
 
 # %% ../../nbs/share/cards.ipynb #3c9e81d8
