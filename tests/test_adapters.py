@@ -16,6 +16,7 @@ import torch
 from chat_models import make_chat_model
 from huggingface_hub import ModelCard
 from little_hub import TOKEN, little_hub
+from transformers import AutoModelForImageTextToText
 
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
@@ -316,3 +317,15 @@ def test_a_template_stands_in_the_card(run):
     found = {"picture": None}
     exec(code[code.index("fields = ") : code.index("inputs = ")].replace("''", "'dog'"), found)
     assert found["turns"][0]["content"][1]["text"] == "A dog, {say} `x`:"
+
+
+def test_an_adapter_is_made_a_whole_checkpoint_in_two_lines(made, data, tmp_path):
+    "As the page on chat models has it; plain transformers loads what comes out."
+    page = (Path(__file__).parents[1] / "docs" / "chat.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    code = code.replace("runs/first", str(made)).replace("merged", str(tmp_path / "whole"))
+    exec(code, {})
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "whole")
+    ours = load_model(made, device="cpu")[0]
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), ours.parameters()))
+    assert says(tmp_path / "whole", data)
