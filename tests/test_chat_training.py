@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from chat_models import make_chat_model
+from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
@@ -357,3 +358,13 @@ def test_only_the_caption_is_cut(kind, folders, rows):
     assert prompts and all(torch.equal(batch[name], whole[name]) for name in prompts)
     assert torch.isfinite(caption_loss(model, batch))
     assert count_pictures({name: batch[name] for name in prompts}) == len(rows)
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "qwen3_vl", "internvl"])
+def test_a_large_picture_takes_no_more_places_than_captions_need(kind, folders):
+    "As they come, checkpoints cut it in tiles or read up to 16 million pixels."
+    model, processor = load_model(folders(kind), device="cpu")
+    large = {"image": Image.new("RGB", (1600, 1200)), "image_id": "large"}
+    _, seen = CaptionCollator(processor).see([large])
+    places = int((seen["prompt_input_ids"] == model.config.image_token_id).sum())
+    assert 1 < places <= 256
