@@ -387,6 +387,9 @@ class CommandOptions:
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps", metavar="DEVICE")
     dtype: str = option("auto", "float32, or bfloat16, which is faster on many machines",
         choices=_PRECISIONS, metavar="TYPE")
+    quantize: str|None = option(None,
+        "Load weights of 4 or 8 bits, of a large model on a GPU of NVIDIA, which LoRA learns "
+        "beside; needs bitsandbytes", choices=("4bit", "8bit"), metavar="BITS")
     batch_size: int|None = option(None, "Pictures at a time", **_BATCH)
     scored_together: int = option(64, "Pictures at a time in an evaluation", **_BATCH)
     image_size: int|None = option(None,

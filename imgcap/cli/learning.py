@@ -48,6 +48,7 @@ def train(
     image_column:ImageColumn=None, caption_column:CaptionColumn=None, language:Language=None,
     device:Device=CommandOptions.device,
     image_size:Annotated[int|None, shown("image_size")]=None,
+    quantize:Annotated[str|None, shown("quantize")]=None,
     **choices,
 ):
     "Fine-tune a model on captioned pictures."
@@ -63,7 +64,7 @@ def train(
     from imgcap.model import load_model
     from imgcap.train import finetune
     try:
-        start = load_model(model, device=device, image_size=image_size)
+        start = load_model(model, device=device, image_size=image_size, quantize=quantize)
         run = finetune(*start, rows, config, source=data)
     except KeyboardInterrupt: raise stopped(run, "add --resume to go on from") from None
     if os.environ.get("RANK", "0") != "0": return
