@@ -165,6 +165,8 @@ class Loop(asyncio.SelectorEventLoop):
     def add_signal_handler(self, number, callback, *args):
         def interrupt():
             self.interrupted = True
+            # who still waits for the kernel would say on the screen that it is gone
+            self.set_exception_handler(lambda *what: None)
             callback(*args)
         super().add_signal_handler(number, interrupt)
 
