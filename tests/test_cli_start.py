@@ -60,23 +60,38 @@ def test_an_interrupt_at_the_start_is_one_line(words, delay, tmp_path):
     assert (process.returncode, err) == (130, "imgcap: interrupted\n")
 
 
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    "Pictures with captions, few but enough for a validation split."
+    folder = tmp_path_factory.mktemp("photos")
+    for i, row in enumerate(make_creatures({"train": 32}, image_size=64)["train"]):
+        row["image"].save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(row["captions"][0])
+    return folder
+
+
+LEARNING = ["train --data PHOTOS", "evaluate --data x --model git-tiny"]
+
+
 @pytest.mark.parametrize("library", ["torch", "transformers", "datasets"])
-@pytest.mark.parametrize("words", ["train --data creatures", "evaluate --data x --model git-tiny"])
-def test_a_library_that_is_missing_is_one_line(library, words, tmp_path):
+@pytest.mark.parametrize("words", LEARNING)
+def test_a_library_that_is_missing_is_one_line(library, words, photos, tmp_path):
     blocked = tmp_path / "sitecustomize.py"
     blocked.write_text(f"import sys\nsys.modules['{library}'] = None\n")
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
-    status, err = finished(*words.split(), env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
+    words = [word.replace("PHOTOS", str(photos)) for word in words.split()]
+    status, err = finished(*words, env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
     assert status == 2 and len(err.splitlines()) == 1, err
     assert err.startswith("imgcap: ") and err.endswith(f"; pip install {library}\n"), err
 
 
-@pytest.mark.parametrize("words", ["train --data creatures", "evaluate --data x --model git-tiny"])
-def test_a_library_that_is_broken_is_one_line(words, tmp_path):
+@pytest.mark.parametrize("words", LEARNING)
+def test_a_library_that_is_broken_is_one_line(words, photos, tmp_path):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("from torch._C import nothing\n")
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
-    status, err = finished(*words.split(), env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
+    words = [word.replace("PHOTOS", str(photos)) for word in words.split()]
+    status, err = finished(*words, env=os.environ | {"PYTHONPATH": path}, cwd=tmp_path)
     assert status == 2 and len(err.splitlines()) == 1, err
     assert err.endswith("; pip install --force-reinstall torch\n"), err
 
