@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.infer import Captioner
-from imgcap.model import load_model, new_smol_tiny
+from imgcap.model import generate_captions, load_model, new_smol_tiny
 from imgcap.run_files import weights_folder
 from imgcap.share import model_card, published_files, push_run
 from imgcap.train import finetune
@@ -329,3 +329,12 @@ def test_an_adapter_is_made_a_whole_checkpoint_in_two_lines(made, data, tmp_path
     ours = load_model(made, device="cpu")[0]
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), ours.parameters()))
     assert says(tmp_path / "whole", data)
+
+
+def test_pictures_without_a_prompt_are_refused(made, data):
+    "A chat model has to be asked; a captioner is no model."
+    model, processor = load_model(made, device="cpu")
+    with pytest.raises(ValueError, match="come without a prompt"):
+        generate_captions(model, processor, torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="give its .model"):
+        evaluate_model(Captioner(model, processor=processor), data, "test")

@@ -261,8 +261,10 @@ def decoding_for(
     **choices, # Fields of `Decoding`, which count more than what the run says
 ) -> Decoding:
     "How a run wrote the captions that it was validated with; for other models, the defaults."
-    named = isinstance(model, (str, os.PathLike))
-    run = run_of(model) or run_on_hub(str(model if named else model.config.name_or_path))
+    run = run_of(model)
+    if run is None:
+        config = getattr(model, "config", None)
+        run = run_on_hub(str(getattr(config, "name_or_path", model)))
     if run is None: return Decoding(**{**_own_length(model), **choices})
     about = read_run(run)
     validation = about.get("validation")

@@ -115,6 +115,9 @@ def generate_tokens(
     First come those that each caption begins with, then new ones (N, T), with what follows an
     end, and their log-probabilities (N, T)."""
     family, seen = model_family(model.config), to_model(as_seen(seen), model)
+    if (family.reads_on or model.config.model_type == "florence2") and not prompt_length(seen):
+        raise ValueError("this model is asked about pictures, and these come without a prompt: "
+                         "give what CaptionCollator(processor).see(rows) says is seen of them")
     start, room = begin_caption(tokenizer, prefix, max_new_tokens, caption_room(model, seen))
     asked = {**_NEUTRAL, "num_beams": num_beams, "max_new_tokens": room, **options}
     if family.told_ends:

@@ -224,13 +224,13 @@ def _code(run:Path, found:PublicRun, repo_id:str, front:ModelCardData) -> str:
                       _asking(run, found, family)])
 
 # %% ../../nbs/share/cards.ipynb #3c9e81da
-def _asked(found:PublicRun) -> str:
-    "The prompt, where a run has one of its own."
+def _ways(found:PublicRun) -> str:
+    "What begins a sentence about both ways, after the prompt of a run that has one of its own."
     prompt, system = (" ".join(text.split()) for text in _told(found))
     said = [f"told “{system}”"] * bool(system) + [f"asked “{prompt}”"] * bool(prompt)
-    if not said: return ""
+    if not said: return "Both"
     return (f"In training it was {' and '.join(said)}; with other words it writes other "
-            "captions.\n\n")
+            "captions.\n\nBoth")
 
 # %% ../../nbs/share/cards.ipynb #5332dcc1
 def _a(noun:str) -> str: return "an" if noun[0] in "AEIO" else "a"
@@ -292,7 +292,7 @@ def _card_text(
         title=front.get("model_name", title), introduction=_introduction(found, front),
         results="\n\n".join(results), trained_on=_trained_on(found, fields),
         libraries="transformers and peft" if found.adapter else "transformers",
-        code=_code(run, found, repo_id, front), asked=_asked(found)))
+        code=_code(run, found, repo_id, front), ways=_ways(found)))
 
 # %% ../../nbs/share/cards.ipynb #14db2312
 def model_card(
