@@ -10,11 +10,14 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from .app_choices import choice_options, choice_widgets, has_others, in_labels, other_words
+from .app_choices import (
+    choice_options, choice_widgets, has_others, in_labels, other_words, prompt_widgets)
+from .families import check_fields
 from .app_page import (
     about_html, captions_html, example_buttons, example_drawings, figure_html, message_html,
     page_script, refusal_text, remarks_on, summary_html)
@@ -43,12 +46,14 @@ class PageState(NamedTuple):
 
 
 def _explain_caption(
-    captioner:Captioner, picture:Image.Image, text:str, method:str,
+    captioner:Captioner, row:dict, text:str, method:str, options:dict,
     remarks:list[str], # Is told of a caption that the model cannot read again
 ) -> list[WordMap]|str:
     "The words of a caption with their maps, or the caption where there are none."
     if not text or method == "none": return text
-    try: return word_heatmaps(captioner.model, captioner.processor, picture, text, method=method)
+    asked = {name: options[name] for name in ("prompt", "system") if name in options}
+    try: return word_heatmaps(captioner.model, captioner.processor, row, text, method=method,
+                              decoding=captioner.how(**asked))
     except ValueError as error: remarks.append(f"There is no heat map: {error}.")
     return text
 
@@ -64,9 +69,9 @@ def _once_each(captions:list[Caption]) -> tuple[list[Caption], list[str]]:
     return kept, [", ".join(said) for said in beside]
 
 
-def _of_forced(captioner:Captioner, picture:Image.Image, caption:Caption, options:dict) -> str:
+def _of_forced(captioner:Captioner, row:dict, caption:Caption, options:dict) -> str:
     "How likely a caption is to the model that was made to say words, beside what it says freely."
-    alone = captioner(picture, **{**options, "force_words": []})
+    alone = captioner(row, **{**options, "force_words": []})
     finds = "finds them unlikely" if caption.score < .75 * alone.score else "takes them easily"
     return (f"These words were forced; the model {finds}: each {caption.score:.0%} likely, on "
             f"average. By itself it writes “{alone.text}”, each word {alone.score:.0%} likely.")
@@ -76,12 +81,12 @@ _TRIES = 5 # Seeds, until there is another caption
 
 
 def _written(
-    captioner:Captioner, picture:Image.Image, options:dict, unlike:Collection[str],
+    captioner:Captioner, row:dict, options:dict, unlike:Collection[str],
 ) -> Iterator[list[str]|list[Caption]]: # Texts so far; at last the captions
     "Captions as they are written; where they are to be others, drawn until one is."
     for further in range(_TRIES if unlike else 1):
         seed = {"seed": options["seed"] + further} if unlike else {}
-        with closing(captioner.stream(picture, **{**options, **seed})) as stream:
+        with closing(captioner.stream(row, **{**options, **seed})) as stream:
             for written in stream:
                 if isinstance(written, Caption): break
                 yield list(dict.fromkeys(written))
@@ -124,25 +129,30 @@ def caption_page(
         yield PageState(figure, "", message_html(said, "refusal"))
 
 # %% ../nbs/doors/app.ipynb #3a7d0a4d
-def _remarks(captioner:Captioner, path:str, picture, captions:list, unlike, options:dict) -> list:
+def _remarks(captioner:Captioner, path:str, row:dict, captions:list, unlike, options:dict) -> list:
     "What is said of captions besides how likely they are."
-    remarks = remarks_on(path, picture)
+    remarks, how = remarks_on(path, row["image"]), captioner.decoding
+    asked = [options.get(name, getattr(how, name, "")) for name in ("prompt", "system")]
+    if {"folder", "tags"} & {*check_fields(*asked, row)}:
+        remarks.append("Folder and tags are known of files in their places, not of what is given "
+                       "here: nothing stands for them.")
     if options.get("force_words"):
-        remarks.append(_of_forced(captioner, picture, captions[0], options))
+        remarks.append(_of_forced(captioner, row, captions[0], options))
     if unlike and not {caption.text for caption in captions} - set(unlike):
         remarks.append(f"Drawn {_TRIES} times, and the same words each time: "
                        "the model knows no others here.")
     elif unlike: remarks.append("These words were drawn at random: others that it finds likely.")
     return remarks
 
-
+# %% ../nbs/doors/app.ipynb #d1a90001
 def _while_written(
     captioner:Captioner, path:str, picture:Image.Image, method:str, unlike:Collection[str],
     options:dict,
 ) -> Iterator[PageState]:
     "The page while words are written, and while their maps are made."
     figure = figure_html(picture, "The picture that is being captioned")
-    for captions in _written(captioner, picture, options, unlike):
+    row = {"image": picture, "name": Path(path).stem, "folder": "", "tags": ""}
+    for captions in _written(captioner, row, options, unlike):
         if not isinstance(captions[0], Caption):
             yield PageState(figure, captions_html(captions), _WRITING)
     captions, same = _once_each(captions)
@@ -150,8 +160,8 @@ def _while_written(
     shown, unseen, figure = list(texts), [], figure_html(picture, texts[0])
     for i, text in enumerate(texts):
         if method != "none": yield PageState(figure, captions_html(shown, least, same), _LOOKING)
-        shown[i] = _explain_caption(captioner, picture, text, method, unseen)
-    remarks = unseen + _remarks(captioner, path, picture, captions, unlike, options)
+        shown[i] = _explain_caption(captioner, row, text, method, options, unseen)
+    remarks = unseen + _remarks(captioner, path, row, captions, unlike, options)
     yield PageState(figure, captions_html(shown, least, same), summary_html(captions, remarks),
                     texts)
 
@@ -275,8 +285,9 @@ def build_app(
     with gr.Blocks(title="imgcap", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML(about_html(captioner.model), elem_classes="imgcap-plain")
         parts = _parts(gr, max_megabytes)
+        choices = prompt_widgets(gr, captioner)
         with gr.Accordion("How words are chosen", open=False):
-            choices = choice_widgets(gr, captioner)
+            choices |= choice_widgets(gr, captioner)
         _wire(gr, captioner, parts, choices)
     return page
 
@@ -343,11 +354,16 @@ def launch(
     max_megabytes:float=10, # Larger files are refused
     open_browser:bool=False, # Show the page in a browser
     wait:bool=True, # Return only when the server is stopped with Ctrl+C
+    **asked:str, # `prompt` and `system` that the page begins with
 ): # The running gradio `Blocks`; its `local_url` is the page's address, its `close()` ends it
     "Serve the page."
     _gradio() # before a port and a model are looked at
     port = port_to_use(host, port)
     captioner = model if isinstance(model, Captioner) else Captioner(model, device=device)
+    if asked:
+        check_fields(asked.get("prompt", ""), asked.get("system", ""))
+        captioner.decoding = captioner.how(**asked)
+        captioner.writer(captioner.decoding) # or an error where that cannot be asked
     page = build_app(captioner, max_megabytes=max_megabytes)
     _serve(page, host, port, max_file_size=int(max_megabytes * 1e6), inbrowser=open_browser)
     print(f"The page is at {page.local_url} (Ctrl+C stops it)", flush=True)

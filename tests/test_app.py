@@ -12,19 +12,21 @@ import struct
 import threading
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from small_models import pictures, small_model
 
-from imgcap.app import build_app, caption_page
-from imgcap.app_choices import choice_options
+from imgcap.app import build_app, caption_page, launch
+from imgcap.app_choices import choice_options, prompt_widgets
 from imgcap.app_page import about_html, captions_html, figure_html, heat_place
 from imgcap.config import Decoding
 from imgcap.data.creatures import ATTRIBUTES, draw_creature
 from imgcap.evaluate import evaluate_model
-from imgcap.evaluate.explain import WordMap
+from imgcap.evaluate.explain import WordMap, word_heatmaps
+from imgcap.families.prompts import QUESTION
 from imgcap.infer import Captioner
 
 
@@ -535,3 +537,55 @@ def test_of_weights_without_a_record_it_is_said_that_nothing_is_known(birds, tmp
     assert told.endswith("parameters") and "is not known. GIT" in told
     (weights / "README.md").write_text("---\ndatasets: [some/birds]\n---\n")
     assert "is not known; its card names the data some/birds." in told_of(weights)
+
+
+# --- what is asked
+
+
+@pytest.fixture(scope="module")
+def asker():
+    return Captioner("smol-tiny", device="cpu")
+
+
+def test_a_page_asks_what_its_field_says(asker, photo):
+    "Template and all; the heat maps are of the same question."
+    values = {"prompt": "A picture called {name}, tagged {tags}. Name its colour.",
+              "max_new_tokens": 6}
+    options = choice_options(asker.decoding, **values)
+    assert options["prompt"] == values["prompt"]
+    *_, last = caption_page(asker, str(photo), "occlusion", **options)
+    told = f"A picture called {Path(photo).stem}, tagged . Name its colour."
+    alone = asker(str(photo), prompt=told, max_new_tokens=6)
+    assert last.captions == (alone.text,) and "Folder and tags" in last.message
+    usual = asker(str(photo), max_new_tokens=6)
+    maps = [word_heatmaps(asker.model, asker.processor, str(photo), alone.text,
+                          decoding=Decoding(prompt=prompt)) for prompt in (told, "")]
+    percents = [[f"{word.confidence:.0%} likely" for word in each] for each in maps]
+    assert percents[0] != percents[1] and usual
+    assert re.findall(r"\d+% likely", last.words)[:len(percents[0])] == percents[0]
+
+
+def test_a_field_for_the_prompt_is_there_for_models_that_take_one(asker, captioner):
+    import gradio
+    with gradio.Blocks():
+        assert prompt_widgets(gradio, captioner) == {}
+        assert prompt_widgets(gradio, asker)["prompt"].value == QUESTION
+        other = Captioner(asker.model, processor=asker.processor)
+        other.decoding = Decoding(prompt="Tags: {tags}?")
+        assert prompt_widgets(gradio, other)["prompt"].value == "Tags: {tags}?"
+    assert choice_options(other.decoding, prompt=" ")["prompt"] == "Tags: {tags}?"
+    labels = [part["props"].get("label") for part in build_app(asker).config["components"]]
+    assert "What is asked" in labels
+    labels = [part["props"].get("label") for part in build_app(captioner).config["components"]]
+    assert "What is asked" not in labels
+
+
+def test_what_cannot_be_asked_is_told_on_the_page(asker, photo):
+    for prompt, said in (("<image>?", "“What is asked” has "), ("{mood}", "“What is asked” names "),
+                         ("{name", "brace")):
+        *_, last = caption_page(asker, str(photo), **choice_options(asker.decoding, prompt=prompt))
+        assert said in plain(last.message), last.message
+    with pytest.raises(ValueError, match="chat models"):
+        launch("git-tiny", port=0, prompt="What is this?", wait=False)
+    with pytest.raises(ValueError, match=r"\{mood\}"):
+        launch(asker, port=0, prompt="{mood}", wait=False)

@@ -471,3 +471,38 @@ def test_page_cannot_talk_to_others(demo):
     problems = demo.visit.problems
     assert [each for each in problems if "Content Security Policy" in each]
     problems[:] = [each for each in problems if "192.0.2.1" not in each]  # what was provoked
+
+
+@pytest.fixture
+def asking(outside, browser):
+    "The address of the demo of a model that is asked in words."
+    from imgcap.app import launch
+
+    running = launch("smol-tiny", port=0, wait=False)
+    yield running.local_url
+    running.close(verbose=False)
+
+
+def test_a_chat_model_has_a_field_for_what_is_asked(asking, visit, png):
+    "With the usual questions on buttons; another question, another caption."
+    from imgcap.families.prompts import QUESTIONS
+    from imgcap.infer import Captioner
+
+    for screen in ("desktop", "dark phone"):
+        # gradio warns where it ends a stream that has not begun
+        demo = Demo(visit(asking, heard=("error",), **SCREENS[screen]))
+        field = demo.page.get_by_label("What is asked")
+        assert field.input_value() == QUESTIONS["short"]
+        demo.page.get_by_role("button", name="alt-text").click()
+        demo.page.wait_for_function(
+            "text => document.querySelector('#imgcap-prompt textarea').value === text",
+            arg=QUESTIONS["alt-text"])
+        demo.accessible(f"what is asked, {screen}")
+        assert demo.page.evaluate(OVERFLOW) <= 0, screen
+    demo.give(png)
+    demo.page.locator("#imgcap-again:not([disabled])").wait_for()
+    asker, prompt = Captioner("smol-tiny", device="cpu"), "What is {name} called?"
+    assert demo.captions() == [asker(png, prompt="alt-text").text]
+    field.fill(prompt)
+    field.blur()
+    assert demo.press("Write with these choices") == [asker(png, prompt=prompt).text]

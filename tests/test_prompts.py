@@ -139,7 +139,7 @@ def test_a_picture_in_memory_has_no_name(captioner, data):
         captioner(image.copy(), prompt="{name}")
     row = {"image": image, "name": "7", "folder": ""}
     assert captioner(row, prompt="{name}", max_new_tokens=2).tokens
-    with pytest.raises(ValueError, match=r"\{style\}; this set has"):
+    with pytest.raises(ValueError, match=r"\{style\}; there are"):
         captioner(row, prompt="In {style}.")
 
 
@@ -197,7 +197,7 @@ def test_many_pictures_are_asked_as_each_alone(captioner, data):
     assert [c.text for c in captioner.many(rows, **how)] == [c.text for c in alone]
     for pictures in (data["test"], data["test"].rename_column("image", "photo")):
         assert [c.text for c in captioner.many(pictures, **how)] == [c.text for c in alone]
-    with pytest.raises(ValueError, match=r"\{mood\}; this set has .*\{tags\}"):
+    with pytest.raises(ValueError, match=r"\{mood\}; there are .*\{tags\}"):
         captioner.many(data["test"], prompt="{mood}")
 
 
@@ -406,9 +406,10 @@ LINES = [
     ("caption {photos} --model git-tiny --prompt short", "prompt is for chat models"),
     ("caption {photos} --model git-tiny --system short", "system is for chat models"),
     ("caption {photos} --model {model} --prompt a<image>", "--prompt has '<image>' in it"),
-    ("evaluate --data creatures --model {model} --prompt {{mood}}", "--prompt names {mood}; this"),
+    ("evaluate --data creatures --model {model} --prompt {{mood}}",
+     "--prompt names {mood}; there are {name}, {folder}"),
     ("train --data creatures --model {model} --out {out} --prompt {{mood}}",
-     "--prompt names {mood}; this set has {name}, {folder}"),
+     "--prompt names {mood}; there are {name}, {folder}"),
     ("train --data creatures --model git-tiny --out {out} --prompt short",
      "prompt is for chat models"),
     ("train --data creatures --model {model} --out {out} --prompt=", "--prompt is empty"),

@@ -18,7 +18,7 @@ from imgcap.cli.options import (
     CaptionColumn, Data, Device, Dtype, ImageColumn, Images, Json, Language, Model, load_rows,
     shown)
 from .screen import CaptionScreen, to_paste, waiting
-from ..config import CommandOptions, TrainConfig
+from ..config import CommandOptions, Decoding, TrainConfig
 from ..targets import check_above, check_out, port_to_use
 
 # %% ../../nbs/cli/commands.ipynb #da6b968e
@@ -252,11 +252,14 @@ def app(
     model:Model=CommandOptions.model,
     host:Annotated[str, shown("host")]=CommandOptions.host,
     port:Annotated[int, shown("port")]=CommandOptions.port,
+    prompt:Annotated[str, shown("prompt", Decoding)]="",
+    system:Annotated[str, shown("system", Decoding)]="",
 ):
     "Caption pictures in the browser; needs gradio."
     port_to_use(host, port) # before anything is loaded
     from imgcap.app import launch
-    launch(model, host=host, port=port)
+    asked = {"prompt": prompt, "system": system}
+    launch(model, host=host, port=port, **{name: text for name, text in asked.items() if text})
 
 # %% ../../nbs/cli/commands.ipynb #f2d7ea27
 def bench(

@@ -124,7 +124,7 @@ def check_fields(
     wanted = [*prompt_fields(prompt), *prompt_fields(system)]
     unknown = next((name for name in wanted if name not in known), None)
     if unknown is None: return wanted
-    of = "a picture that is no row of a set has" if columns is None else "this set has"
+    of = "a picture that is no row of a set has" if columns is None else "there are"
     there = ", ".join(f"{{{name}}}" for name in known)
     hint = " (text files beside its pictures are captions)" if unknown == "tags" else ""
     raise ValueError(f"prompt names {{{unknown}}}; {of} {there}{hint}; a brace that is no field "
