@@ -1,5 +1,5 @@
 """Commands in prose go stale without anybody noticing: every option on the page of the tutorial
-`full_size` is one that the installed command line, or the launcher, knows."""
+`full_size`, and of `chat_model`, is one that the installed command line, or the launcher, knows."""
 
 import ast
 import re
@@ -14,8 +14,12 @@ from torch.distributed.run import get_args_parser
 
 from imgcap.cli import _make_app
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "nbs" / "tutorials" / "full_size.ipynb"
-CELLS = nbformat.read(NOTEBOOK, as_version=4).cells
+TUTORIALS = Path(__file__).resolve().parents[1] / "nbs" / "tutorials"
+CELLS = [
+    cell
+    for name in ("full_size", "chat_model")
+    for cell in nbformat.read(TUTORIALS / f"{name}.ipynb", as_version=4).cells
+]
 TEXT = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
 RUN = next(
     ast.literal_eval(node.value)

@@ -27,7 +27,7 @@ MAIN = {
 }
 TUTORIALS = [
     f"tutorials/{name}"
-    for name in ("finetune", "your_own_pictures", "the_guide_today", "full_size")
+    for name in ("finetune", "your_own_pictures", "the_guide_today", "chat_model", "full_size")
 ]
 FILES = [path for path in (ROOT / "nbs").rglob("*.ipynb") if path.parts[-2][0] != "."]
 NOTEBOOKS = {path.relative_to(ROOT / "nbs").as_posix()[:-6]: path for path in FILES}

@@ -16,7 +16,11 @@ NOTEBOOKS = [
 # The larger take longer, and start earlier: then no process is left alone with one at the end.
 NOTEBOOKS.sort(key=lambda path: -path.stat().st_size)
 # Libraries that a notebook is about, and that only some have
-NEEDS = {"nbs/share/export.ipynb": "onnxruntime", "nbs/doors/app.ipynb": "gradio"}
+NEEDS = {
+    "nbs/share/export.ipynb": "onnxruntime",
+    "nbs/doors/app.ipynb": "gradio",
+    "nbs/tutorials/chat_model.ipynb": "peft",
+}
 # Run by test_lab.py where that can, all cells in the same mode, which takes as long again
 IN_JUPYTERLAB = "nbs/tutorials/finetune.ipynb"
 

@@ -184,7 +184,7 @@ def make_pages(app=None):
 
 
 # Tutorials in the order of learning; another one comes after them.
-LEARNING = ("finetune", "your_own_pictures", "the_guide_today", "full_size")
+LEARNING = ("finetune", "your_own_pictures", "the_guide_today", "chat_model", "full_size")
 NUMBERED = (
     "The lesson, in the order of the work. Each stands alone and runs from top to bottom in less "
     "than a minute on two cores. Its cells are documentation and tests at once; those with a blue "
