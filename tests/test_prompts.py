@@ -14,6 +14,7 @@ from tokenizers import AddedToken
 
 from imgcap.cli import main
 from imgcap.config import Decoding, TrainConfig
+from imgcap.data import keep_encoded, load_captions
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model
 from imgcap.evaluate.explain import word_heatmaps
@@ -133,6 +134,18 @@ def test_tags_stand_beside_files_and_captions_beside_rows(loaded, photos):
     assert asked(processor, "{tags}", "", row["image"])[0] == "1girl, solo, outdoors"
 
 
+def test_tags_of_a_file_of_metadata_are_a_column(loaded, photos, tmp_path):
+    "A list of them, as JSON has it, too."
+    told = []
+    for tags in (["red", "two eyes"], "red, two eyes"):
+        (tmp_path / "0.png").write_bytes((photos / "0.png").read_bytes())
+        row = {"file_name": "0.png", "caption": "a red one", "tags": tags}
+        (tmp_path / "set.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        [row] = keep_encoded(load_captions(tmp_path / "set.jsonl")["train"])
+        told.append(asked(loaded[1], "{tags}", "", row)[0])
+    assert told == ["red, two eyes"] * 2
+
+
 def test_a_picture_in_memory_has_no_name(captioner, data):
     image = data["test"][0]["image"]
     with pytest.raises(ValueError, match="a file, and this picture is none"):
@@ -150,10 +163,11 @@ def prompts_of(processor, batch):
 
 
 @pytest.mark.parametrize("augment", [None, lambda image, captions, rng: image])
-def test_prompts_of_a_batch_may_differ(loaded, data, augment):
+@pytest.mark.parametrize("form", [list, keep_encoded])
+def test_prompts_of_a_batch_may_differ(loaded, data, form, augment):
     "Also those of one picture that comes twice, and in the second epoch, out of memory."
     model, processor = loaded
-    rows = list(data["train"])[:3]
+    rows = list(form(data["train"]))[:3]
     rows.append({**rows[0], "image_id": "again", "tags": ["something", "else"]})
     options = {"prompt": "Tags: {tags}.", "system": "{image_id}", "choose": "first"}
     collator = CaptionCollator(processor, augment=augment, **options)

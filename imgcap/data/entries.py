@@ -187,11 +187,14 @@ def _find_columns(rows, chosen_image, chosen_caption, names, below):
 _OURS = ("image", "images", "captions", "image_id", "split")
 
 def _more(row, image, texts):
-    "What else a row says of its picture: texts, numbers, and the facts `attributes`"
+    "What else a row says of its picture: texts, numbers, its tags, and the facts `attributes`"
     text = lambda value: writable(value) if isinstance(value, str) else value
     kept = {c: text(v) for c, v in row.items()
             if c not in (image, *texts, *_OURS) and isinstance(v, (str, int))
             and not isinstance(v, bool) and v != ""}
+    tags = row.get("tags")
+    if isinstance(tags, list) and "tags" not in texts and all(isinstance(t, str) for t in tags):
+        kept["tags"] = ", ".join(map(text, tags)) # a prompt may name them
     if isinstance(facts := row.get("attributes"), dict):
         kept["attributes"] = {text(k): text(v) for k, v in facts.items()}
     return kept
