@@ -99,12 +99,14 @@ def clock():
     return Clock()
 
 def trained(steps, args):
-    "What a training comes to; the first step is no measure."
-    def rates(first, last):
-        (wall, cpu), n = zip(steps.times[first], steps.times[last]), args.batch * (last - first)
-        return {"rate": n / (wall[1] - wall[0]), "cpu": (cpu[1] - cpu[0]) / n}
+    "What a training comes to; its first step, which is no measure, counts as the next ones."
+    def spent(first, last): return [b - a for a, b in zip(steps.times[first], steps.times[last])]
+    def rates(n, wall, cpu): return {"rate": n / wall, "cpu": cpu / n}
     an_epoch, last = args.pictures // args.batch, len(steps.times) - 1
-    return rates(1, last) | {"later": rates(an_epoch, last), "memory": steps.memory}
+    begun = [seconds * an_epoch / (an_epoch - 1) for seconds in spent(1, an_epoch)]
+    later = spent(an_epoch, last)
+    return rates(args.batch * last, *map(sum, zip(begun, later))) | {
+        "later": rates(args.batch * (last - an_epoch), *later), "memory": steps.memory}
 
 def train_plain(args):
     import torch
