@@ -15,6 +15,7 @@ from chat_models import KINDS, make_chat_model
 
 from imgcap.cli import main
 from imgcap.data.creatures import make_creatures
+from imgcap.infer.row_files import one_line
 
 pytest.importorskip("peft")
 QUICK = ("idefics3", "qwen3_vl")
@@ -85,7 +86,7 @@ def test_from_training_to_captions(kind, photos, tmp_path):
                             "--device", "cpu")
     assert status == 0, err
     rows = map(json.loads, (out / "predictions-all.jsonl").read_text().splitlines())
-    written = {row["image_id"]: row["caption"] for row in rows}
+    written = {row["image_id"]: one_line(row["caption"]) for row in rows}
     assert len(written) == 12
 
     captions = tmp_path / "captions.jsonl"
