@@ -16,6 +16,7 @@ from chat_models import KINDS, make_chat_model
 from imgcap.cli import main
 from imgcap.data.creatures import make_creatures
 from imgcap.infer.row_files import one_line
+from imgcap.run_checkpoints import last_checkpoint
 
 pytest.importorskip("peft")
 QUICK = ("idefics3", "qwen3_vl")
@@ -50,7 +51,7 @@ def interrupt_after_checkpoint(folder):
     "Ctrl-C, as soon as something is there to go on from."
     def wait():
         until = time.monotonic() + 100
-        while not any(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
+        while last_checkpoint(folder) is None:
             if time.monotonic() > until:
                 return
             time.sleep(0.002)
