@@ -16,12 +16,12 @@ import torch
 from chat_models import make_chat_model
 from huggingface_hub import ModelCard
 from little_hub import TOKEN, little_hub
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, TrainerCallback
 
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.infer import Captioner
-from imgcap.model import generate_captions, load_model, new_smol_tiny
+from imgcap.model import generate_captions, load_model, new_smol_tiny, weights_fingerprint
 from imgcap.run_files import weights_folder
 from imgcap.share import model_card, published_files, push_run
 from imgcap.train import finetune
@@ -338,3 +338,17 @@ def test_pictures_without_a_prompt_are_refused(made, data):
         generate_captions(model, processor, torch.zeros(1, 3, 64, 64))
     with pytest.raises(ValueError, match="give its .model"):
         evaluate_model(Captioner(model, processor=processor), data, "test")
+
+
+class Stop(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_a_model_is_what_it_was_where_its_additions_were_stopped(base, data, tmp_path):
+    "They are out of it again: it keeps its name, and may begin another run."
+    model, processor = load_model(base, device="cpu")
+    name, weights = model.config.name_or_path, weights_fingerprint(model)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(model, processor, data, out=tmp_path / "run", lora=2, callbacks=[Stop()], **SMALL)
+    assert (model.config.name_or_path, weights_fingerprint(model)) == (name, weights)

@@ -12,6 +12,7 @@ from chat_models import KINDS, load_chat, make_chat_model
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
+from imgcap.config import TrainConfig
 from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.evaluate.explain import word_heatmaps
@@ -28,6 +29,8 @@ from imgcap.model import (
 )
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import finetune, self_critical_loss
+from imgcap.train.batches import feature_file
+from imgcap.train.parts import made_ready
 
 TYPES = [kind for kind in KINDS if kind != "paligemma"]
 CHATS = [kind for kind in TYPES if kind != "florence2"]
@@ -163,6 +166,15 @@ def test_who_writes_puts_the_last_places_together(kind, folders, rows):
     captioner = Captioner(model, processor=processor)
     assert len(list(captioner.many([row["image"] for row in rows[:2]], max_new_tokens=2))) == 2
     assert asked and all(asked) and not head._forward_pre_hooks
+
+
+def test_a_type_that_names_no_output_layer_writes_all_the_same(folders, rows):
+    "Of the library's chat models, Nemotron's is one."
+    model, processor = load_model(folders("idefics3"), device="cpu")
+    captioner, image = Captioner(model, processor=processor), rows[0]["image"]
+    usual = captioner(image, max_new_tokens=3)
+    model.get_output_embeddings = lambda: None
+    assert captioner(image, max_new_tokens=3) == usual
 
 
 def test_several_captions_of_a_picture_share_it(loaded, rows):
@@ -399,6 +411,32 @@ def test_no_features_where_they_would_change(options, folders, data, tmp_path):
         callbacks=[note], **asked | options
     )
     assert note.kept is None and note.seen
+
+
+@pytest.mark.parametrize(
+    "dropout, weights, more, wanted",
+    [
+        (0.0, "float32", {}, torch.float32),
+        (0.0, "bfloat16", {}, torch.bfloat16),
+        (0.0, "float32", {"objective": "cider"}, None),
+        (0.1, "float32", {}, None),
+    ],
+    ids=str,
+)
+def test_features_are_kept_where_each_epoch_would_have_the_same(
+    dropout, weights, more, wanted, folders, tmp_path
+):
+    "In no more bytes than they have; a tower that drops some at random makes others each time."
+    pytest.importorskip("peft")
+    model, processor = load_model(folders("idefics3"), device="cpu", dtype=weights)
+    tower = model.get_encoder(modality="image")
+    for layer in tower.encoder.layers:
+        layer.self_attn.dropout = dropout
+    config = TrainConfig(augment=False, lora=2, precision="float32", **more)
+    with made_ready(model, config) as learning:
+        kept = feature_file(learning, config, tmp_path / "features", processor, 3)
+        assert not tower.training
+    assert (kept and kept.made_of[2]) == wanted
 
 
 def test_features_that_do_not_fit_the_disk(folders, data, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from chat_models import make_chat_model
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, TrainerCallback
 
 from imgcap.config import TrainConfig
 from imgcap.data.creatures import make_creatures
@@ -22,7 +22,7 @@ from imgcap.train import fill_defaults, finetune
 from imgcap.train.endings import _note_start, _start_of
 from imgcap.train.batches import reads_anew
 from imgcap.train.parts import choose_parts, made_ready, what_is_saved
-from imgcap.train.starts import first_lines
+from imgcap.train.starts import describe_start, first_lines
 from imgcap.train.trainer import make_trainer, training_arguments
 
 SHORT = dict(max_steps=1, validations=1, max_new_tokens=2, precision="float32", echo=str)
@@ -190,6 +190,21 @@ def test_a_run_that_only_got_worse_than_its_start_says_so(folders, data, tmp_pat
     assert "no better" not in last["better"]
 
 
+class StopAtOnce(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_came_to_no_step_leaves_nothing(folders, data, tmp_path):
+    "Though it had scored its start."
+    with pytest.raises(KeyboardInterrupt):
+        finetune(
+            *load_model(folders("idefics3"), device="cpu"), data, out=tmp_path / "run",
+            callbacks=[StopAtOnce()], **SHORT
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_only_what_writes_already_is_scored_at_the_start(tmp_path):
     _note_start(SimpleNamespace(bare_model=Sized(*SMALL)), tmp_path)
     assert _start_of(tmp_path) is None
@@ -245,6 +260,17 @@ def test_lora_learns_in_float32_beside_half_weights(folders, data, tmp_path):
     run = finetune(model, processor, data, out=tmp_path / "run", lora=2, **SHORT)
     about = json.loads((run / "run.json").read_text())
     assert about["validation"]["precision"] == "bfloat16"
+
+
+def test_all_that_learns_is_said_to_be_float32(folders, data, tmp_path):
+    "As it is by the first validation, whatever the model was loaded as."
+    model, processor = load_model(folders("idefics3"), device="cpu", dtype="bfloat16")
+    for lora, wanted in (0, "float32"), (2, "bfloat16"):
+        asked = dict(out=str(tmp_path), batch_size=2, accumulate=1, learning_rate=1, lora=lora)
+        config = TrainConfig(**asked)
+        args = training_arguments(model, data, config)
+        about = describe_start(model, processor, data, config, args, "en")
+        assert about["validation"]["precision"] == wanted
 
 
 def few_bits(folder):

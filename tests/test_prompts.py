@@ -194,7 +194,9 @@ def test_kept_features_are_not_read_with_the_prompt_of_another(folder, data, tmp
     before = caption_loss(model, collator(some))
     kept = feature_file(model, config, tmp_path / "features", processor, len(rows))
     encode_once(model, kept, collator(some), [0, 1, 2])
-    collator.features = kept
+    collator = TrainCollator(processor, prompt=config.prompt, choose="first", rows=rows,
+                             features=kept)
+    assert collator.cache_bytes == 0, "a picture is read once, and need not be remembered"
     batch = collator(some)
     assert "image_features" in batch and "pixel_values" not in batch
     assert prompts_of(processor, batch)[0] == "Tags: red, round."
@@ -326,6 +328,15 @@ def test_a_thought_is_no_caption(written, said, with_tokens, folder):
     states = [texts_so_far(tokenizer, [ids[:n]])[0] for n in range(1, len(ids) + 1)]
     if not written.startswith("It is red"):  # whose beginning nobody could know
         assert all(said.startswith(state) for state in states)
+
+
+@pytest.mark.parametrize("text", ["assistant: a red one", "a sign that says <think> of it"])
+def test_who_does_not_chat_has_no_thoughts(text):
+    "What a captioner without prompts writes is its caption, letter for letter."
+    tokenizer = caption_tokenizer(load_model("git-tiny", device="cpu")[1])
+    ids = tokenizer(text).input_ids
+    assert caption_from_tokens(tokenizer, ids[1:], [0.5] * len(ids[1:]), ids[:1]).text == text
+    assert text.startswith(texts_so_far(tokenizer, [ids])[0])
 
 
 def test_a_model_that_only_thinks_says_so(loaded, data):

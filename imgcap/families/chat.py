@@ -96,6 +96,7 @@ def _for_captions(processor):
     ids = tokenizer(render(processor), add_special_tokens=False).input_ids
     first, last = tokenizer.convert_ids_to_tokens(ids[-1]), _last_of_answer(tokenizer, after)
     tokenizer.eos_token, tokenizer.padding_side = last, "right"
+    tokenizer.chat_template = chat_template(processor) # which may be kept in the processor alone
     if tokenizer.pad_token is None: tokenizer.pad_token = last
     backend, number = tokenizer.backend_tokenizer, tokenizer.convert_tokens_to_ids
     ends = [{"id": name, "ids": [number(token)], "tokens": [token]}
@@ -107,7 +108,7 @@ def _for_captions(processor):
         backend.normalizer = normalizers.Sequence(steps)
     return tokenizer
 
-
+# %% ../../nbs/families/chat.ipynb #3a1b59c9
 def chat_tokenizer(
     processor, # With a chat template
 ): # A tokenizer: a caption's first token is the last one of the prompt
@@ -205,6 +206,8 @@ def last_places_together(
 ) -> Iterator[None]:
     "Within, the states whose scores are wanted lie together in memory."
     def put_together(head, states): return states[0].contiguous()
-    hook = model.get_output_embeddings().register_forward_pre_hook(put_together)
+    head = model.get_output_embeddings()
+    if head is None: return (yield) # a type that does not name it
+    hook = head.register_forward_pre_hook(put_together)
     try: yield
     finally: hook.remove()

@@ -175,7 +175,8 @@ def spoken(
     tokenizer, # Of a captioning checkpoint
     ids:list[int], # Tokens that were written
 ) -> str:
-    "Their text, without thoughts and marks."
+    "Their text, that of a chat model without thoughts and marks."
+    if not tokenizer.chat_template: return tokenizer.decode(ids, skip_special_tokens=True).strip()
     kept = [ids[i] for i in _outside_thoughts(tokenizer, ids)]
     text = tokenizer.decode(kept, skip_special_tokens=True)
     said = _NO_WORDS.sub("", _THOUGHT_BEFORE.sub("", _THOUGHTS.sub("", text)))

@@ -24,7 +24,7 @@ from ..devices import is_small
 from ..families import asked, join, see
 from ..families.chat import ALIKE
 from ..families.seen import PROMPT, seen_of, to_model
-from ..model import model_family
+from ..model import evaluating, model_family
 from ..formats import ImageError
 from ..preprocess import CaptionCollator
 
@@ -103,10 +103,12 @@ class FeatureFile:
 
 # %% ../../nbs/train/batches.ipynb #6a1f03e6
 def _tried_on(model:nn.Module, processor, config:TrainConfig, size:tuple[int, int]):
-    "What the encoder makes of a picture of that size, with what a gradient would need."
+    "What the encoder makes of a picture of that size as it learns, and what a gradient needs."
     picture = Image.new("RGB", size)
     seen = join(see(processor, [picture], config.prompt, config.system))
-    with torch.enable_grad(): return model_family(model.config).encode(model, to_model(seen, model))
+    encode = model_family(model.config).encode
+    with evaluating(model), torch.enable_grad(): # afterwards modes are as before
+        return encode(model.train(), to_model(seen, model))
 
 
 def feature_file(
@@ -119,8 +121,10 @@ def feature_file(
     "Where features of a frozen image encoder go."
     if model_family(model.config).encode is None: return None
     if config.augment or config.objective != "likelihood": return None
-    square, wide = (_tried_on(model, processor, config, size) for size in ((64, 64), (256, 64)))
+    sizes = (64, 64), (64, 64), (256, 64)
+    square, again, wide = (_tried_on(model, processor, config, size) for size in sizes)
     if square is None or square.requires_grad or square.shape != wide.shape: return None
+    if not torch.equal(square, again): return None # dropout
     half = torch.bfloat16 in (square.dtype, getattr(torch, config.precision))
     dtype = torch.bfloat16 if half else torch.float32
     try: return FeatureFile(path, n_rows, tuple(square.shape[1:]), dtype)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import AttentionInterface, TrainerCallback, set_seed
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..config import TrainConfig
 from ..extras import install_hint
@@ -133,14 +133,14 @@ def _written_out(query, key, value, mask, dropout, scaling, causal):
 _PAYS_UP_TO = 192 # positions to which it pays
 
 
-def _attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
-    "Attention as transformers calls it, fused or written out."
+def _attend(usual, module, query, key, value, attention_mask, dropout=0.0, scaling=None, **others):
+    "Attention as transformers calls it, as usual or written out."
     length, special = key.shape[2], ("softcap", "position_bias", "cache")
     if (not torch.is_autocast_enabled("cpu") or query.device.type != "cpu"
             or query.shape[2] != length or length > _PAYS_UP_TO
             or any(others.get(name) is not None for name in special)):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout,
-                                      scaling=scaling, **others)
+        return usual(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
+                     **others)
     causal = others.get("is_causal")
     if causal is None: causal = getattr(module, "is_causal", True)
     heads = _written_out(query, key, value, attention_mask, dropout, scaling, causal)
@@ -152,9 +152,10 @@ def _attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None
 def _short_attention(model:nn.Module) -> Iterator[None]:
     "Within, a chat model attends so."
     if not model_family(model.config).reads_on: return (yield)
-    AttentionInterface.register("sdpa", _attend)
+    usual = ALL_ATTENTION_FUNCTIONS["sdpa"] # transformers', or what somebody put in its place
+    AttentionInterface.register("sdpa", partial(_attend, usual))
     try: yield
-    finally: AttentionInterface.register("sdpa", sdpa_attention_forward)
+    finally: AttentionInterface.register("sdpa", usual)
 
 
 # %% ../../nbs/train/parts.ipynb #6a1f03e1
