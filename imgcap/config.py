@@ -326,7 +326,8 @@ class TrainConfig:
     gradient_checkpointing: bool|None = option(None,
         "Compute activations again in the backward pass instead of keeping them: less memory, "
         "more time; by default for a chat model of a billion weights or more")
-    augment: bool = option(True, "Move, zoom and mirror pictures where captions stay true")
+    augment: bool|None = option(None, "Move, zoom and mirror pictures where captions stay true; by "
+        "default unless only the language model of a large chat model learns, by LoRA")
     max_length: int|None = option(None,
         "Longest caption in tokens; by default the tokenizer's limit, at most 128",
         at_least=3, at_most=1_000_000)
@@ -342,8 +343,7 @@ class TrainConfig:
         "Of training: float32, bfloat16 (autocast), float16 (GPU only); auto takes bfloat16 where "
         "the hardware has it, else float16 on a GPU. Captions are written in the weights' own",
         choices=_PRECISIONS, metavar="TYPE")
-    seed: int = option(42,
-        "Seed of weights, data order, caption draws and augmentation",
+    seed: int = option(42, "Seed of weights, data order, caption draws and augmentation",
         at_least=0, at_most=2**32 - 1)
     threads: int|None = option(None, "CPU threads; PyTorch's choice by default",
         at_least=1, at_most=1024)

@@ -20,7 +20,7 @@ from imgcap.model.checkpoints import weights_type
 from imgcap.preprocess import CaptionCollator
 from imgcap.train import fill_defaults, finetune
 from imgcap.train.endings import _note_start, _start_of
-from imgcap.train.batches import reads_anew
+
 from imgcap.train.parts import choose_parts, made_ready, what_is_saved
 from imgcap.train.starts import describe_start, first_lines
 from imgcap.train.trainer import make_trainer, training_arguments
@@ -118,20 +118,25 @@ class Alone:
 
 
 @pytest.mark.parametrize(
-    "model, asked, said",
+    "model, asked, moved",
     [
-        (CHAT, {"lora": 8}, True),
-        (CHAT, {"lora": 8, "augment": False}, False),
-        (CHAT, {"lora": 8, "lora_vision": True}, False),
-        (CHAT, {"lora": 8, "epochs": 1}, False),
-        (CHAT, {}, False),
-        (HUGE, {"lora": 8}, False),
+        (SMALL, {"lora": 8}, True),
+        (LARGE, {"lora": 8}, True),
+        (CHAT, {}, True),
+        (CHAT, {"lora": 8}, False),
+        (CHAT, {"lora": 8, "augment": True}, True),
+        (CHAT, {"lora": 8, "lora_vision": True}, True),
+        (HUGE, {}, False),
+        (HUGE, {"lora": 0}, True),
     ],
     ids=str,
 )
-def test_it_is_said_that_images_could_be_read_once(model, asked, said):
-    "Where only the language model learns, of types that see all images alike."
-    assert ("--no-augment" in reads_anew(TrainConfig(**asked), Sized(*model))) is said
+def test_images_stay_as_they_are_where_what_sees_them_does(model, asked, moved):
+    "Then each is read once."
+    config = TrainConfig(precision="float32", **asked)
+    assert fill_defaults(config, Sized(*model)).augment is moved
+    unasked = not moved and "augment" not in asked
+    assert ("augment=False" in " ".join(lines(Sized(*model), **asked))) is unasked
 
 
 def test_it_is_said_how_much_of_a_large_chat_model_learns():
@@ -142,7 +147,7 @@ def test_it_is_said_how_much_of_a_large_chat_model_learns():
     assert lines(Sized(*SMALL)) == lines(Sized(*LARGE)) == []
     [line] = lines(Sized(*CHAT))
     assert "lora" not in line
-    every = dict(lora=4, batch_size=1, accumulate=1, learning_rate=1e-4)
+    every = dict(lora=4, batch_size=1, accumulate=1, learning_rate=1e-4, augment=False)
     assert lines(Sized(*HUGE), gradient_checkpointing=True, **every) == []
 
 

@@ -25,7 +25,7 @@ from ..files import write_atomic
 from ..fingerprints import fingerprint
 from ..model import weights_fingerprint
 from ..model.checkpoints import check_loaded
-from .batches import EpochRows, FeatureFile, reads_anew
+from .batches import EpochRows, FeatureFile
 from .checkpoints import save_checkpoint
 from .endings import train_and_keep
 from .parts import WeightAverage, choose_parts, made_ready
@@ -66,7 +66,7 @@ def finetune(
     args, language = training_arguments(model, data, config), caption_language(data["train"])
     scoring, why = choose_scoring(data, config, tokenizer, language)
     about = describe_start(model, processor, data, config, args, language, source, notes)
-    doubts = (captions_doubt(data["train"], language), why, reads_anew(config, model),
+    doubts = (captions_doubt(data["train"], language), why,
               stopped_doubt(model, config, about))
     opening = opened_run(config, about, args, asked, echo)
     with made_ready(model, config) as learning, opening as (run, about, checkpoint):

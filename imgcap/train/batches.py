@@ -20,9 +20,7 @@ from transformers import TrainerCallback
 
 from ..config import TrainConfig
 from ..data import keep_encoded
-from ..devices import is_small
 from ..families import asked, join, see
-from ..families.chat import ALIKE
 from ..families.seen import PROMPT, seen_of, to_model
 from ..model import evaluating, model_family
 from ..formats import ImageError
@@ -131,18 +129,6 @@ def feature_file(
     except OSError as error:
         warnings.warn(f"{error}: pictures are read anew in each epoch", stacklevel=2)
     return None
-
-# %% ../../nbs/train/batches.ipynb #c5b1a0f4
-def reads_anew(
-    config:TrainConfig, # Filled in
-    model:nn.Module, # That will be trained
-) -> str:
-    "A sentence where a frozen vision tower is asked in each epoch, and could be asked once."
-    language_alone = config.lora and not config.lora_vision and config.objective == "likelihood"
-    if not (language_alone and config.augment and config.epochs > 1) or is_small(model): return ""
-    if model.config.model_type not in ALIKE: return ""
-    return ("images are moved and zoomed anew in each epoch, and so read anew; with "
-            "augment=False (--no-augment) each would be read once")
 
 # %% ../../nbs/train/batches.ipynb #911f5287
 def encode_once(

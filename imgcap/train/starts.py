@@ -68,6 +68,8 @@ def _fill_by_size(config:TrainConfig, model:nn.Module):
     if config.learning_rate is None:
         config.learning_rate = _LORA_RATE if config.lora and kind != "small" else rate
         if config.objective == "cider": config.learning_rate /= 20
+    if config.augment is None:
+        config.augment = not (kind == "chat" and config.lora and not config.lora_vision)
 
 
 # %% ../../nbs/train/starts.ipynb #c5b1a013
@@ -140,6 +142,7 @@ def _filled_in(asked:TrainConfig, config:TrainConfig) -> Iterator[str]:
     for name in ("lora", "batch_size", "accumulate", "learning_rate", "gradient_checkpointing"):
         value, was_open = getattr(config, name), getattr(asked, name) is None
         if was_open and value: yield f"{name}={value if value is True else f'{value:g}'}"
+    if asked.augment is None and not config.augment: yield "augment=False"
     if asked.precision != "auto": return
     scaled = " with a scaled loss, since this GPU has no bfloat16"
     yield f"precision={config.precision}" + scaled * (config.precision == "float16")
