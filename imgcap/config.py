@@ -317,9 +317,9 @@ class TrainConfig:
     lora: int|None = option(None, "LoRA (arXiv:2106.09685; needs peft): train additions of this "
         "rank to linear layers, of a chat model to its language model's; by default 16 for a chat "
         "model of a billion weights or more, else 0: no additions", at_least=0, at_most=10**5)
-    lora_vision: bool = option(False, "With lora: to what sees the image in a chat model, too")
+    lora_vision: bool = option(False, "With `lora`: also to what sees the image in a chat model")
     merge: bool|None = option(None,
-        "With lora: save a whole model, not the additions; by default of all but chat models")
+        "With `lora`: save a whole model, not the additions; by default of all but chat models")
     ema: float|None = option(None,
         "Keep an exponential moving average of the weights with this decay, such as 0.999, and "
         "validate and save that", above=0, below=1)
@@ -383,13 +383,13 @@ class CommandOptions:
         f"{_LANGUAGES}; by default what the set says, else en", metavar="CODE")
     score_language: str = option("en", _LANGUAGES, metavar="CODE")
     model: str = option("git-tiny",
-        "A run folder, a checkpoint folder, git-tiny, or owner/name on the Hub", metavar="MODEL")
+        "A run folder, checkpoint, git-tiny, smol-tiny, or owner/name on the Hub", metavar="MODEL")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps", metavar="DEVICE")
     dtype: str = option("auto", "float32, or bfloat16, which is faster on many machines",
         choices=_PRECISIONS, metavar="TYPE")
     quantize: str|None = option(None,
-        "Load weights of 4 or 8 bits, of a large model on a GPU of NVIDIA, which LoRA learns "
-        "beside; needs bitsandbytes", choices=("4bit", "8bit"), metavar="BITS")
+        "Keep the weights of a large model in 4 or 8 bits, and learn LoRA's additions to them; "
+        "needs an NVIDIA GPU and bitsandbytes", choices=("4bit", "8bit"), metavar="BITS")
     batch_size: int|None = option(None, "Pictures at a time", **_BATCH)
     scored_together: int = option(64, "Pictures at a time in an evaluation", **_BATCH)
     image_size: int|None = option(None,

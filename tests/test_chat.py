@@ -17,7 +17,7 @@ from imgcap.data.creatures import make_creatures
 from imgcap.evaluate import evaluate_model, read_scores
 from imgcap.evaluate.explain import word_heatmaps
 from imgcap.families import caption_tokenizer, model_family
-from imgcap.families.chat import ALIKE, QUESTION, QUESTIONS, encode_image, render
+from imgcap.families.chat import ALIKE, QUESTION, QUESTIONS, encode_image, render, see_with_prompt
 from imgcap.families.seen import PROMPT, seen_of
 from imgcap.infer import Captioner
 from imgcap.model import (
@@ -509,6 +509,34 @@ def test_a_run_keeps_its_prompt(folders, data, tmp_path):
 def test_a_prompt_is_refused_where_none_is_read(rows):
     with pytest.raises(ValueError, match="chat models"):
         Captioner("git-tiny", device="cpu")(rows[0]["image"], prompt="What is this?")
+
+
+def test_a_processor_of_no_chat_model_is_asked_nothing(rows):
+    processor = load_model("git-tiny", device="cpu")[1]
+    for ask in (render, lambda *asked: see_with_prompt(asked[0], [rows[0]["image"]], asked[1])):
+        with pytest.raises(ValueError, match="no chat template") as refused:
+            ask(processor, "What is this?")
+        assert "\n" not in str(refused.value)
+
+
+def test_model_and_processor_of_two_kinds_are_refused(rows, data):
+    pairs = [load_model(name, device="cpu") for name in ("git-tiny", "smol-tiny")]
+    (git, its), (chat, own) = pairs
+    for model, processor in ((git, own), (chat, its)):
+        with pytest.raises(ValueError, match="do not belong together"):
+            Captioner(model, processor=processor)(rows[0]["image"])
+        with pytest.raises(ValueError, match="do not belong together"):
+            evaluate_model(model, data, processor=processor)
+    for model, processor in pairs: assert Captioner(model, processor=processor)(rows[0]["image"])
+
+
+def test_a_batch_that_cannot_be_says_why(rows):
+    processor = load_model("smol-tiny", device="cpu")[1]
+    for wrong in ({"prompt": None}, {"system": 3}):
+        with pytest.raises(ValueError, match="it must be text"):
+            CaptionCollator(processor, **wrong)
+    with pytest.raises(ValueError, match="at least one row"):
+        CaptionCollator(processor)([])
 
 
 def test_a_task_of_florence(folders, rows):

@@ -59,7 +59,7 @@ EXAMPLES = {
                 imgcap train --data captions.csv --images photos --out runs/mine
                 imgcap train --data photos --out runs/mine --resume
                 imgcap train --data photos --model microsoft/git-base --lora 16
-                imgcap train --data set.csv --model CHAT --prompt 'Describe: {tags}'
+                imgcap train --data set.csv --model smol-tiny --prompt 'Describe: {tags}'
                 torchrun --nproc-per-node 2 -m imgcap train --data photos --out runs/mine""",
     "evaluate": """imgcap evaluate --model runs/mine --data photos
                    imgcap evaluate --model runs/mine --data others --split all

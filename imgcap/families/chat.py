@@ -36,10 +36,13 @@ def chat_template(
 
 def _by_template(processor, turns:list[dict], goes_on:bool) -> str:
     "Turns as the template writes them; a thought that it begins is ended at once."
+    template = chat_template(processor)
+    if template is None: raise ValueError("this processor has no chat template: it is not that of "
+                                          "a chat model, which alone is asked in words")
     try:
         text = processor.tokenizer.apply_chat_template(
-            turns, chat_template=chat_template(processor), tokenize=False,
-            add_generation_prompt=goes_on, enable_thinking=False)
+            turns, chat_template=template, tokenize=False, add_generation_prompt=goes_on,
+            enable_thinking=False)
     except TemplateError as error:
         system = "; leave system out, and say it in prompt" * (turns[0]["role"] == "system")
         reason = " ".join(str(error).split())

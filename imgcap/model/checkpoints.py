@@ -25,7 +25,7 @@ from torch import nn
 from transformers import AutoConfig, BitsAndBytesConfig
 
 from ..data.texts import counted, counted_of
-from ..families import CHAT, Family, model_family
+from ..families import CHAT, Family, is_chat, model_family, unwrap
 from ..files import check_regular, parse_json, put_back
 from ..devices import has_bfloat16
 from ..extras import install_hint
@@ -309,7 +309,9 @@ def check_loaded(
     "Complain of what is no loaded model with its processor."
     if isinstance(model, nn.Module):
         if processor is None: raise ValueError(f"a loaded model needs its processor: {call}")
-        return
+        if model_family(unwrap(model).config).reads_on == is_chat(processor): return
+        raise ValueError("model and processor do not belong together: one of them is a chat "
+                         f"model's, and the other is not; take both from one load_model: {call}")
     held = getattr(model, "model", model) # by a captioner
     if isinstance(held, nn.Module): what_to_do = "give its .model, and its .processor as well"
     elif hasattr(held, "decoder"):

@@ -105,8 +105,8 @@ class CaptionCollator:
     cache_bytes: int = option(1 << 30,
         "Memory for pictures that were seen before; 0 keeps none", at_least=0)
     skipped: dict[str, str] = field(default_factory=dict) # image_id -> why it could not be decoded
-    prompt: str = "" # What is asked about each image, as for `see`; it may have fields
-    system: str = "" # What a chat model is told before that
+    prompt: str = option("", "What is asked about each image, as for `see`; it may have fields")
+    system: str = option("", "What a chat model is told before that")
 
     def __post_init__(self):
         check_options(self)
@@ -122,6 +122,7 @@ class CaptionCollator:
         if isinstance(rows, dict):
             raise ValueError("a batch is a list of rows, such as [data[0], data[1]]; this is one "
                              "row, or columns as data[:2] has them")
+        if not len(rows): raise ValueError("a batch has at least one row, and this has none")
         readable, seen = self.see(rows)
         if not readable:
             reason = next(iter(self.skipped.values()))

@@ -402,7 +402,8 @@ def card(args, model, processor, step, minutes, bf16, device, seen, vocabulary, 
     "The model card: what this run saw, from the run's own counts."
     n = sum(seen.values())
     is_gpu = device.type == "cuda"
-    where = torch.cuda.get_device_name() if is_gpu else f"a CPU, {args.threads} threads"
+    threads = f"{args.threads} thread{'s' * (args.threads > 1)}"
+    where = torch.cuda.get_device_name() if is_gpu else f"a CPU, {threads}"
     by_scene = last["check_f1_by_scene"]
     scenes = "\n".join(f"| {s} | {seen[s]:,} | {seen[s]/n:.1%} | {by_scene[s]:.3f} |"
                        for s in world.SCENES)
@@ -410,15 +411,18 @@ def card(args, model, processor, step, minutes, bf16, device, seen, vocabulary, 
     pairs = ", ".join(f"{c} {b}" for c, b in sorted(world.NOVEL_COMBINATIONS))
     mind, eyes = model.config.get_text_config(), model.config.vision_config
     tokens, asks = len(processor.tokenizer), ""
-    what = "A GIT captioner"
+    what, task = "A GIT captioner", "image-to-text"
     if is_chat(processor):
         what = "A chat model of the kind of SmolVLM, Idefics3 by its architecture,"
+        task = "image-text-to-text"
         asks = ("\n\nIt was always asked the same, in the words of SmolVLM's chat template, and "
-                f"learned the answer alone:\n```\n{render(processor)}\n```")
+                f"learned the answer alone:\n```\n{render(processor)}\n```\n"
+                "So it answers other questions with such captions too: it is no chat partner, "
+                "but a place to try fine-tuning one.")
     return f"""---
 license: apache-2.0
 library_name: transformers
-pipeline_tag: image-to-text
+pipeline_tag: {task}
 tags: [image-captioning, {model.config.model_type}]
 ---
 # {args.kind}-tiny
