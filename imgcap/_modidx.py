@@ -1323,6 +1323,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                      'imgcap/model/checkpoints.py'),
                                           'imgcap.model.checkpoints.read_checkpoint': ( 'model/checkpoints.html#read_checkpoint',
                                                                                         'imgcap/model/checkpoints.py'),
+                                          'imgcap.model.checkpoints.stored_fingerprint': ( 'model/checkpoints.html#stored_fingerprint',
+                                                                                           'imgcap/model/checkpoints.py'),
                                           'imgcap.model.checkpoints.weights_fingerprint': ( 'model/checkpoints.html#weights_fingerprint',
                                                                                             'imgcap/model/checkpoints.py'),
                                           'imgcap.model.checkpoints.weights_type': ( 'model/checkpoints.html#weights_type',

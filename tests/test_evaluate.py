@@ -1105,6 +1105,15 @@ def test_the_record_knows_what_the_run_was_trained_on(score, make_run):
     assert [part(split, data)[0] for split in ("train", "validation", "all")] == [
         "train", "validation", "some"]
     assert part("test", {"test": data["train"]})[0] == "train", "whatever the split is called"
+    half, processor = load_model(run, device="cpu", dtype="bfloat16") # as on a GPU
+    how = dict(processor=processor, resamples=10, max_new_tokens=2)
+    rounded = evaluate_model(half, data, "train", **how)
+    assert rounded.record["part_in_training"] == "train"
+    assert rounded.record["precision"] == "bfloat16" and rounded.record["weights"] == weights
+    rounded.save(run)
+    assert "train" in read_scores(run)[0], "and belongs to the run"
+    changed = evaluate_model(other_weights(half, by=1), data, "train", **how)
+    assert changed.record["weights"] != weights
     assert part("test", {"test": table(shades(4, 30))})[0] == "", "a set of others"
     write_atomic(run / "run.json", json.dumps({**about, "finished": {"weights": "others"}}))
     assert part("test", data)[0] == ""

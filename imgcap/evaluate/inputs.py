@@ -21,6 +21,7 @@ from .groups import column_names, column_values
 from .records import foreign_weights, part_in_training
 from ..fingerprints import fingerprint, picture_fingerprint
 from ..model import load_model, weights_fingerprint
+from ..model.checkpoints import stored_fingerprint
 from ..model.checkpoints import check_loaded
 from ..places import hub_id, last_part
 from ..run_record import read_run, run_of
@@ -144,7 +145,7 @@ def score_record(
 ) -> dict:
     "What the scores are of: data, weights, and how and when captions were written."
     record = {"data": about, "model": name_of(writer.model), "date": date.today().isoformat(),
-              "weights": weights_fingerprint(writer.model), "language": language,
+              "weights": stored_fingerprint(writer.model), "language": language,
               "precision": str(writer.model.dtype).removeprefix("torch."),
               "decoding": asdict(writer.how), **options}
     return {**record, "part_in_training": part_in_training(run_of(writer.model), split, record)}

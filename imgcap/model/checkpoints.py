@@ -366,3 +366,14 @@ def weights_fingerprint(
     two tensors of one shape that change places, nor any setting of the model or its processor.
     """
     return _fingerprint(map(_tensor_digest, _tensors(model)))
+
+# %% ../../nbs/model/checkpoints.ipynb #d1b70002
+def stored_fingerprint(
+    model:nn.Module, # As it was loaded
+) -> str: # As `weights_fingerprint` gives it
+    "The hash of the weights that a model has, before they were rounded in loading."
+    found, folder = weights_fingerprint(model), folder_of(model)
+    if folder is None or model.dtype == torch.float32: return found
+    rounded = (t.to(model.dtype) if t.is_floating_point() else t for t in _tensors(folder))
+    same = _fingerprint(map(_tensor_digest, rounded)) == found
+    return weights_fingerprint(folder) if same else found
