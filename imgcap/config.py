@@ -171,7 +171,7 @@ def _check_forbidden(how):
 
 # %% ../nbs/ground/config.ipynb #d1a40001
 _PROMPT = ("What a chat model is asked about each image: a text, a task of Florence-2, short, "
-           "detailed, alt-text, or a template with {name}, {folder}, {tags} or columns of the set")
+           "detailed, alt-text, or a template: {name}, {folder}, {tags} of a .txt, a set's columns")
 _SYSTEM = "What a chat model is told before the prompt, perhaps with the same fields"
 
 # %% ../nbs/ground/config.ipynb #c76848aa
@@ -389,7 +389,7 @@ class CommandOptions:
         choices=_PRECISIONS, metavar="TYPE")
     quantize: str|None = option(None,
         "Keep the weights of a large model in 4 or 8 bits, and learn LoRA's additions to them; "
-        "needs an NVIDIA GPU and bitsandbytes", choices=("4bit", "8bit"), metavar="BITS")
+        "needs an NVIDIA GPU and bitsandbytes", choices=("4bit", "8bit"), metavar="4bit|8bit")
     batch_size: int|None = option(None, "Pictures at a time", **_BATCH)
     scored_together: int = option(64, "Pictures at a time in an evaluation", **_BATCH)
     image_size: int|None = option(None,

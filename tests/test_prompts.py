@@ -2,6 +2,7 @@
 captions, and what cannot be asked."""
 
 import json
+import logging
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -267,6 +268,25 @@ def test_a_run_keeps_its_template(loaded, folder, data, photos, tmp_path):
         captioner.many(str(photos))
 
 
+def test_a_run_is_trained_on_with_its_prompt(folder, data, tmp_path):
+    "Unless another is chosen; and it is said."
+    def trained(start, name, **choices):
+        said = []
+        out = finetune(*load_model(start, device="cpu"), data, out=tmp_path / name,
+                       echo=said.append, **SHORT, **choices)
+        config = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
+        return out, (config["prompt"], config["system"]), [line for line in said if "asked" in line]
+
+    first, told, said = trained(folder, "first", prompt="Tags: {tags}?", system="Be short.")
+    assert told == ("Tags: {tags}?", "Be short.") and not said
+    _, told, said = trained(first / "model", "second")
+    assert told == ("Tags: {tags}?", "Be short.")
+    assert said == ["asked as in the run that it starts from: "
+                    "prompt='Tags: {tags}?' and system='Be short.'"]
+    _, told, said = trained(first, "third", prompt="short")
+    assert told == ("short", "") and not said
+
+
 def test_columns_that_are_not_there_are_told_before_the_first_step(loaded, folder, data, tmp_path):
     model, processor = loaded
     for part in ("train", "validation"):
@@ -407,6 +427,17 @@ def test_names_of_questions_stand_in_the_help(name, loaded):
 def test_a_prompt_of_nothing_is_refused(kind, name, text):
     with pytest.raises(ValueError, match=f"{name} is .*says nothing|UTF-8"):
         kind(**{name: text})
+
+
+def test_a_prompt_that_is_too_long_is_one_line(data, caplog):
+    "The library has nothing to add about a tokenizer's limit."
+    captioner, logger = Captioner("smol-tiny", device="cpu"), logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(ValueError, match="room for 512"):
+            captioner(data["test"][0]["image"], prompt="word " * 600)
+    finally: logger.removeHandler(caplog.handler)
+    assert not caplog.records
 
 
 def test_a_prompt_of_ten_thousand_letters(captioner, data, tmp_path):

@@ -140,7 +140,7 @@ def see_with_prompt(
         head = heads[asked]
         begun = bool(start) and head.startswith(start)
         seen = dict(processor(images=[[picture]], text=[head], return_tensors="pt",
-                              add_special_tokens=not begun, **tiles))
+                              add_special_tokens=not begun, verbose=False, **tiles))
         shape = seen["input_ids"].shape
         of_tokens = [name for name, tensor in seen.items() if tensor.shape == shape]
         return ({PROMPT + name: seen[name][:, :-1] for name in of_tokens}

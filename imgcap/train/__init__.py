@@ -35,7 +35,7 @@ from .starts import describe_start, fill_defaults, first_lines, opened_run
 from .starts import stopped_doubt
 from .trainer import CaptionTrainer, RunLog, make_trainer, training_arguments
 from .validation import best_validation, caption_rows, chosen_by
-from .validation import validation_scores, without_autocast
+from .validation import kept_prompt, prompted, validation_scores, without_autocast
 
 # %% ../../nbs/05_train.ipynb #a4b32203
 _all_ = ["TrainConfig", "write_atomic", "fingerprint", "weights_fingerprint", "fill_defaults",
@@ -62,12 +62,12 @@ def finetune(
     check_loaded(model, processor, "finetune(model, processor, data)")
     check_splits(data)
     check_start(model, source, asked)
-    config = fill_defaults(asked, model, tokenizer := caption_tokenizer(processor))
+    config = fill_defaults(prompted(asked, model, processor), model, caption_tokenizer(processor))
     args, language = training_arguments(model, data, config), caption_language(data["train"])
-    scoring, why = choose_scoring(data, config, tokenizer, language)
+    scoring, why = choose_scoring(data, config, caption_tokenizer(processor), language)
     about = describe_start(model, processor, data, config, args, language, source, notes)
     doubts = (captions_doubt(data["train"], language), why,
-              stopped_doubt(model, config, about))
+              stopped_doubt(model, config, about), kept_prompt(asked, config))
     opening = opened_run(config, about, args, asked, echo)
     with made_ready(model, config) as learning, opening as (run, about, checkpoint):
         for line in first_lines(doubts, asked, config, model, args): echo(line)

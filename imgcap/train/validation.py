@@ -9,6 +9,7 @@ __all__ = ['caption_rows', 'validation_scores', 'without_autocast', 'best_valida
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import datasets
 import torch
@@ -16,12 +17,13 @@ from accelerate.utils import gather_object
 from torch import nn
 from transformers import TrainerCallback
 
-from ..config import Decoding
+from ..config import Decoding, TrainConfig
 from ..devices import in_batches, pictures_at_a_time
 from ..metrics import caption_scores
+from ..families import is_prompted
 from ..families.seen import to_model
 from ..model import Caption, caption_loss, evaluating
-from ..model.decoding import CaptionWriter
+from ..model.decoding import CaptionWriter, decoding_for
 from ..preprocess import CaptionCollator
 from .rewards import people_reward
 
@@ -37,6 +39,27 @@ def caption_rows(
     "Write a caption for each row."
     writer = CaptionWriter(model, collator.processor, Decoding(**options))
     return writer.rows(rows, collator.see, batch_size or pictures_at_a_time(model))
+
+# %% ../../nbs/train/validation.ipynb #c5b1a022
+def prompted(
+    asked:TrainConfig, # As the user gave it
+    model:nn.Module, processor, # That will be trained
+) -> TrainConfig: # The same, or a copy with the prompts of the run that the model is from
+    "Training goes on with the prompts of a run where nobody chose any."
+    if asked.prompt or asked.system or not is_prompted(processor): return asked
+    before = decoding_for(model)
+    return replace(asked, prompt=before.prompt, system=before.system)
+
+
+def kept_prompt(
+    asked:TrainConfig, # As the user gave it
+    config:TrainConfig, # Filled in
+) -> str: # A sentence, or nothing
+    "Which prompts were taken from a run."
+    kept = [f"{name}={getattr(config, name)!r}" for name in ("prompt", "system")
+            if getattr(config, name) != getattr(asked, name)]
+    return f"asked as in the run that it starts from: {' and '.join(kept)}" if kept else ""
+
 
 # %% ../../nbs/train/validation.ipynb #6a1f03d5
 @torch.no_grad()
