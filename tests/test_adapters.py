@@ -352,3 +352,16 @@ def test_a_model_is_what_it_was_where_its_additions_were_stopped(base, data, tmp
     with pytest.raises(KeyboardInterrupt):
         finetune(model, processor, data, out=tmp_path / "run", lora=2, callbacks=[Stop()], **SMALL)
     assert (model.config.name_or_path, weights_fingerprint(model)) == (name, weights)
+
+
+def test_a_base_that_is_rounded_or_has_few_bits_is_not_compared(run):
+    "The weights that it was trained with are not among those that are here."
+    assert load_model(run, device="cpu", dtype="bfloat16")[0].dtype == torch.bfloat16
+    about = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    for more in {"quantized": True}, {}:
+        model = about["model"] | {"weights": "0" * 16} | more
+        (run / "run.json").write_text(json.dumps(about | {"model": model}), encoding="utf-8")
+        if more:
+            assert load_model(run, device="cpu")
+    with pytest.raises(ValueError, match="other weights"):
+        load_model(run, device="cpu")

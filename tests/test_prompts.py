@@ -120,7 +120,7 @@ def test_what_a_row_says_of_itself(loaded, data):
             ask(wrong, {**row, "captions": ["the answer"], "facts": {"a": 1}})
 
 
-def test_tags_stand_beside_files_and_captions_beside_rows(loaded, photos):
+def test_tags_stand_beside_files_and_captions_beside_rows(loaded, photos, monkeypatch):
     "A set that was read from a folder has its captions in those files: they are never tags."
     _, processor = loaded
     files = [str(photos / f"{i}.png") for i in range(3)]
@@ -133,6 +133,8 @@ def test_tags_stand_beside_files_and_captions_beside_rows(loaded, photos):
     with pytest.raises(ValueError, match=r"names \{tags\}.*are captions"):
         asked(processor, "{tags}", "", row)
     assert asked(processor, "{tags}", "", row["image"])[0] == "1girl, solo, outdoors"
+    monkeypatch.chdir(photos)
+    assert asked(processor, "{name} of {folder}", "", "0.png")[0] == "0 of sea creatures"
 
 
 def test_tags_of_a_file_of_metadata_are_a_column(loaded, photos, tmp_path):
@@ -212,6 +214,9 @@ def test_many_pictures_are_asked_as_each_alone(captioner, data):
     alone = [captioner(row, **how) for row in rows]
     assert len({caption.text for caption in alone}) > 1
     assert [c.text for c in captioner.many(rows, **how)] == [c.text for c in alone]
+    named = {"prompt": "{folder}/{name}", "max_new_tokens": 5} # by their id
+    wanted = [captioner(row, **named).text for row in rows]
+    assert [c.text for c in captioner.many(data["test"], **named)] == wanted
     for pictures in (data["test"], data["test"].rename_column("image", "photo")):
         assert [c.text for c in captioner.many(pictures, **how)] == [c.text for c in alone]
     with pytest.raises(ValueError, match=r"\{mood\}; there are .*\{tags\}"):
@@ -317,6 +322,13 @@ def test_tokens_of_the_model_are_no_part_of_a_prompt(captioner, data, tmp_path):
         assert told.text == usual.text
 
 
+def test_of_two_tokens_that_begin_alike_the_longer_is_found(folder):
+    _, processor = load_model(folder, device="cpu")
+    processor.tokenizer.add_tokens([AddedToken("<ima")], special_tokens=True)
+    row = {"image": "7.jpg", "tags": "a <image>b"}
+    assert asked(processor, "{tags}", "", row)[0] == "a b"
+
+
 @pytest.mark.parametrize(
     "written, said",
     [
@@ -357,6 +369,17 @@ def test_who_does_not_chat_has_no_thoughts(text):
     ids = tokenizer(text).input_ids
     assert caption_from_tokens(tokenizer, ids[1:], [0.5] * len(ids[1:]), ids[:1]).text == text
     assert text.startswith(texts_so_far(tokenizer, [ids])[0])
+
+
+def test_a_template_may_be_kept_in_the_processor_alone(folder):
+    "A model with one chats, and its thoughts are no captions."
+    _, processor = load_model(folder, device="cpu")
+    processor.tokenizer.chat_template = None
+    tokenizer = caption_tokenizer(processor)
+    ids = tokenizer("<think>Is it?</think>a red one").input_ids
+    caption = caption_from_tokens(tokenizer, ids[1:], [0.5] * len(ids[1:]), ids[:1])
+    assert caption.text == "a red one"
+    assert processor.tokenizer.chat_template is None, "what is saved stays as it is"
 
 
 def test_a_model_that_only_thinks_says_so(loaded, data):
