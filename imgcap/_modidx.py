@@ -199,6 +199,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                    'imgcap.cli.screen.clear_row': ('cli/screen.html#clear_row', 'imgcap/cli/screen.py'),
                                    'imgcap.cli.screen.first_line': ('cli/screen.html#first_line', 'imgcap/cli/screen.py'),
                                    'imgcap.cli.screen.plain': ('cli/screen.html#plain', 'imgcap/cli/screen.py'),
+                                   'imgcap.cli.screen.say_line': ('cli/screen.html#say_line', 'imgcap/cli/screen.py'),
                                    'imgcap.cli.screen.to_open': ('cli/screen.html#to_open', 'imgcap/cli/screen.py'),
                                    'imgcap.cli.screen.to_paste': ('cli/screen.html#to_paste', 'imgcap/cli/screen.py')},
             'imgcap.colours': { 'imgcap.colours._band_to_rgb': ('ground/colours.html#_band_to_rgb', 'imgcap/colours.py'),

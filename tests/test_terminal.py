@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from chat_models import make_chat_model
 from PIL import Image
 from terminal import COLUMNS, on_terminal, screen, terminal
 
@@ -164,6 +165,17 @@ def test_several_pictures_have_their_names_and_what_is_skipped_a_reason(photos, 
     for number, line in enumerate(lines[:4]): assert line.startswith(f"{folder}/{number}.png  ")
     assert lines[4] == f"{folder}/4.png: not a picture in a format that can be read"
     assert last == "4 captioned, 1 unreadable; --out captions.csv keeps them in a file"
+
+
+def test_a_warning_leaves_no_piece_of_a_bar(photos, tmp_path):
+    "Nor of the line that waits for the model."
+    model = make_chat_model("idefics3", tmp_path / "chat")
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    (folder / "0.txt").unlink()
+    asked = "--model", model, "--prompt", "{tags}"
+    status, written = on_terminal("caption", folder, *WORDS, *asked)
+    warned = [line for line in screen(written) if "imgcap: " in line]
+    assert status == 0 and len(warned) == 1 and warned[0].startswith("imgcap: warning: there is no")
 
 
 def test_pictures_with_a_text_file_say_what_replaces_it(photos, tmp_path):

@@ -25,6 +25,7 @@ from .learning import evaluate, train
 from imgcap.cli.options import (
     CaptionColumn, Command, Data, Device, Dtype, ImageColumn, Images, Language, Model,
     with_fields)
+from .screen import say_line
 from ..config import Decoding, TrainConfig
 
 # %% ../../nbs/cli/main.ipynb #c9119101
@@ -92,7 +93,7 @@ def main(
 def _run(typed:list[str]) -> int:
     "The exit status of one command line."
     command:Any = None
-    def say(error): print(one_line(error, command, typed), file=sys.stderr)
+    def say(error): say_line(one_line(error, command, typed))
     try:
         write_any_text()
         warnings.showwarning = lambda message, *where: say(Warning(f"warning: {message}"))

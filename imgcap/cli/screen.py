@@ -60,6 +60,17 @@ class Line:
 
 waiting = Line()
 
+
+def say_line(
+    text:str, # One line
+):
+    "Say something on standard error; a bar goes on below it, and a line that waits makes room."
+    waiting.wipe()
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None) # nobody else draws bars
+    if tqdm is None: print(text, file=sys.stderr)
+    else: tqdm.write(text, file=sys.stderr)
+
+
 # %% ../../nbs/cli/screen.ipynb #958c857e
 def plain(
     text:str, # A caption, or the name of a file
