@@ -181,7 +181,7 @@ def test_an_export_to_a_file_is_refused_before_anything_is_loaded(tmp_path):
     assert time.perf_counter() - began < 0.5 and file.read_text() == "mine"
 
 
-@pytest.mark.parametrize("words, said", [("--license MIT!", "license"), ("", "is not a run folder")])
+@pytest.mark.parametrize("words, said", [("--license MIT!", "license"), ("", "not a run folder")])
 def test_a_push_is_looked_at_before_a_login_is_asked_for(
     words, said, tiny_run, monkeypatch, capsys
 ):
