@@ -149,6 +149,8 @@ def test_half_an_adapter_is_refused(run):
     assert "asked for by its adapter_config.json and not in its file" in refused(run)
     save_file({**load_file(path), "base_model.model.more.lora_A.weight": lost}, path)
     refused(run)
+    path.write_bytes(path.read_bytes()[:200])
+    assert "its adapter_model.safetensors cannot be used" in refused(run)
     path.unlink()
     (run / "adapter" / "adapter_model.bin").write_bytes(b"x")
     assert "not its weights (adapter_model.safetensors)" in refused(run)

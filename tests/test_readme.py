@@ -17,7 +17,7 @@ LINES = [
     (name, line)
     for name, text in TEXTS.items()
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
 ]
 LINKS = [
     (name, link)

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers.utils import cached_file, find_adapter_config_file
 
@@ -34,7 +35,8 @@ def adapter_folder(
     folder = Path(found).parent
     if Path(checkpoint).is_dir(): check_settings(folder)
     for name in _ADDED, "run.json": _file(checkpoint, name) # from the Hub into the same folder
-    if (folder / _ADDED).is_file(): return folder
+    if (folder / _ADDED).is_file():
+        with naming(folder, _ADDED), safe_open(folder / _ADDED, framework="pt"): return folder
     raise ValueError(f"it has the settings of an adapter ({ADAPTER}) and not its weights "
                      f"({_ADDED}), the only format that is read here")
 
