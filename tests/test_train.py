@@ -1259,8 +1259,8 @@ def test_batches_of_the_reward_are_averaged(data, tmp_path, monkeypatch, accumul
 
 def trainer_with(loss, model, processor, data, folder):
     config = TrainConfig(
-        out=str(folder), max_steps=2, validations=1, batch_size=4, learning_rate=1e-3,
-        weight_decay=0.0, precision="float32", max_length=16)
+        out=str(folder), max_steps=2, validations=1, batch_size=4, accumulate=1,
+        learning_rate=1e-3, weight_decay=0.0, precision="float32", max_length=16)
     args = training_arguments(model, data, config)
     return make_trainer(model, processor, data, config, args, folder, [], by="loss", loss=loss)
 

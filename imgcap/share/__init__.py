@@ -19,6 +19,7 @@ from ..hub import check_repo_id, one_line_errors, refuse_tokens
 from ..model.adapters import ADAPTER
 from ..places import is_path
 from ..run_files import split_files, weights_folder
+from ..run_record import read_run
 from .cards import licence_of_base, model_card, refuse_outdated, write_card
 from .records import (
     json_bytes, places_around, public_config, public_predictions, public_run, refuse_places)
@@ -78,8 +79,8 @@ def published_files(
 ) -> dict[str, Path|bytes]: # Name in the repository → file here, or content
     "What a push would send."
     run = Path(run).expanduser()
-    found = public_run(run)
-    files = _model_files(run)
+    read_run(run) # or an error, before its model is looked at
+    files, found = _model_files(run), public_run(run)
     if found.adapter: files[ADAPTER] = _with_base(files[ADAPTER], base_model or found.adapter, run)
     for split in found.scores:
         predictions, *others = split_files(split)

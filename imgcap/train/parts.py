@@ -166,6 +166,7 @@ def made_ready(
 ) -> Iterator[nn.Module]: # The model, or peft's wrapper of it
     "The model as it learns; afterwards forward, modes, what may learn, threads are as before."
     before, threads = dict(vars(model)), torch.get_num_threads()
+    cache = vars(model.config).get("use_cache") # Trainer turns it off
     few_bits = is_quantized(model) # such weights never learn, and bitsandbytes puts others there
     learned = [(p, p.requires_grad) for p in model.parameters() if not few_bits]
     checkpoints = config.gradient_checkpointing and not model.is_activation_checkpointing
@@ -177,10 +178,12 @@ def made_ready(
             learning = _as_learnt(model, config)
             if checkpoints: _checkpoint_activations(model)
             yield learning
-        ended = few_bits # then what was learned stays beside the weights
+        ended = True
     finally:
         if checkpoints: model.activation_checkpointing_disable()
-        if learning is not model and not ended: learning.unload()
+        stays = few_bits and ended # what was learned, beside the weights
+        if learning is not model and not stays: learning.unload()
+        if cache is not None and not ended: model.config.use_cache = cache
         for name in vars(model).keys() - before.keys(): delattr(model, name)
         if "forward" in before: model.forward = before["forward"]
         for p, before_ in learned: p.requires_grad, p.grad = before_, None
