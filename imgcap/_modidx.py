@@ -1453,6 +1453,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                   'imgcap/model/generation.py'),
                                          'imgcap.model.generation._outside_thoughts': ( 'model/generation.html#_outside_thoughts',
                                                                                         'imgcap/model/generation.py'),
+                                         'imgcap.model.generation._thought_marks': ( 'model/generation.html#_thought_marks',
+                                                                                     'imgcap/model/generation.py'),
                                          'imgcap.model.generation.begin_caption': ( 'model/generation.html#begin_caption',
                                                                                     'imgcap/model/generation.py'),
                                          'imgcap.model.generation.caption_from_tokens': ( 'model/generation.html#caption_from_tokens',

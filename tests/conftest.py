@@ -131,6 +131,21 @@ def checkout(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    "The folder of a tiny random model of a type, made when it is first wanted."
+    from chat_models import make_chat_model  # which loads torch
+
+    root, made = tmp_path_factory.mktemp("chat"), {}
+
+    def folder(kind):
+        if kind not in made:
+            made[kind] = make_chat_model(kind, root / kind)
+        return made[kind]
+
+    return folder
+
+
 @pytest.fixture(scope="session")
 def run():
     "Run a command, which must succeed; gives what it wrote to stdout."

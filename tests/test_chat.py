@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from chat_models import KINDS, load_chat, make_chat_model
+from chat_models import KINDS, load_chat
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
@@ -34,19 +34,6 @@ from imgcap.train.parts import made_ready
 
 TYPES = [kind for kind in KINDS if kind != "paligemma"]
 CHATS = [kind for kind in TYPES if kind != "florence2"]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    "The folder of a tiny random model of a type, made when it is first wanted."
-    root, made = tmp_path_factory.mktemp("chat"), {}
-
-    def folder(kind):
-        if kind not in made:
-            made[kind] = make_chat_model(kind, root / kind)
-        return made[kind]
-
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,11 @@ import os
 import signal
 import threading
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 
 import pytest
 from chat_models import KINDS, make_chat_model
+from one_command import run
 
-from imgcap.cli import main
 from imgcap.data.creatures import make_creatures
 from imgcap.infer.row_files import one_line
 from imgcap.run_checkpoints import last_checkpoint
@@ -37,14 +35,6 @@ def photos(tmp_path_factory):
             (home / f"{number}.txt").write_text(tags, encoding="utf-8")
             table.writerow([f"{number}.png", row["captions"][0], tags])
     return home
-
-
-def run(*words):
-    "Status, standard output and standard error of one command line."
-    out, err = StringIO(), StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        status = main([str(word) for word in words])
-    return status, out.getvalue(), err.getvalue()
 
 
 def interrupt_after_checkpoint(folder):

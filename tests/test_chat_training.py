@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from chat_models import make_chat_model
 from PIL import Image
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback
@@ -26,19 +25,6 @@ from imgcap.train.starts import describe_start, first_lines
 from imgcap.train.trainer import make_trainer, training_arguments
 
 SHORT = dict(max_steps=1, validations=1, max_new_tokens=2, precision="float32", echo=str)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    "The folder of a tiny random model of a type, made when it is first wanted."
-    root, made = tmp_path_factory.mktemp("chat"), {}
-
-    def folder(kind):
-        if kind not in made:
-            made[kind] = make_chat_model(kind, root / kind)
-        return made[kind]
-
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,28 @@
 "The command line: mistakes in one line, options under their own names, any terminal."
 import dataclasses
 import inspect
-import io
 import json
 import re
 import shlex
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
 import copies
 import pytest
+from one_command import run
 from typer.models import OptionInfo
 
 import imgcap.bench
 import imgcap.cli
-from imgcap.cli import _with_options, demonstration, main
+from imgcap.cli import _with_options, demonstration
 from imgcap.cli.errors import _with_option_names
 from imgcap.config import Decoding
 from imgcap.data.creatures import make_creatures
 from imgcap.data import load_captions, split_captions
 from imgcap.model import new_git_tiny
 from imgcap.train import TrainConfig, save_checkpoint
-
-
-def run(*words):
-    "Status, standard output and standard error of one command line."
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err): status = main(list(words))
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

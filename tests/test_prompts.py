@@ -4,16 +4,14 @@ captions, and what cannot be asked."""
 import json
 import logging
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 
 import datasets
 import pytest
 import torch
 from chat_models import make_chat_model
+from one_command import run
 from tokenizers import AddedToken
 
-from imgcap.cli import main
 from imgcap.config import Decoding, TrainConfig
 from imgcap.data import keep_encoded, load_captions
 from imgcap.data.creatures import make_creatures
@@ -68,14 +66,6 @@ def photos(tmp_path_factory, data):
     (home / "0.txt").write_text("1girl, solo\noutdoors, \n", encoding="utf-8")
     (home / "1.txt").write_bytes("\ufeffgrün".encode())
     return home
-
-
-def run(*words):
-    "Status, standard output and standard error of one command line."
-    out, err = StringIO(), StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        status = main([str(word) for word in words])
-    return status, out.getvalue(), err.getvalue()
 
 
 # --- templates

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -221,11 +221,10 @@ def weights_type(
 def _check_base(model:nn.Module, base:str, folder:Path):
     "Complain of a base that has other weights than when the adapter was trained with it."
     known = base_in_training(folder)
-    if not known or getattr(model, "is_quantized", False): return
+    if not known or is_quantized(model): return
     dtype = model.dtype if _adapter_of(model) else known["dtype"]
     if model.dtype not in (torch.float32, dtype): return # rounded, and what from is not known
-    rounded = (t.to(dtype) if t.is_floating_point() else t for t in _tensors(model))
-    if _fingerprint(map(_tensor_digest, rounded)) == known["weights"]: return
+    if _fingerprint(model, dtype) == known["weights"]: return
     raise ValueError(f"it was trained with other weights than those that {base} has now; put "
                      "those back, or train it again")
 
@@ -332,9 +331,11 @@ def _tensor_digest(tensor:torch.Tensor) -> bytes:
     return hashlib.sha256(json.dumps(said).encode()).digest()
 
 
-def _fingerprint(digests:Iterable[bytes]) -> str:
-    found = sorted(set(digests)) # tied weights count once
-    return hashlib.sha256(b"".join(found)).hexdigest()[:16] if found else ""
+def _fingerprint(model, dtype:torch.dtype|None=None) -> str:
+    "The hash of weights as they are, or rounded to that type."
+    def rounded(tensor): return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    found = {_tensor_digest(rounded(tensor)) for tensor in _tensors(model)} # tied ones count once
+    return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:16] if found else ""
 
 
 def _adapter_of(model:nn.Module) -> Path|None:
@@ -365,7 +366,7 @@ def weights_fingerprint(
     the same. It does not see values that change places within a tensor where none of these stands,
     two tensors of one shape that change places, nor any setting of the model or its processor.
     """
-    return _fingerprint(map(_tensor_digest, _tensors(model)))
+    return _fingerprint(model)
 
 # %% ../../nbs/model/checkpoints.ipynb #d1b70002
 def stored_fingerprint(
@@ -374,6 +375,5 @@ def stored_fingerprint(
     "The hash of the weights that a model has, before they were rounded in loading."
     found, folder = weights_fingerprint(model), folder_of(model)
     if folder is None or model.dtype == torch.float32: return found
-    rounded = (t.to(model.dtype) if t.is_floating_point() else t for t in _tensors(folder))
-    same = _fingerprint(map(_tensor_digest, rounded)) == found
+    same = _fingerprint(folder, model.dtype) == found
     return weights_fingerprint(folder) if same else found

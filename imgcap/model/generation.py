@@ -8,6 +8,7 @@ __all__ = ['evaluating', 'begin_caption', 'generate_tokens', 'Caption', 'spoken'
 # %% ../../nbs/model/generation.ipynb #840da4ed
 import re
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -148,10 +149,21 @@ _CLOSES = {*(f"</{name}>" for name in _THINKS), "<channel|>", "[/THINK]", "<|END
            "◁/think▷"}
 
 
+_THOUGHTS_IN = weakref.WeakKeyDictionary() # Tokenizer -> {number of a mark: it opens a thought}
+
+
+def _thought_marks(tokenizer) -> dict[int, bool]:
+    "Looked for once: some tokenizers have thousands of added tokens."
+    if tokenizer not in _THOUGHTS_IN:
+        added = tokenizer.get_added_vocab().items()
+        _THOUGHTS_IN[tokenizer] = {
+            i: token in _OPENS for token, i in added if token in _OPENS | _CLOSES}
+    return _THOUGHTS_IN[tokenizer]
+
+
 def _outside_thoughts(tokenizer, ids:list[int]) -> list[int]:
     "The places of the tokens that belong to no thought."
-    marks = {i: token in _OPENS for token, i in tokenizer.get_added_vocab().items()
-             if token in _OPENS | _CLOSES}
+    marks = _thought_marks(tokenizer)
     if marks.keys().isdisjoint(ids): return [*range(len(ids))]
     said, thinks = [], False
     for place, token in enumerate(ids):

@@ -119,10 +119,10 @@ def feature_file(
     "Where features of a frozen image encoder go."
     if model_family(model.config).encode is None: return None
     if config.augment or config.objective != "likelihood": return None
-    sizes = (64, 64), (64, 64), (256, 64)
-    square, again, wide = (_tried_on(model, processor, config, size) for size in sizes)
-    if square is None or square.requires_grad or square.shape != wide.shape: return None
-    if not torch.equal(square, again): return None # dropout
+    square = _tried_on(model, processor, config, (64, 64))
+    if square is None or square.requires_grad: return None
+    again, wide = (_tried_on(model, processor, config, size) for size in ((64, 64), (256, 64)))
+    if square.shape != wide.shape or not torch.equal(square, again): return None # dropout
     half = torch.bfloat16 in (square.dtype, getattr(torch, config.precision))
     dtype = torch.bfloat16 if half else torch.float32
     try: return FeatureFile(path, n_rows, tuple(square.shape[1:]), dtype)

@@ -300,7 +300,7 @@ def _describe_model(model, processor) -> dict:
     return {"type": model.config.model_type, "name": _recorded_name(model),
             "parameters": count_weights(model),
             "weights": weights_fingerprint(model),
-            **({"quantized": True} if getattr(model, "is_quantized", False) else {}),
+            **({"quantized": True} if is_quantized(model) else {}),
             **settings_fingerprints(model, processor)}
 
 
